@@ -1,0 +1,38 @@
+# make demo   install into .venv, make an exemplar and an asset, restyle the asset at 8192 x 8192 (SIZE=2048 is quicker)
+# make test   install into .venv with the test tools, then lint, types and tests
+# make clean  remove .venv, caches and the demo's output
+
+SIZE ?= 8192
+DEMO := out/demo
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+# The stamps make the second run skip the install.
+.venv/.installed: pyproject.toml scripts/install.sh
+	@bash scripts/install.sh .
+	@touch $@
+
+.venv/.installed-test: pyproject.toml scripts/install.sh
+	@bash scripts/install.sh '.[test]'
+	@touch .venv/.installed $@
+
+demo: .venv/.installed
+	$(BIN)/texsynth procedural stone_wall -o $(DEMO)/exemplar --size 1024
+	$(BIN)/texsynth sample-asset -o $(DEMO)/asset
+	$(BIN)/texsynth restyle $(DEMO)/asset/asset.glb --style $(DEMO)/exemplar -o $(DEMO)/result --size $(SIZE) --preset draft
+
+test: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(DEMO)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""Where a benchmark's exemplars come from: a folder of materials, or our procedural generator."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from texsynth.image_io import SUFFIXES
+from texsynth.train.procedural import generate, write
+
+# One of each structure: courses, lattice, random stones, veins, fibres, weave, leaves, wear.
+PROCEDURAL = (
+    "bark",
+    "brick",
+    "cloth",
+    "diamond_plate",
+    "floor_tile",
+    "leather",
+    "leaves",
+    "marble",
+    "pebbles",
+    "rock",
+    "rusty_metal",
+    "wood",
+)
+PROCEDURAL_SIZE = 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser, results: str) -> None:
+    """`--data`, `--only` and `--out`, the same in every benchmark."""
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="folder of exemplar folders (default: procedural materials)"
+    )
+    parser.add_argument("--only", action="append", metavar="NAME", help="only this exemplar (may be repeated)")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks") / results, help="folder for the results")
+
+
+def find_exemplars(arguments: argparse.Namespace) -> list[Path]:
+    """The folders of maps asked for, by name; made by the generator where no `--data` is given."""
+    if arguments.data is None:
+        wanted = arguments.only or PROCEDURAL
+        return [_generated(kind, arguments.out.parent / "exemplars") for kind in wanted]
+    found = sorted(folder for folder in arguments.data.iterdir() if folder.is_dir() and _holds_images(folder))
+    if arguments.only:
+        missing = sorted(set(arguments.only) - {folder.name for folder in found})
+        if missing:
+            raise SystemExit(f"{arguments.data}: holds no {', '.join(missing)}; it has {_names(found)}")
+        found = [folder for folder in found if folder.name in arguments.only]
+    if not found:
+        raise SystemExit(f"{arguments.data}: holds no folders of images; give the folder above the exemplars")
+    return found
+
+
+def _generated(kind: str, folder: Path) -> Path:
+    made = folder / f"{kind}_{PROCEDURAL_SIZE}"
+    if not (made / "about.json").exists():  # written last
+        write(generate(kind, PROCEDURAL_SIZE), made)
+    return made
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+
+
+def _names(folders: list[Path]) -> str:
+    return ", ".join(folder.name for folder in folders) or "none"

@@ -1,0 +1,1 @@
+"""The service that drives texsynth over gRPC."""

@@ -1,0 +1,1 @@
+"""Mip chains and texture metrics; needs no torch."""

@@ -1,0 +1,1 @@
+"""The thin side: clients that need no torch."""

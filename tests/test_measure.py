@@ -1,0 +1,177 @@
+"""`texsynth measure` on real files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from texsynth.errors import ErrorKind, TexsynthError
+from texsynth.image_io import save_image
+from texsynth.material import srgb_to_linear
+from texsynth.measure import measure, table
+
+Texels = NDArray[np.uint8]
+
+
+def stone(height: int = 96, width: int = 128, seed: int = 0) -> NDArray[np.float64]:
+    """(H, W) 0..1, a stochastic height field that tiles."""
+    noise = np.random.default_rng(seed).standard_normal((height, width))
+    fields = [ndimage.gaussian_filter(noise, sigma, mode="wrap") for sigma in (1, 3, 6)]
+    total = sum(field / field.std() for field in fields)
+    return 1 / (1 + np.exp(-total))
+
+
+def write_material(folder: Path, height: NDArray[np.float64], maps: str = "albedo normal roughness") -> Path:
+    """A folder of 8-bit maps made from one height field, so that their edges agree."""
+    folder.mkdir(parents=True, exist_ok=True)
+    slope_y, slope_x = (2 * (np.roll(height, -1, axis) - np.roll(height, 1, axis)) for axis in (0, 1))
+    normal = np.stack([-slope_x, slope_y, np.ones_like(height)], axis=2)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    values = {
+        "albedo": height[:, :, None] * np.array([0.8, 0.6, 0.4]) + 0.1,
+        "normal": 0.5 + 0.5 * normal,
+        "roughness": 1 - 0.6 * height[:, :, None],
+    }
+    for name in maps.split():
+        save_image(folder / f"{name}.png", np.round(255 * values[name]).astype(np.uint8))
+    return folder
+
+
+def refusal(generated: Path, reference: Path) -> str:
+    with pytest.raises(TexsynthError) as caught:
+        measure(generated, reference)
+    assert caught.value.kind is ErrorKind.BAD_INPUT
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_material_compared_with_itself_has_the_best_value_everywhere(tmp_path: Path) -> None:
+    folder = write_material(tmp_path / "a", stone())
+    measured = measure(folder, folder)
+    assert list(measured["maps"]) == ["albedo", "normal", "roughness"]
+    for values in measured["maps"].values():
+        assert values["distance"] == 0
+        assert values["sharpness"] == values["ssim"] == 1
+        assert values["repetition"]["excess"] == 0
+        assert values["wrap"] == {"rows": pytest.approx(1, abs=0.25), "columns": pytest.approx(1, abs=0.25)}
+    assert measured["edge_agreement"] == pytest.approx(1)
+    assert measured["copying"]["verbatim"] > 1  # the diagonal of the copy over the shorter side
+
+
+def test_the_result_is_json_and_the_table_shows_every_map(tmp_path: Path) -> None:
+    measured = measure(write_material(tmp_path / "a", stone()), write_material(tmp_path / "b", stone(seed=1)))
+    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
+    lines = table(measured)
+    assert lines[0].split() == ["albedo", "normal", "roughness"]
+    assert any(line.startswith("distance d") for line in lines)
+    assert len({len(line) for line in lines[:10]}) == 1
+
+
+def test_blur_raises_the_distance_and_lowers_sharpness_and_ssim(tmp_path: Path) -> None:
+    reference = write_material(tmp_path / "reference", stone())
+    found = []
+    for sigma in (0.0, 0.7, 1.5):
+        blurred = ndimage.gaussian_filter(stone(), sigma, mode="wrap")
+        measured = measure(write_material(tmp_path / str(sigma), blurred), reference)
+        found.append(measured["maps"]["albedo"])
+    for name, sign in (("distance", 1), ("sharpness", -1), ("ssim", -1)):
+        assert (sign * np.diff([values[name] for values in found]) > 0).all(), name
+
+
+def test_images_of_two_sizes_get_a_distance_but_no_ssim_and_a_line_says_why(tmp_path: Path) -> None:
+    generated = write_material(tmp_path / "a", stone(128, 128))
+    measured = measure(generated, write_material(tmp_path / "b", stone(96, 128)))
+    assert measured["maps"]["albedo"]["distance"] < 2
+    assert measured["maps"]["albedo"]["ssim"] is None
+    [why] = [note for note in measured["notes"] if note.startswith("ssim")]
+    assert "128 x 128 and 128 x 96" in why
+    assert f"note: {why}" in table(measured)
+
+
+def test_a_photo_and_a_folder_are_compared_by_their_albedo(tmp_path: Path) -> None:
+    folder = write_material(tmp_path / "a", stone())
+    measured = measure(folder / "albedo.png", folder)
+    assert list(measured["maps"]) == ["albedo"]
+    assert measured["maps"]["albedo"]["distance"] == 0
+    assert measured["edge_agreement"] is None
+    assert any("normal, roughness: only a has it" in note for note in measured["notes"])
+
+
+def test_colour_spaces_and_depths_are_settled_before_comparing(tmp_path: Path) -> None:
+    """8-bit sRGB, 16-bit sRGB and linear float of one image are one image."""
+    encoded = np.repeat(stone()[:, :, None], 3, axis=2).astype(np.float32)
+    save_image(tmp_path / "a.png", np.round(255 * encoded).astype(np.uint8))
+    save_image(tmp_path / "b.png", np.round(65535 * encoded).astype(np.uint16))
+    save_image(tmp_path / "c.exr", srgb_to_linear(encoded))
+    for other in ("b.png", "c.exr"):
+        values = measure(tmp_path / "a.png", tmp_path / other)["maps"]["albedo"]
+        assert values["distance"] < 0.05
+        assert values["ssim"] > 0.999
+
+
+def test_materials_without_a_common_map_are_refused_in_one_line(tmp_path: Path) -> None:
+    albedo = write_material(tmp_path / "a", stone(), "albedo")
+    roughness = write_material(tmp_path / "b", stone(), "roughness")
+    assert "has albedo but" in refusal(albedo, roughness)
+
+
+def test_an_image_below_32_texels_is_refused_in_one_line(tmp_path: Path) -> None:
+    small = write_material(tmp_path / "small", stone(16, 64))
+    assert "64 x 16 texels; give maps of at least 32 x 32" in refusal(small, write_material(tmp_path / "a", stone()))
+
+
+def test_a_missing_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    refusal(tmp_path / "nothing", write_material(tmp_path / "a", stone()))
+
+
+def test_the_index_of_the_result_is_used_where_it_leads_to_the_reference(tmp_path: Path) -> None:
+    reference = write_material(tmp_path / "reference", stone(128, 128))
+    result = write_material(tmp_path / "result", np.roll(stone(128, 128), (-24, -40), (0, 1)))
+    index = np.zeros((16, 16, 3), np.int16)
+    index[..., :2] = (8 * np.indices((16, 16)).transpose(1, 2, 0) + (24, 40)) % 128
+    np.save(result / "index.npy", index)
+    assert measure(result, reference)["copying"] == {
+        "verbatim": pytest.approx(np.sqrt(2), rel=0.01),
+        "evenness": 1,
+        "index": "index.npy",
+    }
+
+
+def test_an_index_that_leads_elsewhere_is_not_used(tmp_path: Path) -> None:
+    reference = write_material(tmp_path / "reference", stone(128, 128))
+    result = write_material(tmp_path / "result", stone(128, 128, seed=1))
+    np.save(result / "index.npy", np.zeros((16, 16, 3), np.int16))
+    copying = measure(result, reference)["copying"]
+    assert copying["index"] == "matched"
+    assert copying["verbatim"] < 0.5
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"not an array"])
+def test_a_damaged_index_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    folder = write_material(tmp_path / "a", stone())
+    (folder / "index.npy").write_bytes(content)
+    assert "index.npy" in refusal(folder, folder)
+
+
+def test_an_index_of_another_size_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = write_material(tmp_path / "a", stone())
+    np.save(folder / "index.npy", np.zeros((4, 4, 3), np.int16))
+    assert "has the shape (4, 4, 3)" in refusal(folder, folder)
+
+
+def test_an_image_above_4096_texels_is_measured_by_windows(tmp_path: Path) -> None:
+    wide = np.tile(stone(256, 512), (4, 9))[:, :4400]
+    save_image(tmp_path / "wide.png", np.round(255 * wide[:, :, None].repeat(3, 2)).astype(np.uint8))
+    save_image(tmp_path / "small.png", np.round(255 * stone(256, 512)[:, :, None].repeat(3, 2)).astype(np.uint8))
+    values = measure(tmp_path / "wide.png", tmp_path / "small.png")["maps"]["albedo"]
+    assert values["distance"] < 0.2
+    assert values["sharpness"] == pytest.approx(1, abs=0.05)
+    assert values["wrap"]["rows"] == pytest.approx(1, abs=0.15)  # tiles downwards
+    assert values["wrap"]["columns"] > 1.3  # cut within the ninth copy
+    assert values["repetition"]["excess"] > 0.8

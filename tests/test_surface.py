@@ -1,0 +1,648 @@
+import base64
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from texsynth.errors import ErrorKind, TexsynthError
+from texsynth.image_io import decode_image, save_image
+from texsynth.material import MapKind
+from texsynth.surface.gltf import glb_bytes, read_gltf
+from texsynth.surface.mesh import Mesh, load_mesh, write_glb
+from texsynth.surface.raster import MAX_UV_TILES, uv_mask, visible
+
+QUAD_UVS = [[0, 0], [1, 0], [1, 1], [0, 1]]
+QUAD_POSITIONS = [[-1, 1, 0], [1, 1, 0], [1, -1, 0], [-1, -1, 0]]  # image top left first, facing +Z
+QUAD_INDICES = [0, 3, 1, 1, 3, 2]
+
+
+def png(value: Any, size: int = 8) -> bytes:
+    texels = np.zeros((size, size, len(value)), np.uint8) + np.array(value, np.uint8)
+    order = [2, 1, 0, 3][: len(value)] if len(value) == 4 else [2, 1, 0]
+    return cv2.imencode(".png", texels[..., order])[1].tobytes()
+
+
+class Builder:
+    """A small glTF file in the making."""
+
+    def __init__(self) -> None:
+        self.views: list[bytes] = []
+        self.tree: dict[str, Any] = {
+            "asset": {"version": "2.0"},
+            "scene": 0,
+            "scenes": [{"nodes": []}],
+            "nodes": [],
+            "meshes": [],
+            "accessors": [],
+            "bufferViews": [],
+            "materials": [],
+            "textures": [],
+            "images": [],
+        }
+
+    def view(self, data: bytes) -> int:
+        self.views.append(data)
+        self.tree["bufferViews"].append({"byteLength": len(data)})
+        return len(self.views) - 1
+
+    def accessor(self, values: Any, dtype: str, kind: str, **more: Any) -> int:
+        array = np.asarray(values, dtype)
+        code = {"<f4": 5126, "<u2": 5123, "<u1": 5121, "<u4": 5125}[dtype]
+        accessor = {"bufferView": self.view(array.tobytes()), "componentType": code, "count": len(array), "type": kind}
+        if kind == "VEC3" and dtype == "<f4":
+            accessor |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
+        self.tree["accessors"].append(accessor | more)
+        return len(self.tree["accessors"]) - 1
+
+    def texture(self, image: bytes | str) -> dict[str, int]:
+        source = {"uri": image} if isinstance(image, str) else {"bufferView": self.view(image), "mimeType": "image/png"}
+        self.tree["images"].append(source)
+        self.tree["textures"].append({"source": len(self.tree["images"]) - 1})
+        return {"index": len(self.tree["textures"]) - 1}
+
+    def material(self, **fields: Any) -> int:
+        self.tree["materials"].append(fields)
+        return len(self.tree["materials"]) - 1
+
+    def quad(
+        self,
+        material: int | None = None,
+        positions: Any = QUAD_POSITIONS,
+        uvs: Any = QUAD_UVS,
+        indices: Any = QUAD_INDICES,
+        name: str = "quad",
+        **node: Any,
+    ) -> dict[str, Any]:
+        attributes = {"POSITION": self.accessor(positions, "<f4", "VEC3")}
+        if uvs is not None:
+            attributes["TEXCOORD_0"] = self.accessor(uvs, "<f4", "VEC2")
+        primitive = {"attributes": attributes, "indices": self.accessor(indices, "<u2", "SCALAR")}
+        if material is not None:
+            primitive["material"] = material
+        self.tree["meshes"].append({"name": name, "primitives": [primitive]})
+        self.tree["nodes"].append({"mesh": len(self.tree["meshes"]) - 1, **node})
+        self.tree["scenes"][0]["nodes"].append(len(self.tree["nodes"]) - 1)
+        return primitive
+
+    def bytes(self) -> bytes:
+        tree = {
+            key: value for key, value in self.tree.items() if value or key not in ("materials", "textures", "images")
+        }
+        return glb_bytes(json.loads(json.dumps(tree)), self.views)
+
+    def save(self, folder: Path, name: str = "asset.glb") -> Path:
+        path = folder / name
+        path.write_bytes(self.bytes())
+        return path
+
+
+def textured(builder: Builder, colour: Any = (200, 100, 50), **fields: Any) -> int:
+    pbr = {"baseColorTexture": builder.texture(png(colour))} | fields.pop("pbr", {})
+    return builder.material(pbrMetallicRoughness=pbr, **fields)
+
+
+def simple(tmp_path: Path, **node: Any) -> Path:
+    builder = Builder()
+    builder.quad(textured(builder), **node)
+    return builder.save(tmp_path)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(TexsynthError) as caught:
+        load_mesh(path)
+    assert caught.value.kind is ErrorKind.BAD_INPUT
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def soup(uvs: Any, triangles: Any, index: Any = None) -> Mesh:
+    uvs = np.asarray(uvs, np.float32)
+    triangles = np.asarray(triangles, np.int32)
+    flat = np.zeros((len(uvs), 3), np.float32)
+    numbers = np.zeros(len(triangles), np.int32) if index is None else np.asarray(index, np.int32)
+    return Mesh(flat, flat, uvs, triangles, numbers)
+
+
+def outward(mesh: Mesh) -> np.ndarray:
+    corners = mesh.positions[mesh.triangles]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.einsum("tc,tc->t", cross, mesh.normals[mesh.triangles].mean(axis=1))
+
+
+# ---- loading
+
+
+def test_a_textured_quad_loads_with_its_material_and_uvs_from_the_top(tmp_path: Path) -> None:
+    asset = load_mesh(simple(tmp_path))
+    assert len(asset.mesh.triangles) == 2
+    top = asset.mesh.uvs[asset.mesh.positions[:, 1] == 1]
+    assert (top[:, 1] == 0).all()
+    assert asset.mesh.material_index.tolist() == [0, 0]
+    assert asset.materials[0].maps[MapKind.ALBEDO].texels[0, 0].tolist() == [200, 100, 50]
+
+
+def test_node_transforms_are_applied(tmp_path: Path) -> None:
+    asset = load_mesh(simple(tmp_path, translation=[5, 0, 0], scale=[2, 2, 2]))
+    assert asset.mesh.positions.min(axis=0).tolist() == [3, -2, 0]
+    assert asset.mesh.positions.max(axis=0).tolist() == [7, 2, 0]
+
+
+def test_a_mirrored_node_keeps_its_triangles_facing_outward(tmp_path: Path) -> None:
+    mesh = load_mesh(simple(tmp_path, scale=[-1, 1, 1])).mesh
+    assert (outward(mesh) > 0).all()
+    np.testing.assert_allclose(mesh.normals, np.tile([0, 0, 1], (4, 1)), atol=1e-6)
+
+
+def test_normals_stay_perpendicular_under_uneven_scale(tmp_path: Path) -> None:
+    builder = Builder()
+    slope = [[-1, 1, -1], [1, 1, -1], [1, -1, 1], [-1, -1, 1]]
+    builder.quad(textured(builder), positions=slope, scale=[1, 4, 1])
+    mesh = load_mesh(builder.save(tmp_path)).mesh
+    edge = mesh.positions[mesh.triangles[:, 1]] - mesh.positions[mesh.triangles[:, 0]]
+    assert np.abs(np.einsum("tc,tc->t", edge, mesh.normals[mesh.triangles[:, 0]])).max() < 1e-5
+
+
+def test_each_textured_material_gets_its_own_index(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.material(pbrMetallicRoughness={"baseColorFactor": [1, 0, 0, 1]})
+    first, second = textured(builder, (10, 20, 30)), textured(builder, (40, 50, 60))
+    for material in (second, 0, first):
+        builder.quad(material)
+    asset = load_mesh(builder.save(tmp_path))
+    assert asset.slots == (first, second)
+    assert asset.mesh.material_index.tolist() == [1, 1, -1, -1, 0, 0]
+    assert [m.maps[MapKind.ALBEDO].texels[0, 0, 0] for m in asset.materials] == [10, 40]
+
+
+def test_triangles_without_area_are_dropped_with_a_note(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[*QUAD_INDICES, 0, 0, 1, 2, 2, 2], name="lid")
+    asset = load_mesh(builder.save(tmp_path))
+    assert len(asset.mesh.triangles) == 2
+    assert "'lid': 2 of 4 triangles" in asset.notes[0]
+
+
+def test_a_textured_geometry_without_uvs_is_refused_by_name(tmp_path: Path) -> None:
+    builder = Builder()
+    material = textured(builder)
+    builder.quad(material)
+    builder.quad(material, uvs=None, name="handle")
+    assert "'handle' has no UVs" in refusal(builder.save(tmp_path))
+
+
+def test_a_mesh_without_textures_loads_when_it_has_uvs(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad()
+    asset = load_mesh(builder.save(tmp_path))
+    assert asset.materials == ()
+    assert asset.mesh.material_index.tolist() == [-1, -1]
+
+
+def test_a_mesh_without_textures_and_uvs_is_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(uvs=None)
+    assert "has no UVs" in refusal(builder.save(tmp_path))
+
+
+def test_nan_uvs_are_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), uvs=[[0, np.nan], *QUAD_UVS[1:]])
+    assert "NaN or infinite" in refusal(builder.save(tmp_path))
+
+
+def test_the_second_uv_set_is_used_where_the_texture_says_so(tmp_path: Path) -> None:
+    builder = Builder()
+    material = textured(builder)
+    builder.tree["materials"][material]["pbrMetallicRoughness"]["baseColorTexture"]["texCoord"] = 1
+    primitive = builder.quad(material)
+    primitive["attributes"]["TEXCOORD_1"] = builder.accessor(np.array(QUAD_UVS) / 2, "<f4", "VEC2")
+    assert load_mesh(builder.save(tmp_path)).mesh.uvs.max() == 0.5
+
+
+def test_the_texture_transform_moves_the_uvs(tmp_path: Path) -> None:
+    builder = Builder()
+    material = textured(builder)
+    info = builder.tree["materials"][material]["pbrMetallicRoughness"]["baseColorTexture"]
+    info["extensions"] = {"KHR_texture_transform": {"offset": [0.25, 0.5], "scale": [0.5, 0.25]}}
+    builder.quad(material)
+    uvs = load_mesh(builder.save(tmp_path)).mesh.uvs
+    np.testing.assert_allclose([uvs.min(axis=0), uvs.max(axis=0)], [[0.25, 0.5], [0.75, 0.75]], atol=1e-6)
+
+
+def test_normalised_integer_uvs_become_floats(tmp_path: Path) -> None:
+    builder = Builder()
+    primitive = builder.quad(textured(builder))
+    values = np.rint(np.array(QUAD_UVS) * 65535)
+    primitive["attributes"]["TEXCOORD_0"] = builder.accessor(values, "<u2", "VEC2", normalized=True)
+    np.testing.assert_allclose(np.sort(load_mesh(builder.save(tmp_path)).mesh.uvs, axis=0)[-1], [1, 1], atol=1e-6)
+
+
+def test_an_obj_with_two_materials_loads(tmp_path: Path) -> None:
+    for name, value in (("red one.png", (255, 0, 0)), ("blue.png", (0, 0, 255))):
+        (tmp_path / name).write_bytes(png(value))
+    (tmp_path / "box.mtl").write_text(
+        "newmtl red\nmap_Kd -s 1 1 1 red one.png\nnewmtl blue\nKd 1 1 1\nmap_Kd blue.png\n"
+    )
+    (tmp_path / "box.obj").write_text(
+        "mtllib box.mtl\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
+        "usemtl red\nf 1/1 2/2 3/3\nusemtl blue\nf 1/1 3/3 4/4\n"
+    )
+    asset = load_mesh(tmp_path / "box.obj")
+    colours = {material.name: material.maps[MapKind.ALBEDO].texels[0, 0].tolist() for material in asset.materials}
+    assert colours == {"red": [255, 0, 0], "blue": [0, 0, 255]}
+    top = asset.mesh.uvs[asset.mesh.positions[:, 1] == 1]
+    assert (top[:, 1] == 0).all()
+
+
+def test_an_obj_without_its_material_file_counts_as_untextured(tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text(
+        "mtllib gone.mtl\nv 0 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nf 1/1 2/2 3/3\n"
+    )
+    assert load_mesh(tmp_path / "a.obj").materials == ()
+
+
+def test_text_that_is_no_mesh_is_refused(tmp_path: Path) -> None:
+    for name in ("a.obj", "a.gltf", "a.glb"):
+        (tmp_path / name).write_text("this is not a mesh")
+        refusal(tmp_path / name)
+
+
+def test_a_missing_mesh_is_refused(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "gone.glb")
+
+
+@pytest.mark.parametrize("name", ["../secret.bin", "/etc/hostname", "file:///etc/hostname", "http://localhost/a.bin"])
+def test_a_buffer_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "asset"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(1000))
+    tree = {"asset": {"version": "2.0"}, "buffers": [{"uri": name, "byteLength": 10}]}
+    (folder / "a.gltf").write_text(json.dumps(tree))
+    assert "outside its folder" in refusal(folder / "a.gltf")
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "asset"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(1000))
+    (folder / "a.bin").symlink_to(tmp_path / "secret.bin")
+    tree = {"asset": {"version": "2.0"}, "buffers": [{"uri": "a.bin", "byteLength": 10}]}
+    (folder / "a.gltf").write_text(json.dumps(tree))
+    assert "outside its folder" in refusal(folder / "a.gltf")
+
+
+def test_a_gltf_with_a_data_uri_buffer_loads(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad()
+    gltf = read_gltf(builder.save(tmp_path))
+    uri = "data:application/octet-stream;base64," + base64.b64encode(gltf.buffers[0]).decode()
+    tree = gltf.tree | {"buffers": [{"uri": uri, "byteLength": len(gltf.buffers[0])}]}
+    (tmp_path / "b.gltf").write_text(json.dumps(tree))
+    assert len(load_mesh(tmp_path / "b.gltf").mesh.triangles) == 2
+
+
+def test_every_truncation_of_a_glb_is_refused_in_one_line(tmp_path: Path) -> None:
+    data = simple(tmp_path).read_bytes()
+    path = tmp_path / "cut.glb"
+    for length in [*range(0, 40), *range(40, len(data), 97)]:
+        path.write_bytes(data[:length])
+        refusal(path)
+
+
+BROKEN = {
+    "accessor count beyond its view": lambda t: t["accessors"][0].update(count=2**31),
+    "accessor offset beyond its view": lambda t: t["accessors"][0].update(byteOffset=2**40),
+    "negative byte offset": lambda t: t["bufferViews"][0].update(byteOffset=-4),
+    "view outside its buffer": lambda t: t["bufferViews"][0].update(byteLength=2**40),
+    "unknown component type": lambda t: t["accessors"][0].update(componentType=1),
+    "no such accessor": lambda t: t["meshes"][0]["primitives"][0]["attributes"].update(POSITION=99),
+    "no such material": lambda t: t["meshes"][0]["primitives"][0].update(material=99),
+    "no such texture": lambda t: t["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"].update(index=9),
+    "no such image": lambda t: t["textures"][0].update(source=9),
+    "node that is its own child": lambda t: t["nodes"][0].update(children=[0]),
+    "cyclic nodes": lambda t: t.update(nodes=[{"mesh": 0, "children": [1]}, {"children": [0]}]),
+    "material that is a list": lambda t: t["materials"][0].update(pbrMetallicRoughness=[]),
+    "Draco": lambda t: t.update(extensionsUsed=["KHR_draco_mesh_compression"]),
+    "sparse positions": lambda t: t["accessors"][0].update(sparse={"count": 1}),
+    "glTF 1": lambda t: t["asset"].update(version="1.0"),
+    "no asset": lambda t: t.pop("asset"),
+    "nodes of text": lambda t: t.update(nodes="many"),
+    "rotation of text": lambda t: t["nodes"][0].update(rotation=["a", "b", "c", "d"]),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_gltf_is_refused_in_one_line(tmp_path: Path, what: str) -> None:
+    gltf = read_gltf(simple(tmp_path))
+    BROKEN[what](gltf.tree)
+    text = json.dumps(gltf.tree).encode()
+    text += b" " * (-len(text) % 4)
+    blob = gltf.buffers[0]
+    head = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(blob))
+    body = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(blob), 0x004E4942) + blob
+    (tmp_path / "broken.glb").write_bytes(head + body)
+    refusal(tmp_path / "broken.glb")
+
+
+def test_an_index_beyond_the_vertices_is_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[0, 1, 9])
+    assert "vertices it lacks" in refusal(builder.save(tmp_path))
+
+
+# ---- writing
+
+
+def new_maps(folder: Path, size: int = 16) -> dict[MapKind, Path]:
+    values = {MapKind.ALBEDO: [11, 22, 33], MapKind.NORMAL: [128, 128, 255], MapKind.ROUGHNESS: [77]}
+    for kind, value in values.items():
+        save_image(folder / f"{kind}.png", np.full((size, size, len(value)), value, np.uint8))
+    return {kind: folder / f"{kind}.png" for kind in values}
+
+
+def image_of(path: Path, slot: int, *keys: str) -> np.ndarray:
+    gltf = read_gltf(path)
+    info: Any = gltf.tree["materials"][slot]
+    for key in keys:
+        info = info[key]
+    return decode_image(gltf.image(gltf.tree["textures"][info["index"]]["source"]), "image").texels
+
+
+def test_the_new_material_is_in_the_glb_and_the_geometry_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    asset = load_mesh(simple(tmp_path, scale=[-1, 2, 1]))
+    out = tmp_path / "out"
+    out.mkdir()
+    write_glb(asset, out, {None: new_maps(out)})
+    again = load_mesh(out / "asset.glb")
+    for field in ("positions", "normals", "uvs", "triangles", "material_index"):
+        np.testing.assert_array_equal(getattr(again.mesh, field), getattr(asset.mesh, field))
+    maps = again.materials[0].maps
+    assert [maps[kind].texels[0, 0].tolist() for kind in new_maps(out)] == [[11, 22, 33], [128, 128, 255], [77]]
+
+
+def test_the_glb_opens_in_trimesh_with_the_new_colour(tmp_path: Path) -> None:
+    write_glb(load_mesh(simple(tmp_path)), tmp_path, {None: new_maps(tmp_path)})
+    geometry: Any = next(iter(trimesh.load_scene(tmp_path / "asset.glb").geometry.values()))
+    assert geometry.visual.material.baseColorTexture.getpixel((0, 0))[:3] == (11, 22, 33)
+
+
+def test_only_the_chosen_material_changes(tmp_path: Path) -> None:
+    builder = Builder()
+    first, second = textured(builder, (10, 20, 30)), textured(builder, (40, 50, 60))
+    builder.quad(first)
+    builder.quad(second)
+    asset = load_mesh(builder.save(tmp_path, "source.glb"))
+    write_glb(asset, tmp_path, {1: new_maps(tmp_path)})
+    colours = [m.maps[MapKind.ALBEDO].texels[0, 0].tolist() for m in load_mesh(tmp_path / "asset.glb").materials]
+    assert colours == [[10, 20, 30], [11, 22, 33]]
+    before, after = read_gltf(asset.path), read_gltf(tmp_path / "asset.glb")
+    assert after.tree["materials"][first] == before.tree["materials"][first]
+    assert after.image(0) == before.image(0)
+
+
+def test_roughness_is_packed_into_green_beside_the_old_metalness_in_blue(tmp_path: Path) -> None:
+    builder = Builder()
+    packed = builder.texture(png((9, 99, 199)))
+    builder.quad(textured(builder, pbr={"metallicRoughnessTexture": packed, "metallicFactor": 0.5}))
+    write_glb(load_mesh(builder.save(tmp_path, "s.glb")), tmp_path, {None: new_maps(tmp_path)})
+    texel = image_of(tmp_path / "asset.glb", 0, "pbrMetallicRoughness", "metallicRoughnessTexture")[0, 0]
+    assert texel[1] == 77
+    assert abs(int(texel[2]) - 199 * 0.5) <= 1
+    pbr = read_gltf(tmp_path / "asset.glb").tree["materials"][0]["pbrMetallicRoughness"]
+    assert (pbr["roughnessFactor"], pbr["metallicFactor"]) == (1.0, 1.0)
+
+
+def test_metalness_is_zero_when_the_old_one_is_not_kept(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder, pbr={"metallicFactor": 1.0}))
+    asset = load_mesh(builder.save(tmp_path, "s.glb"))
+    write_glb(asset, tmp_path, {None: new_maps(tmp_path)}, keep_metalness=False)
+    assert image_of(tmp_path / "asset.glb", 0, "pbrMetallicRoughness", "metallicRoughnessTexture")[..., 2].max() == 0
+
+
+def test_images_that_nothing_uses_any_more_are_left_out(tmp_path: Path) -> None:
+    path = simple(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    write_glb(load_mesh(path), out, {None: {MapKind.ALBEDO: new_maps(out)[MapKind.ALBEDO]}})
+    tree = read_gltf(out / "asset.glb").tree
+    assert len(tree["images"]) == len(tree["textures"]) == 1
+    assert len(tree["bufferViews"]) == 4  # positions, UVs, indices, the new image
+
+
+def test_the_opacity_of_a_blended_material_is_kept(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder, (200, 100, 50, 64), alphaMode="BLEND"))
+    write_glb(load_mesh(builder.save(tmp_path, "s.glb")), tmp_path, {None: new_maps(tmp_path)})
+    texel = image_of(tmp_path / "asset.glb", 0, "pbrMetallicRoughness", "baseColorTexture")[0, 0]
+    assert texel.tolist() == [11, 22, 33, 64]
+
+
+def test_large_maps_are_embedded_as_the_mip_level_of_the_right_size(tmp_path: Path) -> None:
+    maps = new_maps(tmp_path, 32)
+    (tmp_path / "mips").mkdir()
+    for level in range(1, 6):
+        side = 32 >> level
+        save_image(tmp_path / "mips" / f"albedo.{level}.png", np.full((side, side, 3), 100 + level, np.uint8))
+    notes = write_glb(load_mesh(simple(tmp_path)), tmp_path, {None: maps}, embed_size=8)
+    colour = image_of(tmp_path / "asset.glb", 0, "pbrMetallicRoughness", "baseColorTexture")
+    assert colour.shape == (8, 8, 3)
+    assert (colour == 102).all()
+    assert image_of(tmp_path / "asset.glb", 0, "normalTexture").shape == (8, 8, 3)  # no mip: reduced here
+    assert notes == ("asset.glb holds its textures at 8 texels; the full maps lie beside it",)
+
+
+def test_sixteen_bit_maps_are_embedded_with_eight(tmp_path: Path) -> None:
+    maps = new_maps(tmp_path)
+    save_image(maps[MapKind.NORMAL], np.full((16, 16, 3), [32768, 32768, 65535], np.uint16))
+    write_glb(load_mesh(simple(tmp_path)), tmp_path, {None: maps})
+    normal = image_of(tmp_path / "asset.glb", 0, "normalTexture")
+    assert normal.dtype == np.uint8
+    assert normal[0, 0].tolist() == [128, 128, 255]
+
+
+def test_linear_float_colour_is_embedded_as_srgb(tmp_path: Path) -> None:
+    save_image(tmp_path / "albedo.exr", np.full((4, 4, 3), 0.5, np.float32))
+    write_glb(load_mesh(simple(tmp_path)), tmp_path, {None: {MapKind.ALBEDO: tmp_path / "albedo.exr"}})
+    assert image_of(tmp_path / "asset.glb", 0, "pbrMetallicRoughness", "baseColorTexture")[0, 0].tolist() == [188] * 3
+
+
+def test_an_untextured_mesh_gets_its_first_material(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad()
+    write_glb(load_mesh(builder.save(tmp_path, "s.glb")), tmp_path, {None: new_maps(tmp_path)})
+    assert load_mesh(tmp_path / "asset.glb").materials[0].maps[MapKind.ALBEDO].texels[0, 0].tolist() == [11, 22, 33]
+
+
+def test_images_beside_a_gltf_are_embedded(tmp_path: Path) -> None:
+    (tmp_path / "colour.png").write_bytes(png((1, 2, 3)))
+    builder = Builder()
+    shared = builder.texture("colour.png")
+    builder.quad(builder.material(pbrMetallicRoughness={"baseColorTexture": shared}, emissiveTexture=dict(shared)))
+    asset = load_mesh(builder.save(tmp_path, "s.glb"))
+    write_glb(asset, tmp_path, {None: new_maps(tmp_path)})
+    assert image_of(tmp_path / "asset.glb", 0, "emissiveTexture")[0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_glb_in_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
+    asset = load_mesh(simple(tmp_path))
+    with pytest.raises(TexsynthError, match=r"asset\.glb"):
+        write_glb(asset, tmp_path / "nowhere", {None: new_maps(tmp_path)})
+
+
+# ---- UV raster
+
+
+def brute_force(uvs: Any, size: int, closed: bool = False) -> np.ndarray:
+    """Texel centres inside the triangle repeated over the tiles, in float64; `closed`: on its edges too."""
+    corners = np.rint(np.asarray(uvs, np.float64) * size * 4096) / 4096
+    low, high = np.floor(corners.min() / size), np.ceil(corners.max() / size) + 1
+    axis = np.arange(low * size, high * size) + 0.5
+    x, y = np.meshgrid(axis, axis)
+    pairs = zip(corners, np.roll(corners, -1, 0), strict=True)
+    sides = np.array([side(a, b, (x, y)) for a, b in pairs])
+    positive, negative = (sides >= 0, sides <= 0) if closed else (sides > 0, sides < 0)
+    tiles = int(high - low)
+    inside = positive.all(axis=0) | negative.all(axis=0)
+    return inside.reshape(tiles, size, tiles, size).any(axis=(0, 2))
+
+
+def side(a: Any, b: Any, p: Any) -> Any:
+    """Above 0 on one side of the line a-b, below 0 on the other."""
+    return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-0.875, 1.875, width=32), min_size=6, max_size=6), st.integers(1, 20))
+def test_covered_texels_are_those_whose_centre_lies_inside(numbers: list[float], size: int) -> None:
+    uvs = np.array(numbers, np.float32).reshape(3, 2)
+    covered = uv_mask(soup(uvs, [[0, 1, 2]]), size, gutter=0)
+    assert covered[brute_force(uvs, size)].all()
+    assert brute_force(uvs, size, closed=True)[covered].all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 32), min_size=8, max_size=8), st.sampled_from([4, 8, 16]))
+def test_a_shared_edge_is_covered_exactly_once(numbers: list[int], size: int) -> None:
+    corners = np.array(numbers).reshape(4, 2) / 32  # many edges run exactly through texel centres
+    a, b, c, d = corners
+    if side(a, c, b) * side(a, c, d) >= 0:
+        return  # b and d on one side of the shared edge: the triangles overlap by right
+    one = uv_mask(soup(corners, [[0, 1, 2]]), size, gutter=0).astype(int)
+    other = uv_mask(soup(corners, [[0, 2, 3]]), size, gutter=0).astype(int)
+    assert (one + other).max() <= 1
+    both = uv_mask(soup(corners, [[0, 1, 2], [0, 2, 3]]), size, gutter=0)
+    hull = brute_force([a, b, c], size) | brute_force([a, c, d], size)
+    assert (both | ~hull).all()
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_a_full_square_covers_every_texel_once(size: int) -> None:
+    halves = [uv_mask(soup(QUAD_UVS, [t]), size, gutter=0).astype(int) for t in ([0, 1, 2], [0, 2, 3])]
+    assert (sum(halves) == 1).all()
+
+
+def test_winding_does_not_matter() -> None:
+    uvs = [[0.1, 0.2], [0.9, 0.3], [0.4, 0.8]]
+    np.testing.assert_array_equal(
+        uv_mask(soup(uvs, [[0, 1, 2]]), 32, gutter=0), uv_mask(soup(uvs, [[2, 1, 0]]), 32, gutter=0)
+    )
+
+
+def test_uvs_outside_the_unit_square_repeat() -> None:
+    uvs = np.array([[0.1, 0.2], [0.9, 0.3], [0.4, 0.8]])
+    here = uv_mask(soup(uvs, [[0, 1, 2]]), 32, gutter=2)
+    far = uv_mask(soup(uvs + np.array([3, -5]), [[0, 1, 2]]), 32, gutter=2)
+    np.testing.assert_array_equal(here, far)
+
+
+def test_a_triangle_across_the_border_wraps_around() -> None:
+    mask = uv_mask(soup([[0.9, 0.4], [1.1, 0.4], [1.1, 0.6]], [[0, 1, 2]]), 20, gutter=0)
+    assert mask[9, 19]
+    assert mask[9, 1]
+    assert not mask[9, 10]
+
+
+def test_row_zero_is_the_top_of_the_image() -> None:
+    mask = uv_mask(soup([[0, 0], [1, 0], [0, 0.2]], [[0, 1, 2]]), 16, gutter=0)
+    assert mask[0].any()
+    assert not mask[8:].any()
+
+
+def test_the_gutter_grows_a_chart_by_so_many_texels_and_wraps() -> None:
+    mask = uv_mask(soup([[0, 0], [0.25, 0], [0.25, 0.25], [0, 0.25]], [[0, 1, 2], [0, 2, 3]]), 16, gutter=3)
+    rows = np.flatnonzero(mask.any(axis=1))
+    # The outline at texel 4.0 touches texel 4, then three more on either side.
+    assert rows.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15]
+
+
+def test_a_sliver_between_texel_centres_is_not_lost_with_a_gutter() -> None:
+    sliver = soup([[0.1, 0.501], [0.9, 0.501], [0.9, 0.502]], [[0, 1, 2]])
+    assert not uv_mask(sliver, 16, gutter=0).any()
+    assert uv_mask(sliver, 16, gutter=1)[8, 2:14].all()
+
+
+def test_only_the_chosen_material_is_covered() -> None:
+    uvs = [[0, 0], [1, 0], [1, 1], [0, 1]]
+    mesh = soup(uvs, [[0, 1, 2], [0, 2, 3]], [0, 1])
+    upper, lower = (uv_mask(mesh, 16, index, gutter=0) for index in (0, 1))
+    assert upper[2, 12]
+    assert lower[12, 2]
+    assert not (upper & lower).any()
+    assert not uv_mask(mesh, 16, 7).any()
+
+
+def test_a_many_times_repeated_texture_covers_everything() -> None:
+    mesh = soup(np.array(QUAD_UVS) * 100, [[0, 1, 2], [0, 2, 3]])
+    assert uv_mask(mesh, 256, gutter=0).all()
+
+
+def test_absurd_uvs_are_refused_instead_of_taking_for_ever() -> None:
+    with pytest.raises(TexsynthError, match=f"at most {MAX_UV_TILES} tiles"):
+        uv_mask(soup([[0, 0], [1e30, 0], [0, 1e30]], [[0, 1, 2]]), 64)
+
+
+def test_a_mesh_without_triangles_covers_nothing() -> None:
+    assert not uv_mask(soup(np.zeros((0, 2)), np.zeros((0, 3))), 16).any()
+
+
+# ---- screen raster
+
+
+def test_barycentric_weights_are_perspective_correct() -> None:
+    clip = np.array([[10, 10, 1.0], [100, 20, 3.0], [50, 90, 2.0]])
+    for order in ([0, 1, 2], [0, 2, 1]):
+        seen = visible(clip, np.array([order], np.int32), 128, 128)
+        y, x = np.nonzero(seen.triangle == 0)
+        corners = clip[order]
+        homogeneous = seen.weights[y, x] @ np.c_[corners[:, :2] * corners[:, 2:], corners[:, 2]]
+        np.testing.assert_allclose(homogeneous[:, :2] / homogeneous[:, 2:], np.c_[x + 0.5, y + 0.5], atol=0.01)
+        np.testing.assert_allclose(seen.inverse_depth[y, x], 1 / homogeneous[:, 2], rtol=1e-4)
+
+
+def test_the_nearer_triangle_hides_the_farther_whatever_the_order() -> None:
+    clip = np.array([[0, 0, 5.0], [40, 0, 5], [0, 40, 5], [0, 0, 2], [40, 0, 2], [0, 40, 2]])
+    near_last = visible(clip, np.array([[0, 1, 2], [3, 4, 5]], np.int32), 20, 20)
+    near_first = visible(clip, np.array([[3, 4, 5], [0, 1, 2]], np.int32), 20, 20)
+    assert near_last.triangle[5, 5] == 1
+    assert near_first.triangle[5, 5] == 0
+
+
+def test_a_second_layer_shows_only_what_is_before_the_first() -> None:
+    clip = np.array([[0, 0, 5.0], [40, 0, 5], [0, 40, 5], [0, 0, 2], [40, 0, 2], [0, 40, 2]])
+    first = visible(clip, np.array([[0, 1, 2]], np.int32), 20, 20)
+    assert visible(clip, np.array([[3, 4, 5]], np.int32), 20, 20, first).triangle[5, 5] == 0
+    nearest = visible(clip, np.array([[3, 4, 5]], np.int32), 20, 20)
+    assert (visible(clip, np.array([[0, 1, 2]], np.int32), 20, 20, nearest).triangle == -1).all()
+
+
+def test_triangles_behind_the_eye_are_left_out() -> None:
+    clip = np.array([[0, 0, -1.0], [40, 0, 1], [0, 40, 1]])
+    assert (visible(clip, np.array([[0, 1, 2]], np.int32), 20, 20).triangle == -1).all()

@@ -1,0 +1,483 @@
+"""The command line. Every command imports what it needs when it runs, so that `texsynth --help` stays instant.
+
+Results go to standard output, everything else to standard error. Exit status: 0 done, 1 a defect of texsynth, 2 bad
+input, 3 a full disk or missing device, 4 damaged files, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from texsynth import __version__
+from texsynth.allocator import keep_freed_memory
+from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError, bad_input, from_os_error
+from texsynth.run import Run
+
+if TYPE_CHECKING:
+    from texsynth.options import Options
+
+log = logging.getLogger(__name__)
+
+# typer raises click's usage errors without exporting their base class (and vendors click from some version on).
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+
+app = typer.Typer(
+    name="texsynth",
+    help="Restyle and synthesise UV-space PBR textures up to 8K, on this machine, from one exemplar.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_INPUTS, _RESULT, _CHOICES, _REPORTING = "Input", "Result", "Method", "Progress and errors"
+
+Exemplar = Annotated[Path, typer.Argument(metavar="EXEMPLAR", help="A photo, a folder of maps, or a textured mesh.")]
+Asset = Annotated[
+    Path, typer.Argument(metavar="ASSET", help="A textured mesh (.glb, .gltf, .obj), a folder of maps or one image.")
+]
+Style = Annotated[
+    Path,
+    typer.Option("--style", metavar="EXEMPLAR", help="A photo, a folder of maps, or a textured mesh to take from."),
+]
+Out = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the result; made if absent.")]
+Size = Annotated[
+    int, typer.Option(metavar="TEXELS", help="Texels per side: a power of two, 64 to 8192.", rich_help_panel=_RESULT)
+]
+Maps = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Any of albedo, normal, roughness, metalness, height, opacity; commas between.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Format = Annotated[str, typer.Option("--format", metavar="png|exr", help="File format.", rich_help_panel=_RESULT)]
+Tileable = Annotated[
+    bool, typer.Option("--tileable", help="The result repeats without a visible edge.", rich_help_panel=_RESULT)
+]
+Content = Annotated[
+    float,
+    typer.Option(
+        metavar="0..1", help="0 = pure synthesis, 1 = keeps every edge of the asset.", rich_help_panel=_CHOICES
+    ),
+]
+Region = Annotated[
+    Path | None,
+    typer.Option(metavar="MASK", help="Image, white where the asset may change.", rich_help_panel=_CHOICES),
+]
+Preset = Annotated[
+    str, typer.Option(metavar="draft|standard|high", help="Speed against quality.", rich_help_panel=_CHOICES)
+]
+Profile = Annotated[
+    str,
+    typer.Option(metavar="auto|cpu|desktop|jetson-orin-nx", help="The machine to plan for.", rich_help_panel=_CHOICES),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Another seed gives another variant.", rich_help_panel=_CHOICES)]
+Density = Annotated[
+    float,
+    typer.Option(
+        metavar="RATIO",
+        help="Exemplar texels per output texel: 2 makes the pattern half as large.",
+        rich_help_panel=_CHOICES,
+    ),
+]
+Detail = Annotated[
+    float,
+    typer.Option(metavar="0..1", help="How much of the exemplar's own texels returns.", rich_help_panel=_CHOICES),
+]
+Directx = Annotated[
+    bool | None,
+    typer.Option(
+        "--directx/--opengl",
+        help="How input normal maps point; by default the file's name decides, OpenGL otherwise.",
+        show_default=False,
+        rich_help_panel=_INPUTS,
+    ),
+]
+ClampNonfinite = Annotated[
+    bool,
+    typer.Option(
+        "--clamp-nonfinite",
+        help="Clamp NaN and infinity in HDR input and say so, instead of refusing it.",
+        rich_help_panel=_INPUTS,
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where an interrupted run stopped.", rich_help_panel=_REPORTING)
+]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="JSON result on standard output, JSON lines (progress, messages, errors) on standard error.",
+        rich_help_panel=_REPORTING,
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", help="Log more, and show the traceback of a defect.", rich_help_panel=_REPORTING),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"texsynth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _texsynth(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options before the command; the application's help text stands above."""
+
+
+@app.command("restyle")
+def restyle_command(
+    *,
+    asset: Asset,
+    style: Style,
+    output: Out,
+    size: Size = 2048,
+    maps: Maps = "albedo,normal,roughness",
+    content: Content = 0.5,
+    region: Region = None,
+    preset: Preset = "standard",
+    profile: Profile = "auto",
+    format: Format = "png",
+    seed: Seed = 0,
+    tileable: Tileable = False,
+    density: Density = 1.0,
+    detail: Detail = 1.0,
+    directx: Directx = None,
+    clamp_nonfinite: ClampNonfinite = False,
+    resume: Resume = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Give ASSET the material of an exemplar, keeping as much of its content as asked for."""
+    options = _options(
+        size=size,
+        maps=maps,
+        content=content,
+        region=None if region is None else _existing(region, "a mask image"),
+        preset=preset,
+        profile=profile,
+        format=format,
+        seed=seed,
+        tileable=tileable,
+        density=density,
+        detail=detail,
+        directx=directx,
+        nonfinite="clamp" if clamp_nonfinite else "refuse",
+        resume=resume,
+    )
+    _existing(asset, "a mesh, a folder of maps or an image")
+    _existing(style, "an image or a folder of maps")
+
+    def work(run: Run) -> dict[str, Any]:
+        from texsynth.restyle import restyle
+
+        return restyle(asset, style, output, options, run)
+
+    _make(work, output, as_json, verbose)
+
+
+@app.command("synthesize")
+def synthesize_command(
+    *,
+    exemplar: Exemplar,
+    output: Out,
+    size: Size = 2048,
+    maps: Maps = "albedo,normal,roughness",
+    preset: Preset = "standard",
+    profile: Profile = "auto",
+    format: Format = "png",
+    seed: Seed = 0,
+    tileable: Tileable = False,
+    density: Density = 1.0,
+    detail: Detail = 1.0,
+    directx: Directx = None,
+    clamp_nonfinite: ClampNonfinite = False,
+    resume: Resume = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a new texture of any size that looks like EXEMPLAR."""
+    options = _options(
+        size=size,
+        maps=maps,
+        preset=preset,
+        profile=profile,
+        format=format,
+        seed=seed,
+        tileable=tileable,
+        density=density,
+        detail=detail,
+        directx=directx,
+        nonfinite="clamp" if clamp_nonfinite else "refuse",
+        resume=resume,
+    )
+    _existing(exemplar, "an image or a folder of maps")
+
+    def work(run: Run) -> dict[str, Any]:
+        from texsynth.restyle import synthesize
+
+        return synthesize(exemplar, output, options, run)
+
+    _make(work, output, as_json, verbose)
+
+
+@app.command("measure")
+def measure_command(
+    generated: Annotated[Path, typer.Argument(metavar="GENERATED", help="A result, an image or a folder of maps.")],
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The exemplar, or what it should equal.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The metrics as JSON.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Distances and honesty metrics between two textures."""
+    _log_level(verbose)
+    for path in (generated, reference):
+        _existing(path, "an image or a folder of maps")
+    from texsynth.measure import measure, table
+
+    measured = measure(generated, reference)
+    if as_json:
+        _print_json(measured)
+    else:
+        print("\n".join(table(measured)))
+
+
+@app.command("procedural")
+def procedural_command(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="brick, planks, marble, ...; a wrong one lists them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the maps.")],
+    size: Annotated[int, typer.Option(metavar="TEXELS", help="Texels per side, 32 to 8192.")] = 1024,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another variant.")] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Make a procedural material: a folder of maps with exact normal, height and roughness."""
+    _log_level(verbose)
+    from texsynth.train.procedural import generate, write
+
+    material = generate(kind, size, seed)
+    _require_writable(output)
+    write(material, output)
+    print(f"{output}: {', '.join(material.maps)} at {size} x {size}")
+
+
+@app.command("sample-asset")
+def sample_asset_command(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for asset.glb.")],
+    size: Annotated[int, typer.Option(metavar="TEXELS", help="Texels per side, 256 to 4096.")] = 1024,
+    verbose: Verbose = False,
+) -> None:
+    """Make the demo's mesh: an urn on a pedestal with one textured material."""
+    _log_level(verbose)
+    if not 256 <= size <= 4096:
+        raise bad_input("size", f"got {size}", "use a number from 256 to 4096")
+    _require_writable(output)
+    from texsynth.sample_asset import write_sample_asset
+
+    print(f"{write_sample_asset(output, size)}: textures at {size} x {size}")
+
+
+@app.command("view")
+def view_command(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that restyle or synthesize wrote.")],
+    port: Annotated[int, typer.Option(metavar="N", help="Port on 127.0.0.1; 0 takes any free one.")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Only say the address.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show a result in the browser; Ctrl-C ends it."""
+    _log_level(verbose)
+    _existing(folder, "a folder that restyle or synthesize wrote")
+    from texsynth.view import serve
+
+    serve(folder, port, open_browser=not no_open)
+
+
+@app.command("verify")
+def verify_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that restyle or synthesize wrote.")],
+) -> None:
+    """Compare every published file with the digest in material.json."""
+    _existing(folder, "a folder that restyle or synthesize wrote")
+    from texsynth.publish import verify
+
+    problems = verify(folder)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(EXIT_STATUS[ErrorKind.CORRUPT])
+    print(f"{folder}: complete, every digest matches")
+
+
+@app.command("doctor")
+def doctor_command(
+    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
+) -> None:
+    """What this machine can do, and what is missing."""
+    from texsynth.doctor import examine, is_ready
+
+    findings = examine(Path.cwd())
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(finding.line())
+    if not is_ready(findings):
+        raise typer.Exit(EXIT_STATUS[ErrorKind.NO_DEVICE])
+
+
+def _options(*, maps: str, **values: Any) -> Options:
+    from texsynth.options import Options, parse_maps
+
+    return Options(maps=parse_maps(maps), **values)
+
+
+def _existing(path: Path, right: str) -> Path:
+    """Refuse a missing input before the engine is imported, so that a typing mistake costs no waiting."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise bad_input(path, "does not exist", f"name {right}") from None
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    except ValueError as error:  # a NUL in the name
+        raise bad_input(repr(str(path)), str(error), f"name {right}") from error
+    return path
+
+
+def _require_writable(folder: Path) -> None:
+    """Make `folder` and try a file in it before hours of work depend on it. Raises TexsynthError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"texsynth")
+            probe.flush()
+    except FileExistsError:
+        raise bad_input(folder, "is a file", "name a folder for the result") from None
+    except OSError as error:
+        if EXIT_STATUS[from_os_error(error, folder).kind] == EXIT_STATUS[ErrorKind.NO_SPACE]:
+            raise from_os_error(error, folder) from error
+        raise bad_input(
+            folder, f"cannot be written ({error.strerror})", "name a folder where files may be made"
+        ) from error
+
+
+def _make(work: Callable[[Run], dict[str, Any]], out: Path, as_json: bool, verbose: bool) -> None:
+    """Do `work` with progress and clean cancellation, and say where the result is."""
+    from texsynth.terminal import cancel_on_signals, duration, log_through, open_display
+
+    _log_level(verbose)
+    _require_writable(out)
+    began = time.monotonic()
+    display = open_display(as_json)
+    run = Run(listener=display.progress)
+    try:
+        with log_through(display.say), cancel_on_signals(run, display):
+            manifest = work(run)
+    finally:
+        display.close()
+    if as_json:
+        _print_json(manifest)
+        return
+    print(f"{out}: done in {duration(time.monotonic() - began)}, {_peak_memory_gb():.1f} GB of memory at most")
+    for name in ("asset.glb", "report.html"):
+        if (out / name).exists():
+            print(f"  {out / name}")
+    print(f"  look at it in a browser: texsynth view {out}")
+
+
+def _log_level(verbose: bool) -> None:
+    """Our loggers at DEBUG or INFO; warnings of libraries are for developers and appear under --verbose only."""
+    logging.basicConfig(stream=sys.stderr, format="texsynth: %(levelname)s %(name)s: %(message)s")
+    for package in ("texsynth", "mipmap"):
+        logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.WARNING)
+    if not verbose:
+        warnings.simplefilter("ignore")
+
+
+def _peak_memory_gb() -> float:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def _wants_traceback() -> bool:
+    return (
+        os.environ.get("TEXSYNTH_DEBUG", "0") not in ("", "0") or logging.getLogger("texsynth").level == logging.DEBUG
+    )
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """The line that stands for `error`, and the exit status."""
+    status = 1
+    match error:
+        case TexsynthError(kind=kind):
+            line, status = str(error), EXIT_STATUS[kind]
+        case _UsageError():
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context is not None else "texsynth"
+            line = f"{error.format_message().strip().rstrip('.')}; see {path} --help"
+            status = EXIT_STATUS[ErrorKind.BAD_INPUT]
+        case MemoryError():
+            line = "out of memory; use a smaller --size or a machine with more"
+            status = EXIT_STATUS[ErrorKind.NO_SPACE]
+        case ImportError():
+            line = f"{error}; run texsynth doctor to see which library is missing or damaged"
+        case _:
+            line = (
+                f"{type(error).__name__}: {error}; this is a defect of texsynth:"
+                " run again with --verbose and please report what it prints"
+            )
+    return line, status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; an error is one line on standard error, never a traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    keep_freed_memory()
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(args=arguments or ["--help"], prog_name="texsynth", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except BrokenPipeError:
+        # The reader of our output went away (`texsynth verify OUT | head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        message, status = "cancelled", EXIT_STATUS[ErrorKind.CANCELLED]
+    except Exception as error:
+        if _wants_traceback() and not isinstance(error, _UsageError):
+            traceback.print_exc()
+        message, status = _explain(error)
+    event = "cancelled" if status == EXIT_STATUS[ErrorKind.CANCELLED] else "error"
+    message = " ".join(message.split())
+    if "--json" in arguments:
+        print(json.dumps({"event": event, "message": message}), file=sys.stderr)
+    else:
+        print(f"texsynth: error: {message}" if event == "error" else f"texsynth: {message}", file=sys.stderr)
+    return status

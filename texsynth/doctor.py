@@ -1,0 +1,263 @@
+"""`texsynth doctor`: what this machine can do, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+OLDEST_PYTHON = (3, 11)
+# An 8K run keeps raw canvases (0.5 GB for three maps) beside its checkpoints and the published files with their mips.
+DISK_FOR_8K_GB = 3.0
+# The bar for 8K is 4 GB resident; less memory still serves smaller sizes.
+MEMORY_FOR_8K_GB = 4.0
+MEMORY_AT_LEAST_GB = 1.5
+# The libraries of the main job: the module, the distribution that brings it, and what it is there for.
+LIBRARIES = (
+    ("numpy", "numpy", "arrays"),
+    ("scipy", "scipy", "filters"),
+    ("numba", "numba", "compiled kernels"),
+    ("PIL", "pillow", "PNG, JPEG and WebP"),
+    ("cv2", "opencv-python-headless", "16-bit PNG and Radiance HDR"),
+    ("tifffile", "tifffile", "TIFF"),
+    ("OpenEXR", "OpenEXR", "EXR"),
+    ("isal", "isal", "compression"),
+    ("trimesh", "trimesh", "meshes"),
+)
+_PROBE_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing examined. A finding that is `needed` and not `ok` keeps the main job from working."""
+
+    name: str
+    ok: bool
+    needed: bool
+    detail: str
+    remedy: str = ""
+
+    def line(self) -> str:
+        """The finding as one line: OK, MISSING (needed) or `no` (optional), what was found, what to do."""
+        mark = "OK" if self.ok else "MISSING" if self.needed else "no"
+        remedy = f"; {self.remedy}" if self.remedy and not self.ok else ""
+        return f"{mark:<8}{self.name:<28}{self.detail}{remedy}"
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Examine this machine, for work in `folder`. Starts short-lived child processes; changes nothing that stays."""
+    return list(_findings(folder))
+
+
+def is_ready(findings: Iterable[Finding]) -> bool:
+    """Whether everything is there that the main job needs."""
+    return all(finding.ok or not finding.needed for finding in findings)
+
+
+def _findings(folder: Path) -> Iterator[Finding]:
+    yield _python()
+    yield from _torch()
+    for module, distribution, purpose in LIBRARIES:
+        yield _library(module, distribution, purpose)
+    yield _cores()
+    yield _cpu_features()
+    yield _memory()
+    yield _disk(folder)
+    yield _writable("output folder", folder, needed=True)
+    yield _kernel_cache()
+    yield _gl()
+    yield _tensorrt()
+
+
+def _python() -> Finding:
+    return Finding(
+        "Python",
+        sys.version_info[:2] >= OLDEST_PYTHON,
+        True,
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "install Python 3.11 or newer",
+    )
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Finding("torch", False, True, _one_line(error), "run: pip install torch")
+        return
+    threads = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    yield Finding("torch", True, True, f"{torch.__version__}, {threads}")
+    if not torch.cuda.is_available():
+        build = "this build of torch is for the CPU" if torch.version.cuda is None else "no CUDA device answers"
+        yield Finding("CUDA", False, False, f"{build}, so the CPU is used", "with an NVIDIA GPU install a CUDA torch")
+        return
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        capability = f"{device.major}.{device.minor}"
+        yield Finding(
+            f"CUDA {index}", True, False, f"{device.name}, {device.total_memory / 1e9:.1f} GB, capability {capability}"
+        )
+
+
+def _library(module: str, distribution: str, purpose: str) -> Finding:
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        return Finding(purpose, False, True, _one_line(error), f"run: pip install {distribution}")
+    return Finding(purpose, True, True, f"{distribution} {importlib.metadata.version(distribution)}")
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_cores()
+    detail = f"{usable} usable" if quota is None else f"{usable} usable, the container allows {quota:g}"
+    return Finding("cores", True, False, detail)
+
+
+def _cgroup_cores() -> float | None:
+    """The CPU quota of this container in cores (cgroup v2), or None."""
+    words = _read("/sys/fs/cgroup/cpu.max").split()
+    if len(words) != 2 or words[0] == "max":
+        return None
+    return float(words[0]) / float(words[1])
+
+
+def _cpu_features() -> Finding:
+    """The instructions that make bfloat16 attention fast."""
+    words = set(_read("/proc/cpuinfo").split())
+    names = {
+        "avx2": "AVX2",
+        "avx512f": "AVX-512",
+        "avx512_bf16": "AVX-512 bfloat16",
+        "amx_bf16": "AMX bfloat16",
+        "asimd": "NEON",
+        "bf16": "Arm bfloat16",
+        "sve": "SVE",
+    }
+    found = [name for flag, name in names.items() if flag in words]
+    has_bfloat16 = bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+    detail = (", ".join(found) or "unknown") + ("" if has_bfloat16 else "; no bfloat16, so float32 is used")
+    return Finding("CPU", bool(found), False, detail, "nothing to do; it may be slow")
+
+
+def _memory() -> Finding:
+    fields = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
+    if "MemAvailable" not in fields:
+        return Finding("memory", True, False, "unknown on this system")
+    free = int(fields["MemAvailable"].split()[0]) * 1024 / 1e9
+    limit = _read("/sys/fs/cgroup/memory.max").strip()
+    if limit.isdigit():
+        free = min(free, (int(limit) - int(_read("/sys/fs/cgroup/memory.current").strip() or 0)) / 1e9)
+    enough = "enough for 8K" if free >= MEMORY_FOR_8K_GB else f"8K wants {MEMORY_FOR_8K_GB:g} GB, smaller sizes less"
+    return Finding(
+        "memory", free >= MEMORY_AT_LEAST_GB, True, f"{free:.1f} GB available, {enough}", "close other programs"
+    )
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 1e9
+    return Finding(
+        "disk",
+        free >= DISK_FOR_8K_GB,
+        True,
+        f"{free:.1f} GB free in {folder}, an 8K run wants {DISK_FOR_8K_GB:g} GB",
+        "free some space or work in another folder",
+    )
+
+
+def _writable(name: str, folder: Path, needed: bool) -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding(name, False, needed, f"{folder}: {error.strerror}", "make it writable")
+    return Finding(name, True, needed, f"{folder} is writable")
+
+
+def _kernel_cache() -> Finding:
+    """Numba keeps compiled kernels beside our code, or where that is read-only in the user's cache folder."""
+    here = Path(__file__).parent
+    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    candidates = [Path(os.environ["NUMBA_CACHE_DIR"])] if "NUMBA_CACHE_DIR" in os.environ else [here, home_cache]
+    for folder in candidates:
+        if os.access(_nearest_existing(folder), os.W_OK):
+            return Finding("kernel cache", True, False, f"compiled kernels are kept in or below {folder}")
+    return Finding(
+        "kernel cache",
+        False,
+        False,
+        "no place to keep compiled kernels, so each start compiles them again",
+        "set NUMBA_CACHE_DIR to a writable folder",
+    )
+
+
+def _nearest_existing(folder: Path) -> Path:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _gl() -> Finding:
+    """A windowless GL context in a child process, because a broken driver may crash whoever asks it."""
+    egl = (
+        "from OpenGL import EGL; import sys;"
+        " display = EGL.eglGetDisplay(EGL.EGL_DEFAULT_DISPLAY); major, minor = EGL.EGLint(), EGL.EGLint();"
+        " sys.exit(not EGL.eglInitialize(display, major, minor))"
+    )
+    osmesa = (
+        "from OpenGL import GL, osmesa; import sys;"
+        " sys.exit(not osmesa.OSMesaCreateContextExt(GL.GL_RGBA, 24, 0, 0, None))"
+    )
+    attempts = (
+        ("EGL", egl, {"PYOPENGL_PLATFORM": "egl"}),
+        ("EGL", egl, {"PYOPENGL_PLATFORM": "egl", "EGL_PLATFORM": "surfaceless"}),  # Mesa without X or Wayland
+        ("OSMesa", osmesa, {"PYOPENGL_PLATFORM": "osmesa"}),
+    )
+    for name, code, environment in attempts:
+        if _probe(code, environment):
+            return Finding("GL", True, False, f"{name} draws without a window; not needed, the CPU draws the previews")
+    remedy = "for other programs' sake only: apt-get install libegl1 libgl1-mesa-dri"
+    return Finding("GL", False, False, "no windowless GL; not needed, the CPU draws the previews", remedy)
+
+
+def _tensorrt() -> Finding:
+    if importlib.util.find_spec("tensorrt") is None:
+        remedy = "optional, for NVIDIA devices: pip install 'texsynth[tensorrt]'"
+        return Finding("TensorRT", False, False, "not installed", remedy)
+    return Finding("TensorRT", True, False, "installed")
+
+
+def _probe(code: str, environment: dict[str, str]) -> bool:
+    """Whether `code` runs to the end with status 0 in a fresh interpreter."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | environment,
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _read(path: str) -> str:
+    """The text of a small system file, empty where there is none (macOS, Windows, old kernels)."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,347 @@
+"""From the layout to full size: x2 until the size is reached, each level a few denoising steps with sparse attention.
+
+A level's latent and positions lie in memory-mapped files and are worked on in bands of windows; a band depends on the
+step before alone, so order is irrelevant and windowed equals whole. The state after every band is on disk: a killed run
+goes on from there to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
+from texsynth.exemplar import Exemplar, halved
+from texsynth.fault import fault_point
+from texsynth.layout import FLOOR, Frame
+from texsynth.model.coherent_score import TOKEN_CHANNELS, WINDOW, Keys, attend, build_keys
+from texsynth.model.exemplar_score import noise_levels, step_weights
+from texsynth.model.latent import BLOCK
+from texsynth.pieces import translations_to_leave
+from texsynth.presets import FineLevel, Preset
+from texsynth.run import Run
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+LAST_NOISE = 0.08
+RADIUS = 1  # tokens around the own one that a patch compares
+# Costs in units of `Keys.spacing`: leaving a piece that is too long, a place that continues no neighbour, and the gain
+# with which the use of the exemplar's cells is evened out from step to step.
+AVOID, JUMP, EVEN = 0.7, 0.1, 0.2
+LONGEST_PIECE = 0.25  # of the exemplar's shorter side
+TOKENS_A_CELL = 8  # expected; fewer would even out noise
+CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
+QUIET = 0.02  # share of broken neighbour pairs under which a window needs only half of the steps
+
+
+@dataclass
+class Steps:
+    """Window steps that importance left out, for the report."""
+
+    done: int = 0
+    saved: int = 0
+
+
+def expand(
+    exemplar: Exemplar,
+    frame: Frame,
+    content: Content | None,
+    layout: tuple[Ints, int],
+    mask: NDArray[np.bool_] | None,
+    preset: Preset,
+    work: Path,
+    run: Run,
+    preview: Callable[[Ints, int], None],
+) -> tuple[Ints, Steps]:
+    """Positions int32 (H / 8, W / 8, 2) at full size, from `layout` = positions and scale of the coarsest level.
+
+    mask: bool (h, w) windows of the full-size token grid that hold a texel to be made, or None for all. work: folder of
+    the run's state; what lies there from an earlier, killed run of the same inputs is continued. preview(positions,
+    scale) is called after each level.
+    """
+    positions, coarsest = layout
+    steps = Steps()
+    scales = [coarsest >> i for i in range(int(math.log2(coarsest)) + 1)]
+    weights = np.cumsum([0.0] + [_cost(frame, preset, scale) for scale in scales])
+    for level, scale in enumerate(scales):
+        fine = preset.fine[min(int(math.log2(scale)), len(preset.fine) - 1)]
+        if scale == coarsest:
+            fine = replace(fine, steps=preset.settle_steps)
+        else:
+            positions = _doubled(positions, frame.tokens(scale))
+        part = weights[level] / weights[-1], weights[level + 1] / weights[-1]
+        image = halved(exemplar.weighted, int(math.log2(scale)))
+        positions = _refine(exemplar, image, frame, content, positions, scale, fine, mask, work, run, part, steps)
+        preview(positions, scale)
+    return positions, steps
+
+
+def _cost(frame: Frame, preset: Preset, scale: int) -> float:
+    rows, columns = frame.tokens(scale)
+    return rows * columns * preset.fine[min(int(math.log2(scale)), len(preset.fine) - 1)].steps + 2**14
+
+
+def _doubled(positions: Ints, shape: tuple[int, int]) -> Ints:
+    """Positions of the next finer level: each token becomes 2 x 2 that continue each other."""
+    finer = np.repeat(np.repeat(positions * 2, 2, axis=0), 2, axis=1)
+    finer[1::2, :, 0] += BLOCK
+    finer[:, 1::2, 1] += BLOCK
+    return np.ascontiguousarray(finer[: shape[0], : shape[1]])
+
+
+def _refine(
+    exemplar: Exemplar,
+    image: Floats,
+    frame: Frame,
+    content: Content | None,
+    positions: Ints,
+    scale: int,
+    fine: FineLevel,
+    mask: NDArray[np.bool_] | None,
+    work: Path,
+    run: Run,
+    part: tuple[float, float],
+    steps: Steps,
+) -> Ints:
+    rows, columns = positions.shape[:2]
+    state = _State(work, scale, (rows, columns))
+    if state.finished:
+        steps.done, steps.saved = state.counts
+        return state.read_positions()
+    guide, guide_keys = np.zeros((rows, columns, 0), np.float32), np.zeros((*image.shape[:2], 0), np.float32)
+    if content is not None:
+        guide = guidance_of_content(content, rows, columns)
+        guide_keys = guidance_of_exemplar(content, exemplar.stack, scale, BLOCK, exemplar.wraps)
+        guide_keys = guide_keys[: image.shape[0], : image.shape[1]]
+    keys = build_keys(image, exemplar.wraps, exemplar.lattice, scale, FLOOR, guide_keys)
+    targets = frame.phase_targets(scale)
+    balance = _Balance(keys, rows * columns)
+    sigmas = noise_levels(fine.noise, LAST_NOISE, fine.steps)
+    if state.step is None:
+        positions = _inside(_in_phase(positions, keys, targets), keys)
+        rng = np.random.default_rng([frame.seed, scale, 0])
+        limit = LONGEST_PIECE * min(keys.size) / BLOCK
+        avoided = translations_to_leave(positions, keys.size, keys.wraps, frame.torus, limit, rng)
+        state.begin(positions, avoided, _active(positions, keys, mask, scale, frame.torus), balance.potentials)
+        for first, last in _bands(rows):
+            clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
+            noise = _noise(frame.seed, scale, -1, first, clean.shape)
+            state.latent(0)[first:last] = clean + np.float32(fine.noise) * noise
+        state.advance(0, 0, (steps.done, steps.saved))
+    steps.done, steps.saved = state.counts
+    step, start = state.step or (0, 0)
+    balance.potentials = state.potentials(step)
+    for i in range(step, fine.steps):
+        sigma, following = sigmas[i], sigmas[i + 1]
+        tolerance = keys.tolerance
+        if exemplar.lattice.strength >= CRISP:
+            tolerance *= min(1.0, sigma / 0.4)
+        now = replace(keys, tolerance=tolerance)
+        keep, fresh = step_weights(sigma, following)
+        z, place = state.latent(i % 2), state.places(i % 2)
+        z_next, place_next = state.latent(1 - i % 2), state.places(1 - i % 2)
+        nats = keys.spacing / (2 * sigma**2)
+        active = state.active(half=i % 2 == 0 and i < fine.steps - 1)
+        for first, last in _bands(rows):
+            if first < start:
+                continue
+            run.step(part[0] + (part[1] - part[0]) * (i + first / rows) / fine.steps)
+            mean, chosen = attend(
+                now, z, place, sigma, (first, last), radius=RADIUS, torus=frame.torus, targets=targets,
+                potentials=(balance.potentials / (2 * sigma**2)).astype(np.float32), cell=balance.cell, guide=guide,
+                avoided=state.avoided(), avoid_cost=AVOID * nats, jump_cost=JUMP * nats, jitter=fine.jitter,
+                seed=_seed(frame.seed, scale, i), active=active,
+            )  # fmt: skip
+            following_z = mean + (z[first:last] - mean) * np.float32(keep)
+            if fresh:
+                following_z += np.float32(fresh) * _noise(frame.seed, scale, i, first, mean.shape)
+            z_next[first:last], place_next[first:last] = following_z, chosen
+            band = active[first // WINDOW]
+            steps.done += int(band.sum())
+            steps.saved += int((~band).sum())
+            state.advance(i, last, (steps.done, steps.saved))
+            fault_point("expand_band")
+        start = 0
+        balance.update(place_next, keys.spacing)
+        state.keep_potentials(balance.potentials, i + 1)
+        state.advance(i + 1, 0, (steps.done, steps.saved))
+    state.finish(fine.steps % 2)
+    return state.read_positions()
+
+
+def _bands(rows: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, rows, WINDOW):
+        yield first, min(first + WINDOW, rows)
+
+
+def _seed(seed: int, scale: int, step: int) -> int:
+    return int(np.random.default_rng([seed, scale, 3, step]).integers(2**62))
+
+
+def _noise(seed: int, scale: int, step: int, first: int, shape: tuple[int, ...]) -> Floats:
+    """Standard normal noise of one band at one step: the same whatever was computed before."""
+    return np.random.default_rng([seed, scale, step + 5, first]).standard_normal(shape, dtype=np.float32)
+
+
+def _in_phase(positions: Ints, keys: Keys, targets: NDArray[np.float64]) -> Ints:
+    """Positions moved to the nearest place of the wanted lattice phase."""
+    if len(keys.waves) == 0:
+        return positions
+    rows, columns = positions.shape[:2]
+    yy, xx = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    error = positions @ keys.waves.T - np.stack([yy, xx, np.ones_like(yy)], -1) @ targets.T
+    error -= np.round(error)
+    return np.round(positions - error @ np.linalg.pinv(keys.waves).T).astype(np.int32)
+
+
+def _inside(positions: Ints, keys: Keys) -> Ints:
+    """Positions brought into the exemplar: wrapped, or clamped to the last whole block."""
+    placed = []
+    for axis in range(2):
+        line = positions[..., axis]
+        limit = (keys.tokens.shape[axis] - 1) * keys.stride
+        placed.append(line % keys.size[axis] if keys.wraps[axis] else np.clip(line, 0, limit))
+    return np.ascontiguousarray(np.stack(placed, -1), dtype=np.int32)
+
+
+def _active(
+    positions: Ints, keys: Keys, mask: NDArray[np.bool_] | None, scale: int, torus: tuple[bool, bool]
+) -> NDArray[np.uint8]:
+    """How much work each window of WINDOW x WINDOW tokens needs: 0 none (no texel wanted), 1 half, 2 all of the steps.
+
+    A window whose tokens already continue each other is settled: steps change little there.
+    """
+    broken = np.zeros(positions.shape[:2], np.float32)
+    for axis in range(2):
+        apart = np.roll(positions, -1, axis=axis) - positions
+        apart[..., axis] -= BLOCK
+        for k in range(2):
+            if keys.wraps[k]:
+                half = keys.size[k] // 2
+                apart[..., k] = (apart[..., k] + half) % keys.size[k] - half
+        split = (np.abs(apart) > 0).any(axis=2)
+        if not torus[axis]:
+            split[(-1, slice(None)) if axis == 0 else (slice(None), -1)] = False
+        broken += split
+    rows, columns = broken.shape
+    windows = np.full((-(-rows // WINDOW), -(-columns // WINDOW)), 2, np.uint8)
+    for y in range(windows.shape[0]):
+        for x in range(windows.shape[1]):
+            here = np.s_[y * WINDOW : (y + 1) * WINDOW, x * WINDOW : (x + 1) * WINDOW]
+            if broken[here].mean() < 2 * QUIET:
+                windows[y, x] = 1
+            if mask is not None:
+                part = mask[
+                    y * WINDOW * scale : (y + 1) * WINDOW * scale, x * WINDOW * scale : (x + 1) * WINDOW * scale
+                ]
+                if not part.any():
+                    windows[y, x] = 0
+    return windows
+
+
+class _Balance:
+    """Evens out how often the exemplar's cells are used, from step to step: dual ascent on the transport cost."""
+
+    def __init__(self, keys: Keys, tokens: int) -> None:
+        side = BLOCK * math.sqrt(TOKENS_A_CELL * (keys.size[0] * keys.size[1] / BLOCK**2) / tokens)
+        self.cell = int(min(max(BLOCK, side), min(keys.size) // 4))
+        self.shape = -(-keys.size[0] // self.cell), -(-keys.size[1] // self.cell)
+        self.potentials = np.zeros(self.shape, np.float32)
+
+    def update(self, positions: Ints, spacing: float) -> None:
+        cells = positions[..., 0] // self.cell * self.shape[1] + positions[..., 1] // self.cell
+        count = self.potentials.size
+        use = np.bincount(cells.ravel(), minlength=count).reshape(self.shape) / cells.size
+        self.potentials -= (EVEN * spacing * np.log((use * count + 0.1) / 1.1)).astype(np.float32)
+        self.potentials -= self.potentials.mean()
+
+
+class _State:
+    """A level's state on disk: two latents and two position fields in turn, and a journal of the band reached."""
+
+    def __init__(self, work: Path, scale: int, shape: tuple[int, int]) -> None:
+        self._folder = work / f"level_{scale}"
+        self._shape = shape
+        self._journal = self._folder / "journal.json"
+        self.step: tuple[int, int] | None = None
+        self.counts = 0, 0
+        self.finished = False
+        self._last = 0
+        if self._journal.is_file():
+            journal: dict[str, Any] = json.loads(self._journal.read_text())
+            self.counts = journal["done"], journal["saved"]
+            self.step = journal["step"], journal["row"]
+            self.finished, self._last = journal["finished"], journal["last"]
+        self._maps: dict[str, Any] = {}
+
+    def _map(self, name: str, dtype: type, channels: tuple[int, ...], create: bool = False) -> Any:
+        if name not in self._maps:
+            path = self._folder / f"{name}.bin"
+            mapped = np.memmap(path, dtype, "w+" if create else "r+", shape=(*self._shape, *channels))
+            self._maps[name] = np.asarray(mapped)
+        return self._maps[name]
+
+    def begin(self, positions: Ints, avoided: Ints, active: NDArray[np.uint8], potentials: Floats) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for i in range(2):
+            self._map(f"latent{i}", np.float32, (TOKEN_CHANNELS,), create=True)
+            self._map(f"places{i}", np.int32, (2,), create=True)
+        self.places(0)[:] = positions
+        self._map("avoided", np.int32, (2,), create=True)[:] = avoided
+        np.save(self._folder / "active.npy", active)
+        self.keep_potentials(potentials, 0)
+
+    def latent(self, i: int) -> Any:
+        return self._map(f"latent{i}", np.float32, (TOKEN_CHANNELS,))
+
+    def places(self, i: int) -> Any:
+        return self._map(f"places{i}", np.int32, (2,))
+
+    def avoided(self) -> Any:
+        return self._map("avoided", np.int32, (2,))
+
+    def active(self, half: bool) -> NDArray[np.bool_]:
+        work: NDArray[np.uint8] = np.load(self._folder / "active.npy")
+        return work > (1 if half else 0)
+
+    def keep_potentials(self, potentials: Floats, step: int) -> None:
+        np.save(self._folder / f"potentials{step}.npy", potentials)
+
+    def potentials(self, step: int) -> Floats:
+        return np.asarray(np.load(self._folder / f"potentials{step}.npy"), np.float32)
+
+    def advance(self, step: int, row: int, counts: tuple[int, int]) -> None:
+        self.step, self.counts = (step, row), counts
+        self._write()
+
+    def finish(self, last: int) -> None:
+        self.finished, self._last = True, last
+        self._write()
+        self._maps.clear()
+        for name in ("latent0", "latent1", "avoided", f"places{1 - last}"):
+            (self._folder / f"{name}.bin").unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        step, row = self.step or (0, 0)
+        done, saved = self.counts
+        journal = {
+            "step": step, "row": row, "done": done, "saved": saved, "finished": self.finished, "last": self._last
+        }  # fmt: skip
+        # Renamed into place but not forced to the disk: a killed process loses nothing of what it wrote, and after a
+        # power cut the job's key (restyle.py) makes a half-written state start anew.
+        temporary = self._journal.with_suffix(".tmp")
+        temporary.write_text(json.dumps(journal))
+        temporary.replace(self._journal)
+
+    def read_positions(self) -> Ints:
+        path = self._folder / f"places{self._last}.bin"
+        return np.fromfile(path, np.int32).reshape(*self._shape, 2)
+

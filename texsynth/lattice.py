@@ -1,0 +1,195 @@
+"""The lattice of a regular exemplar: the translations under which bricks, tiles, plates and weaves repeat.
+
+Found from the peaks of the autocorrelation; used as a prior: a token of the result may only attend to exemplar texels at
+the same phase of the lattice. Two reciprocal vectors mean a plane lattice, one means rows (planks, courses), none means
+that the exemplar is not regular.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Doubles = NDArray[np.float64]
+
+SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent blocks and needs no prior
+LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """`waves`: float64 (n, 2), n = 0..2 reciprocal vectors (y, x) in cycles per texel; texel p has the phases waves @ p.
+
+    tolerance: the deviation of the phase (in cycles) that the exemplar itself shows; a crisp lattice has a small one.
+    strength: mean autocorrelation at the lattice points, 0..1.
+    """
+
+    waves: Doubles
+    tolerance: float
+    strength: float
+
+    def fitted(self, size: tuple[int, int]) -> Lattice:
+        """The nearest lattice that closes on a torus of `size` (height, width) texels, for a result that tiles."""
+        extent = np.array(size, float)
+        return Lattice(np.round(self.waves * extent) / extent, self.tolerance, self.strength)
+
+
+NO_LATTICE = Lattice(np.zeros((0, 2)), 0.05, 0.0)
+
+
+def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lattice:
+    """The lattice of `weighted`, float32 (H, W, K); `wraps` says in which directions (y, x) it continues."""
+    reduce = 1
+    while max(weighted.shape[:2]) // reduce > LONGEST_LAGS:
+        reduce *= 2
+    image = weighted.astype(np.float64)
+    if reduce > 1:
+        h, w = image.shape[0] // reduce, image.shape[1] // reduce
+        image = image[: h * reduce, : w * reduce].reshape(h, reduce, w, reduce, -1).mean(axis=(1, 3))
+    extent = np.array(image.shape[:2], float)
+    correlation = ndimage.gaussian_filter(_autocorrelation(image, wraps), 0.8)
+    waves, strength = _plane_lattice(correlation)
+    if len(waves) == 0:
+        waves, strength = _row_lattices(correlation)
+    if len(waves) == 0:
+        return NO_LATTICE
+    turns = waves * extent
+    for axis in range(2):
+        if wraps[axis]:  # a tiling exemplar holds whole numbers of periods
+            whole = np.round(turns[:, axis])
+            near = np.abs(turns[:, axis] - whole) < 0.3
+            turns[near, axis] = whole[near]
+    return Lattice(turns / extent / reduce, float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04)), strength)
+
+
+def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
+    """Autocorrelation of the high-passed channels together, 1 at lag 0, which lies in the middle; lags to half a side."""
+    height, width = image.shape[:2]
+    modes = ["wrap" if w else "reflect" for w in wraps]
+    sigma = min(height, width) / 14
+    high = [c - ndimage.gaussian_filter(c, sigma, mode=modes, truncate=3) for c in np.moveaxis(image, 2, 0)]
+    shape = height if wraps[0] else 2 * height, width if wraps[1] else 2 * width
+    power: Any = sum(np.abs(np.fft.rfft2(c, s=shape)) ** 2 for c in high)
+    correlation = np.fft.irfft2(power, s=shape)
+    for axis, (n, padded) in enumerate(zip((height, width), shape, strict=True)):
+        if padded > n:  # fewer texels overlap at long lags
+            lag = np.minimum(np.arange(padded), padded - np.arange(padded))
+            overlap = np.maximum(n - lag, n / 4) / n
+            correlation /= overlap[:, None] if axis == 0 else overlap
+    correlation = np.fft.fftshift(correlation / correlation[0, 0])
+    cy, cx = correlation.shape[0] // 2, correlation.shape[1] // 2
+    ry, rx = min(height // 2, cy), min(width // 2, cx)
+    return np.asarray(correlation[cy - ry : cy + ry, cx - rx : cx + rx])
+
+
+def _peaks(correlation: Doubles) -> Doubles:
+    """Local maxima in the upper half plane as rows (lag y, lag x), shortest first."""
+    ry, rx = correlation.shape[0] // 2, correlation.shape[1] // 2
+    top = correlation == ndimage.maximum_filter(correlation, 9)
+    floor = ndimage.minimum_filter(correlation, 33)
+    ys, xs = np.nonzero(top & (correlation > 0.12) & (correlation - floor > 0.08))
+    lags = np.stack([ys - ry, xs - rx], axis=1).astype(float)
+    lags = lags[(lags[:, 0] > 0) | ((lags[:, 0] == 0) & (lags[:, 1] > 0))]
+    lags = lags[np.hypot(lags[:, 0], lags[:, 1]) >= SHORTEST_PERIOD]
+    heights = correlation[(lags[:, 0] + ry).astype(int), (lags[:, 1] + rx).astype(int)]
+    lags = lags[np.argsort(-heights)[:60]]
+    return lags[np.argsort(np.hypot(lags[:, 0], lags[:, 1]))[:28]]
+
+
+_STEPS = np.stack(np.meshgrid(np.arange(-8, 9), np.arange(-8, 9), indexing="ij"), -1).reshape(-1, 2)
+
+
+def _plane_lattice(correlation: Doubles) -> tuple[Doubles, float]:
+    """The smallest pair of periods whose lattice points are all as high as the best pair's; () when there is none."""
+    radius = np.array(correlation.shape) // 2
+
+    def height_at(lags: Doubles) -> Doubles:
+        inside = np.clip(lags, 2 - radius, radius - 3)
+        return np.asarray(ndimage.map_coordinates(correlation, (inside + radius).T, order=1))
+
+    def score(basis: Doubles) -> tuple[float, float] | None:
+        points = _STEPS[np.abs(_STEPS).sum(axis=1) > 0] @ basis
+        points = points[(np.abs(points) < radius - 2).all(axis=1)]
+        if len(points) < 4:
+            return None
+        points = points[np.argsort(np.hypot(points[:, 0], points[:, 1]))[:24]]
+        between = max(height_at(points + np.array(f) @ basis).mean() for f in ((0.5, 0), (0, 0.5), (0.5, 0.5)))
+        return float(height_at(points).mean()), float(between)
+
+    peaks = _peaks(correlation)
+    found: list[tuple[float, float, float, Doubles]] = []
+    for i, first in enumerate(peaks):
+        for second in peaks[i + 1 :]:
+            basis = np.stack([first, second])
+            area = abs(float(np.linalg.det(basis)))
+            lengths = math.hypot(*first) * math.hypot(*second)
+            if area < 0.34 * lengths or area < SHORTEST_PERIOD**2:
+                continue
+            scored = score(basis)
+            if scored:
+                found.append((*scored, area, basis))
+    if not found:
+        return np.zeros((0, 2)), 0.0
+
+    def merit(on: float, between: float) -> float:
+        return on - 0.5 * max(between, 0.0)
+
+    best = max(merit(on, between) for on, between, _, _ in found)
+    good = [f for f in found if merit(f[0], f[1]) >= 0.8 * best and f[0] - f[1] > 0.1]
+    if not good or best < 0.12:
+        return np.zeros((0, 2)), 0.0
+    strength, _, _, basis = min(good, key=lambda f: f[2])
+    return np.linalg.inv(_refined(correlation, basis)).T, strength
+
+
+def _refined(correlation: Doubles, basis: Doubles) -> Doubles:
+    """Periods to a fraction of a texel: least squares over ever farther lattice points."""
+    radius = np.array(correlation.shape) // 2
+    for reach in (1.6, 2.6, 4.6, 8.6):
+        steps, lags = [], []
+        for step in _STEPS[np.hypot(_STEPS[:, 0], _STEPS[:, 1]) <= reach]:
+            y, x = (np.round(step @ basis).astype(int) + radius).tolist()
+            if not step.any() or not (3 <= y < 2 * radius[0] - 3 and 3 <= x < 2 * radius[1] - 3):
+                continue
+            dy, dx = np.unravel_index(correlation[y - 3 : y + 4, x - 3 : x + 4].argmax(), (7, 7))
+            steps.append(step)
+            lags.append([y - 3 + int(dy) - radius[0], x - 3 + int(dx) - radius[1]])
+        if len(steps) >= 3:
+            basis = np.linalg.lstsq(np.array(steps, float), np.array(lags, float), rcond=None)[0]
+    return basis
+
+
+def _row_lattices(correlation: Doubles) -> tuple[Doubles, float]:
+    """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy."""
+    waves, strengths = [], []
+    for axis in range(2):
+        profile = correlation.mean(axis=1 - axis)
+        middle = len(profile) // 2
+        share = float(profile[middle])
+        if share < 0.02:
+            continue
+        lags = profile[middle:] / share
+        tops = [
+            t
+            for t in range(10, len(lags) - 1)
+            if lags[t] == lags[max(0, t - 6) : t + 7].max() and lags[t] > 0.4 and lags[t] - lags[:t].min() > 0.5
+        ]
+        if not tops:
+            continue
+        highest = max(lags[t] for t in tops)
+        period = float(min(t for t in tops if lags[t] > 0.75 * highest))
+        for multiple in range(2, 40):
+            around = round(period * multiple) - 2
+            if around + 5 > len(lags):
+                break
+            period = (around + int(lags[around : around + 5].argmax())) / multiple
+        wave = np.zeros(2)
+        wave[axis] = 1 / period
+        waves.append(wave)
+        strengths.append(share)
+    return np.array(waves).reshape(-1, 2), max(strengths, default=0.0)

@@ -1,0 +1,178 @@
+"""The layout: which part of the exemplar each token of the coarsest level comes from, by latent diffusion.
+
+Pure noise is denoised with the closed-form exemplar score. Beside the patches three priors act on the attention: the
+lattice's phase (regular structure), the content (restyle), and a source plan that prefers different parts of the
+exemplar in different regions, so that the result is neither a copy nor an average.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
+from texsynth.exemplar import Exemplar, halved
+from texsynth.lattice import Lattice
+from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
+from texsynth.model.latent import BLOCK, to_tensor
+from texsynth.presets import Preset
+from texsynth.run import Run
+
+Ints = NDArray[np.int32]
+Doubles = NDArray[np.float64]
+
+# The coarsest level still shows this many exemplar texels a side: 15 tokens, against patches of 3.
+COARSEST_SIDE = 120
+FIRST_NOISE, LAST_NOISE = 4.0, 0.05  # whitened units: pure noise, and attention to one place
+PATCH = 3
+KEY_DIMENSIONS = 96
+BASE_CHANNELS = 16
+FLOOR = 0.15  # whitening floor; see model/latent.py
+CELL = 16  # texels of the level; parts of the exemplar that are to be used equally
+MOST_KEYS = 2**14
+MOST_PAIRS = 2**28  # query-key pairs a step: larger results use a sparser grid of keys
+BALANCE_ITERATIONS = 30
+# A preference of this many nats for each of the harmonics of the planned source; regions are this part of the side.
+SOURCE_NATS, SOURCE_HARMONICS, SOURCE_REGION = 4.0, 4, 0.2
+LOOSEST_PHASE = 0.02  # cycles; at high noise a crisper lattice would only cost precision
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all levels share. size: (height, width) texels of the result, multiples of 8. torus: directions that tile.
+
+    lattice: the exemplar's lattice as the result has it (closed on the torus). origin: the lattice's random offset.
+    """
+
+    size: tuple[int, int]
+    torus: tuple[bool, bool]
+    lattice: Lattice
+    origin: tuple[float, float]
+    seed: int
+
+    def tokens(self, scale: int) -> tuple[int, int]:
+        """Rows and columns of tokens at a level reduced by `scale`."""
+        return max(1, -(-self.size[0] // (BLOCK * scale))), max(1, -(-self.size[1] // (BLOCK * scale)))
+
+    def phase_targets(self, scale: int) -> Doubles:
+        """float64 (n, 3): token (y, x) should have the phases targets @ (y, x, 1)."""
+        waves = self.lattice.waves
+        return np.concatenate([waves * BLOCK * scale, waves @ np.array(self.origin).reshape(2, 1)], axis=1)
+
+
+def plan_frame(exemplar: Exemplar, size: tuple[int, int], torus: tuple[bool, bool], seed: int) -> Frame:
+    """The frame of a result: its lattice closed in the directions that tile, its offset drawn from the seed."""
+    fitted = exemplar.lattice.fitted(size).waves
+    waves = np.where(np.array(torus), fitted, exemplar.lattice.waves)
+    lattice = Lattice(waves, exemplar.lattice.tolerance, exemplar.lattice.strength)
+    origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size
+    return Frame(size, torus, lattice, (float(origin[0]), float(origin[1])), seed)
+
+
+def coarsest_scale(exemplar: Exemplar) -> int:
+    """The largest power of two by which the exemplar may be reduced for its layout."""
+    scale = 1
+    while min(exemplar.size) // (2 * scale) >= COARSEST_SIDE:
+        scale *= 2
+    return scale
+
+
+def sample_layout(
+    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run
+) -> tuple[Ints, int]:
+    """Positions int32 (h, w, 2) at the coarsest level, in that level's texels, and the level's scale."""
+    scale = coarsest_scale(exemplar)
+    image = halved(exemplar.weighted, int(math.log2(scale)))
+    rows, columns = frame.tokens(scale)
+    most = min(MOST_KEYS, max(1024, MOST_PAIRS // (rows * columns)))
+    stride = 1
+    while stride < BLOCK and (image.shape[0] // stride) * (image.shape[1] // stride) > most:
+        stride *= 2
+    score = ExemplarScore(
+        to_tensor(image), exemplar.wraps, patch=PATCH, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
+        dimensions=KEY_DIMENSIONS, cell=CELL,
+    )  # fmt: skip
+    prior = _priors(exemplar, frame, content, score, scale)
+    generator = torch.Generator().manual_seed(frame.seed)
+    sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, preset.base_steps)
+    z = torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE
+    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+        run.step(i / preset.base_steps)
+        score.balance(z, sigma, frame.torus, prior, BALANCE_ITERATIONS, 1.0, generator)
+        if following == 0:
+            break
+        mean = score.denoise(z, sigma, frame.torus, prior)
+        keep, fresh = step_weights(sigma, following)
+        z = mean + (z - mean) * keep + fresh * torch.randn(z.shape, generator=generator)
+    return score.attended(z, sigmas[-2], frame.torus, prior).numpy(), scale
+
+
+def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: ExemplarScore, scale: int) -> Prior:
+    rows, columns = frame.tokens(scale)
+    places = score.positions.numpy() * scale  # exemplar texels at full size
+    parts = [_source_plan(exemplar, frame, rows, columns, places)]
+    if len(frame.lattice.waves):
+        tolerance = max(frame.lattice.tolerance, LOOSEST_PHASE)
+        yy, xx = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+        wanted = np.stack([yy.ravel(), xx.ravel(), np.ones(yy.size)], 1) @ frame.phase_targets(scale).T
+        # kappa cos(d) falls like a Gaussian of `tolerance` cycles for kappa = 1 / (2 pi tolerance)^2
+        parts.append(_cosine(wanted, places @ exemplar.lattice.waves.T, 1 / (2 * math.pi * tolerance) ** 2))
+    if content is not None:
+        wanted_features = guidance_of_content(content, rows, columns).reshape(rows * columns, -1)
+        level = guidance_of_exemplar(content, exemplar.stack, scale, BLOCK, exemplar.wraps)
+        at = score.positions.numpy()
+        offered = level[at[:, 0], at[:, 1]]
+        # -|a - b|^2 / 2 up to a constant of the query: a . b - |b|^2 / 2
+        query = np.concatenate([wanted_features, np.ones((len(wanted_features), 1), np.float32)], 1)
+        key = np.concatenate([offered, -0.5 * (offered**2).sum(1, keepdims=True)], 1)
+        parts.append(Prior(_tensor(query), _tensor(key)))
+    return Prior(torch.cat([p.queries for p in parts], 1), torch.cat([p.keys for p in parts], 1))
+
+
+def _cosine(wanted: Doubles, offered: Doubles, nats: float) -> Prior:
+    """The prior nats * sum cos 2 pi (wanted - offered), phases in cycles: (N, n) and (M, n)."""
+    amplitude = math.sqrt(nats)
+
+    def waves(phases: Doubles) -> Tensor:
+        turns = 2 * np.pi * phases
+        return _tensor(amplitude * np.concatenate([np.cos(turns), np.sin(turns)], 1))
+
+    return Prior(waves(wanted), waves(offered))
+
+
+def _source_plan(exemplar: Exemplar, frame: Frame, rows: int, columns: int, places: NDArray[np.int64]) -> Prior:
+    """Each region (a cell of a jittered grid's Voronoi diagram) prefers its own, rigidly continued part of the exemplar."""
+    rng = np.random.default_rng([frame.seed, 2])
+    extent = np.array(frame.size, float)
+    count = np.maximum(1, np.round(extent / (SOURCE_REGION * min(exemplar.size)))).astype(int)
+    total = int(count.prod())
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in count], indexing="ij"), -1).reshape(-1, 2)
+    centres = (grid + rng.uniform(0, 1, grid.shape)) * extent / count
+    side = math.ceil(math.sqrt(total))
+    strata = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2)
+    sources = ((strata + rng.uniform(0, 1, strata.shape)) / side)[rng.permutation(len(strata))[:total]]
+    ys, xs = (np.arange(rows) + 0.5) * extent[0] / rows, (np.arange(columns) + 0.5) * extent[1] / columns
+    wanted = np.empty((rows, columns, 2))
+    for i, y in enumerate(ys):  # by rows: the distances to all centres of a whole 8K result would not be small
+        offset = np.stack(np.broadcast_arrays(y, xs), -1)[:, None] - centres
+        for axis in range(2):
+            if frame.torus[axis]:
+                offset[:, :, axis] = (offset[:, :, axis] + extent[axis] / 2) % extent[axis] - extent[axis] / 2
+        nearest = (offset**2).sum(axis=2).argmin(axis=1)
+        wanted[i] = sources[nearest] + offset[np.arange(columns), nearest] / exemplar.size
+    period = np.where(exemplar.wraps, 1.0, 0.5)  # half a turn over an exemplar that does not continue
+    harmonics = np.arange(1, SOURCE_HARMONICS + 1)
+    return _cosine(
+        np.concatenate([wanted.reshape(-1, 2) * period * m for m in harmonics], 1),
+        np.concatenate([places / exemplar.size * period * m for m in harmonics], 1),
+        SOURCE_NATS,
+    )
+
+
+def _tensor(values: NDArray[np.floating]) -> Tensor:  # type: ignore[type-arg]
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -1,0 +1,232 @@
+"""`texsynth measure`: two results, images or folders compared map by map, as a table and as JSON.
+
+The metrics are those of `mipmap.metrics`, on encoded values (albedo sRGB, normals (n + 1)/2, scalars as they are),
+whatever colour space and depth the files are stored in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mipmap.metrics import (
+    distance_unit,
+    edge_agreement,
+    evenness,
+    largest_verbatim,
+    match_index,
+    regularity,
+    repetition,
+    sharpness_ratio,
+    sliced_wasserstein,
+    ssim,
+    wrap_ratio,
+)
+from texsynth.errors import bad_input
+from texsynth.material import BAND, MapKind, Material, TextureMap, load_material
+
+SMALLEST = 32  # a side in texels: 7 x 7 patches at a quarter of the size
+WHOLE = 4096  # a side up to which an image is looked at whole; of larger ones windows, so that 8K fits in memory
+WINDOW = 1024
+WINDOWS = 3  # a side: 3 x 3 windows
+MATCHED = 1024  # a side of the central window that is matched with the reference when there is no index
+
+Floats = npt.NDArray[np.float32]
+
+
+def measure(generated: Path, reference: Path) -> dict[str, Any]:
+    """Compare every map that both have; JSON-ready.
+
+    maps: by kind `size`, `reference_size` [h, w]; `distance` (d, see `mipmap.metrics.texture_distance`; 0 best),
+    `sliced_wasserstein` and `distance_unit` it comes from; `sharpness` (1 best); `regularity` {regular, lag, kept};
+    `repetition` {excess, lag}; `wrap` {rows, columns} (1 best if it should tile) and `seamless`; `ssim`, null where
+    the sizes differ. `edge_agreement`: 1 best, null with one map only. `copying`: `verbatim`, `evenness`, and
+    `index`, "index.npy" or "matched" (upright copies found by matching the centre of the image).
+    `notes`: one line each: what was not measured and why, what loading assumed.
+    Raises TexsynthError(BAD_INPUT) if a side cannot be loaded, is below 32 texels, or no map is common to both.
+    """
+    made, known = load_material(generated), load_material(reference)
+    kinds = [kind for kind in known.maps if kind in made.maps]
+    if not kinds:
+        raise bad_input(
+            generated,
+            f"has {_listed(made)} but {reference} has {_listed(known)}",
+            "compare materials that have a map in common",
+        )
+    for path, material in ((generated, made), (reference, known)):
+        if min(material.size) < SMALLEST:
+            raise bad_input(path, f"is {_size(material.size)} texels", f"give maps of at least {SMALLEST} x {SMALLEST}")
+    notes = [f"{path}: {note}" for path, of in ((generated, made), (reference, known)) for note in of.notes]
+    for material, other in ((made, known), (known, made)):
+        lacking = [str(kind) for kind in material.maps if kind not in other.maps]
+        if lacking:
+            notes.append(f"{', '.join(lacking)}: only {material.name} has it, not measured")
+    if made.size != known.size:
+        notes.append(
+            f"ssim: needs equal sizes, got {_size(made.size)} and {_size(known.size)}; resample one to the other's size"
+        )
+    return {
+        "generated": str(generated),
+        "reference": str(reference),
+        "maps": {str(kind): _measure_map(made.maps[kind], known.maps[kind]) for kind in kinds},
+        "edge_agreement": edge_agreement(_centres(made, kinds), _centres(known, kinds)) if len(kinds) > 1 else None,
+        "copying": _measure_copying(generated, made.maps[kinds[0]], known.maps[kinds[0]]),
+        "notes": notes,
+    }
+
+
+def table(measured: dict[str, Any]) -> list[str]:
+    """The lines of a plain table of what `measure` returned, best values in the first column's brackets."""
+    maps: dict[str, dict[str, Any]] = measured["maps"]
+    rows: list[tuple[str, list[str]]] = [
+        ("size", [_size(values["size"]) for values in maps.values()]),
+        ("reference size", [_size(values["reference_size"]) for values in maps.values()]),
+        ("distance d (0, other half 1)", [f"{values['distance']:.3f}" for values in maps.values()]),
+        ("sliced Wasserstein (0)", [f"{values['sliced_wasserstein']:.5f}" for values in maps.values()]),
+        ("sharpness (1)", [f"{values['sharpness']:.3f}" for values in maps.values()]),
+        ("regular structure kept (1)", [_kept(values["regularity"]) for values in maps.values()]),
+        ("repetition (0)", [f"{values['repetition']['excess']:.3f}" for values in maps.values()]),
+        ("wrap edge, rows (1)", [_wrap(values, "rows") for values in maps.values()]),
+        ("wrap edge, columns (1)", [_wrap(values, "columns") for values in maps.values()]),
+        ("SSIM (1)", ["-" if values["ssim"] is None else f"{values['ssim']:.4f}" for values in maps.values()]),
+    ]
+    first = max(len(name) for name, _ in rows)
+    widths = [max(len(kind), *(len(cells[i]) for _, cells in rows)) for i, kind in enumerate(maps)]
+    lines = [
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
+        for name, cells in [("", list(maps)), *rows]
+    ]
+    if measured["edge_agreement"] is not None:
+        lines.append(f"{'edges of the maps agree (1)'.ljust(first)}  {measured['edge_agreement']:.3f}")
+    copying = measured["copying"]
+    how = "" if copying["index"] == "index.npy" else ", found by matching"
+    lines.append(f"{'largest verbatim piece'.ljust(first)}  {copying['verbatim']:.3f} of the reference's side{how}")
+    lines.append(f"{'evenness of use (1)'.ljust(first)}  {copying['evenness']:.3f}{how}")
+    return lines + [f"note: {note}" for note in measured["notes"]]
+
+
+def _measure_map(made: TextureMap, known: TextureMap) -> dict[str, Any]:
+    result, exemplar = _windows(made), _centre(known, WHOLE)
+    unit = distance_unit(exemplar)
+    distance = sliced_wasserstein(result, exemplar)
+    centre = result[0] if len(result) == 1 else _centre(made, WHOLE)
+    structure, repeats = regularity(centre, exemplar), repetition(centre, exemplar)
+    rows, columns = _wrap_strips(made)
+    return {
+        "size": list(made.size),
+        "reference_size": list(known.size),
+        "distance": distance / unit,
+        "sliced_wasserstein": distance,
+        "distance_unit": unit,
+        "sharpness": sharpness_ratio(centre, exemplar),
+        "regularity": {"regular": structure.regular, "lag": list(structure.lag), "kept": structure.kept},
+        "repetition": {"excess": repeats.excess, "lag": list(repeats.lag)},
+        "wrap": {"rows": rows.ratio, "columns": columns.ratio},
+        "seamless": rows.seamless and columns.seamless,
+        "ssim": _banded_ssim(made, known) if made.size == known.size else None,
+    }
+
+
+def _banded_ssim(a: TextureMap, b: TextureMap) -> float:
+    """`ssim` in bands of rows that overlap by its window, so that 8K maps need little memory."""
+    height, overlap = a.size[0], 10
+    total, count = 0.0, 0
+    for top in range(0, height - overlap, BAND):
+        bottom = min(top + BAND, height - overlap)
+        rows = slice(top, bottom + overlap)
+        total += (bottom - top) * ssim(a.encoded(rows), b.encoded(rows))
+        count += bottom - top
+    return total / count
+
+
+def _wrap_strips(texture: TextureMap) -> Any:
+    """`wrap_ratio`'s rows and columns; of an image above WHOLE each from strips of WHOLE / 2 across the wrap edge."""
+    height, width = texture.size
+    if max(height, width) <= WHOLE:
+        return wrap_ratio(texture.encoded())
+    half = WHOLE // 4
+    ends = np.concatenate([texture.encoded(slice(0, half)), texture.encoded(slice(height - half, height))])
+    rows, _ = wrap_ratio(ends[:, : min(width, WHOLE)])
+    sides = texture.encoded(slice(0, min(height, WHOLE)))
+    _, columns = wrap_ratio(np.concatenate([sides[:, :half], sides[:, -half:]], axis=1))
+    return rows, columns
+
+
+def _measure_copying(generated: Path, made: TextureMap, known: TextureMap) -> dict[str, Any]:
+    index = _own_index(generated, made, known)
+    source = "index.npy"
+    size = known.size
+    if index is None:
+        exemplar = _centre(known, 2 * MATCHED)
+        index, source, size = match_index(_centre(made, MATCHED), exemplar), "matched", exemplar.shape[:2]
+    return {"verbatim": largest_verbatim(index, size), "evenness": evenness(index, size), "index": source}
+
+
+def _own_index(generated: Path, made: TextureMap, known: TextureMap) -> npt.NDArray[np.integer[Any]] | None:
+    """OUT/index.npy if it is there and does lead from the blocks of the result to the reference's texels."""
+    path = generated / "index.npy"
+    if not path.is_file():
+        return None
+    try:
+        index = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        raise bad_input(
+            path, "is not an array that NumPy can read", "make the result again, or delete the file"
+        ) from None
+    rows, columns = made.size[0] // 8, made.size[1] // 8
+    if index.shape != (rows, columns, 3) or not np.issubdtype(index.dtype, np.integer):
+        raise bad_input(
+            path, f"has the shape {index.shape}, {index.dtype}", f"expected integers ({rows}, {columns}, 3)"
+        )
+    rng = np.random.default_rng(0)
+    y, x = rng.integers(0, rows, 512), rng.integers(0, columns, 512)
+    sources = np.asarray(index[y, x])
+    upright = sources[:, 2] == 0
+    if upright.any():  # the centre of a block is hardly touched by the cross-fade with its neighbours
+        height, width = known.size
+        there = known.texels[(sources[:, 0] + 4) % height, (sources[:, 1] + 4) % width][upright]
+        here = made.texels[8 * y + 4, 8 * x + 4][upright]
+        fetched = TextureMap(known.kind, there[None]).encoded()
+        difference = np.abs(TextureMap(made.kind, here[None]).encoded() - fetched)
+        if float(np.median(difference)) > 0.02:
+            return None
+    return np.asarray(index)
+
+
+def _windows(texture: TextureMap) -> list[Floats]:
+    """The whole image, or WINDOWS x WINDOWS windows of it spread from corner to corner."""
+    height, width = texture.size
+    if max(height, width) <= WHOLE or min(height, width) < WINDOW:
+        return [texture.encoded()]
+    lefts = np.linspace(0, width - WINDOW, WINDOWS).astype(int)
+    bands = [texture.encoded(slice(y, y + WINDOW)) for y in np.linspace(0, height - WINDOW, WINDOWS).astype(int)]
+    return [band[:, x : x + WINDOW] for band in bands for x in lefts]
+
+
+def _centre(texture: TextureMap, side: int) -> Floats:
+    height, width = texture.size
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return texture.encoded(slice(top, top + side))[:, left : left + side]
+
+
+def _centres(material: Material, kinds: list[MapKind]) -> dict[str, Floats]:
+    return {str(kind): _centre(material.maps[kind], WHOLE // 2) for kind in kinds}
+
+
+def _listed(material: Material) -> str:
+    return ", ".join(material.maps)
+
+
+def _size(size: tuple[int, int] | list[int]) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _kept(structure: dict[str, Any]) -> str:
+    return f"{structure['kept']:.3f}" if structure["regular"] else "not regular"
+
+
+def _wrap(values: dict[str, Any], axis: str) -> str:
+    return f"{values['wrap'][axis]:.3f}"

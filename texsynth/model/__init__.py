@@ -1,0 +1,1 @@
+"""Denoisers: one interface and its kinds, and the latents they work in."""

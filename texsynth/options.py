@@ -1,0 +1,103 @@
+"""What a piece of work is asked to be: one frozen dataclass for the command line and for the service."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from texsynth.errors import bad_input
+from texsynth.material import MapKind
+
+PresetName = Literal["draft", "standard", "high"]
+ProfileName = Literal["auto", "cpu", "desktop", "jetson-orin-nx"]
+FileFormat = Literal["png", "exr"]
+NonFinite = Literal["refuse", "clamp"]
+
+# The coarsest pyramid level is an 8 x 8 latent of 8 x 8 texel blocks; every level above doubles it.
+SMALLEST_SIZE = 64
+LARGEST_SIZE = 8192
+LARGEST_DENSITY = 16.0
+LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything a run can be asked for. The names are the command line's.
+
+    size: output texels per side, a power of two from 64 to 8192.
+    maps: the maps to write, in this order, without repetition.
+    content: 0 = pure synthesis, 1 = keeps every edge of the asset (restyle only).
+    density: exemplar texels per output texel, above 0, at most 16.
+    detail: strength of the attention gather, 0..1.
+    region: mask image, white where the asset may change (restyle only), or None for everywhere.
+    material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
+    directx: True/False says how input normals are encoded; None decides by the file's name, OpenGL otherwise.
+    nonfinite: what to do with NaN and infinity in the input: refuse it, or clamp and say so.
+
+    Raises TexsynthError(BAD_INPUT) for a value outside its range.
+    """
+
+    size: int = 2048
+    maps: tuple[MapKind, ...] = (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS)
+    content: float = 0.5
+    preset: PresetName = "standard"
+    profile: ProfileName = "auto"
+    format: FileFormat = "png"
+    seed: int = 0
+    tileable: bool = False
+    density: float = 1.0
+    detail: float = 1.0
+    region: Path | None = None
+    material: str | None = None
+    resume: bool = False
+    directx: bool | None = None
+    nonfinite: NonFinite = "refuse"
+
+    def __post_init__(self) -> None:
+        _require_power_of_two("size", self.size, SMALLEST_SIZE, LARGEST_SIZE)
+        if not self.maps:
+            raise bad_input("maps", "no map is asked for", f"name some of {_listed(MapKind)}")
+        for kind in self.maps:
+            _require_choice("maps", kind, MapKind)
+        if len(set(self.maps)) != len(self.maps):
+            raise bad_input("maps", f"{_listed(self.maps)} names a map twice", "name each map once")
+        _require_range("content", self.content, 0.0, 1.0)
+        _require_range("detail", self.detail, 0.0, 1.0)
+        _require_range("density", self.density, 1 / LARGEST_DENSITY, LARGEST_DENSITY)
+        _require_choice("preset", self.preset, get_args(PresetName))
+        _require_choice("profile", self.profile, get_args(ProfileName))
+        _require_choice("format", self.format, get_args(FileFormat))
+        _require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")
+
+
+def parse_maps(text: str) -> tuple[MapKind, ...]:
+    """`"albedo, normal"` as map kinds, in order. Raises TexsynthError(BAD_INPUT) naming the word that is no map."""
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    for word in words:
+        _require_choice("maps", word, MapKind)
+    return tuple(MapKind(word) for word in words)
+
+
+def _require_power_of_two(name: str, value: int, smallest: int, largest: int) -> None:
+    if not smallest <= value <= largest or value & (value - 1):
+        raise bad_input(name, f"got {value}", f"use a power of two from {smallest} to {largest}")
+
+
+def _require_range(name: str, value: float, smallest: float, largest: float) -> None:
+    if not (math.isfinite(value) and smallest <= value <= largest):
+        raise bad_input(name, f"got {value:g}", f"use a number from {smallest:g} to {largest:g}")
+
+
+def _require_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    allowed = tuple(choices)
+    if value not in allowed:
+        raise bad_input(name, f"'{value}' is unknown", f"use any of {_listed(allowed)}")
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(str(word) for word in words)

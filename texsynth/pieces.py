@@ -1,0 +1,106 @@
+"""Rigid pieces: connected output tokens that come from one rigid piece of the exemplar, and how they are kept small.
+
+A result made of a few huge pieces is a copy with seams. Before each level the pieces that are too large are cut like a
+chequerboard with a random origin, and the tokens of every other field are told to leave that translation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from texsynth.model.coherent_score import NOTHING
+from texsynth.model.latent import BLOCK
+
+Ints = NDArray[np.int32]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _root(parents, i):  # type: ignore[no-untyped-def]
+    while parents[i] != i:
+        parents[i] = parents[parents[i]]
+        i = parents[i]
+    return i
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance):  # type: ignore[no-untyped-def]
+    rows, columns = positions.shape[:2]
+    parents = np.arange(rows * columns)
+    for y in range(rows):
+        for x in range(columns):
+            for axis in range(2):
+                ny, nx = (y + 1, x) if axis == 0 else (y, x + 1)
+                if (ny == rows and not torus_y) or (nx == columns and not torus_x):
+                    continue
+                ny, nx = ny % rows, nx % columns
+                dy = positions[ny, nx, 0] - positions[y, x, 0] - (BLOCK if axis == 0 else 0)
+                dx = positions[ny, nx, 1] - positions[y, x, 1] - (BLOCK if axis == 1 else 0)
+                if wrap_y:
+                    dy = (dy + height // 2) % height - height // 2
+                if wrap_x:
+                    dx = (dx + width // 2) % width - width // 2
+                if abs(dy) <= tolerance and abs(dx) <= tolerance:
+                    a, b = _root(parents, y * columns + x), _root(parents, ny * columns + nx)
+                    if a != b:
+                        parents[max(a, b)] = min(a, b)
+    for i in range(rows * columns):
+        parents[i] = _root(parents, i)
+    return parents.reshape(rows, columns)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _cut(positions, labels, origins, torus_y, torus_x, limit, avoided):  # type: ignore[no-untyped-def]
+    rows, columns = labels.shape
+    # extent of each piece, measured from its first token so that pieces across the wrap edge stay whole
+    low = np.zeros((rows * columns, 2), np.int32)
+    high = np.zeros((rows * columns, 2), np.int32)
+    for y in range(rows):
+        for x in range(columns):
+            root = labels[y, x]
+            dy, dx = y - root // columns, x - root % columns
+            if torus_y:
+                dy = (dy + rows // 2) % rows - rows // 2
+            if torus_x:
+                dx = (dx + columns // 2) % columns - columns // 2
+            low[root, 0], low[root, 1] = min(low[root, 0], dy), min(low[root, 1], dx)
+            high[root, 0], high[root, 1] = max(high[root, 0], dy), max(high[root, 1], dx)
+    cuts = 0
+    for y in range(rows):
+        for x in range(columns):
+            root = labels[y, x]
+            tall = high[root, 0] - low[root, 0] + 1
+            wide = high[root, 1] - low[root, 1] + 1
+            if max(tall, wide) <= limit:
+                continue
+            dy, dx = y - root // columns, x - root % columns
+            if torus_y:
+                dy = (dy + rows // 2) % rows - rows // 2
+            if torus_x:
+                dx = (dx + columns // 2) % columns - columns // 2
+            fy = int((dy - low[root, 0]) / limit + origins[root % len(origins), 0]) if tall > limit else 0
+            fx = int((dx - low[root, 1]) / limit + origins[root % len(origins), 1]) if wide > limit else 0
+            if (fy + fx) % 2 == 1:
+                avoided[y, x, 0] = positions[y, x, 0] - y * BLOCK
+                avoided[y, x, 1] = positions[y, x, 1] - x * BLOCK
+                cuts += 1
+    return cuts
+
+
+def translations_to_leave(
+    positions: Ints,
+    size: tuple[int, int],
+    wraps: tuple[bool, bool],
+    torus: tuple[bool, bool],
+    limit: float,
+    rng: np.random.Generator,
+) -> Ints:
+    """int32 (h, w, 2): for tokens in pieces longer than `limit` tokens the translation to leave, else NOTHING.
+
+    positions: int32 (h, w, 2) exemplar texels (y, x) of an exemplar level of `size` that wraps as `wraps` says.
+    """
+    labels = _label(positions, *size, *wraps, *torus, 1)
+    avoided = np.full(positions.shape, NOTHING, np.int32)
+    _cut(positions, labels, rng.uniform(0, 1, (1021, 2)), *torus, limit, avoided)
+    return avoided

@@ -1,0 +1,42 @@
+"""Presets: how much work goes into a result. Values in one place; everything else derives from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from texsynth.options import PresetName
+
+
+@dataclass(frozen=True)
+class FineLevel:
+    """Steps, first noise level and largest tried shift (texels of the level) at one fine level."""
+
+    steps: int
+    noise: float
+    jitter: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """base_steps: denoising steps of the coarsest level. fine: the levels from the finest (full size) to coarser ones;
+    the last one serves all that are coarser still. settle_steps: sparse steps that end the coarsest level.
+    """
+
+    base_steps: int
+    fine: tuple[FineLevel, ...]
+    settle_steps: int
+
+
+_NOISE = ((0.4, 2), (0.6, 3), (0.8, 3), (1.0, 3))  # (first noise level, jitter) from the finest level to coarser ones
+
+
+def _preset(base_steps: int, fine_steps: tuple[int, ...], settle_steps: int) -> Preset:
+    fine = tuple(FineLevel(n, noise, jitter) for n, (noise, jitter) in zip(fine_steps, _NOISE, strict=True))
+    return Preset(base_steps, fine, settle_steps)
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "draft": _preset(18, (3, 4, 6, 6), 5),
+    "standard": _preset(30, (5, 6, 8, 8), 6),
+    "high": _preset(60, (8, 10, 12, 12), 8),
+}

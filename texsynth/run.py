@@ -1,0 +1,106 @@
+"""`Run`: progress, cancellation and checkpoints in one small object that rides along with the work.
+
+The command line, the service and batch baking all drive the same code through it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from texsynth.errors import ErrorKind, TexsynthError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One progress event. `fraction` (0..1) is of the whole run; `remaining_s` is an estimate or None."""
+
+    stage: str
+    fraction: float
+    remaining_s: float | None
+    preview: Path | None = None
+
+
+def _ignore(_: Progress) -> None:
+    return None
+
+
+@dataclass
+class Run:
+    """Carries one piece of work from start to end.
+
+    `listener` hears every progress event; `cancel()` makes the next `step` raise CANCELLED;
+    `timings` holds seconds by stage.
+    """
+
+    listener: Callable[[Progress], None] = _ignore
+    timings: dict[str, float] = field(default_factory=dict)
+    preview: Path | None = None
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _started: float = field(default_factory=time.monotonic)
+    _stage: str = "start"
+    _span: tuple[float, float] = (0.0, 0.0)
+
+    def cancel(self) -> None:
+        """Ask the work to stop at its next step. Safe from a signal handler or another thread."""
+        self._cancelled.set()
+
+    @contextmanager
+    def stage(self, name: str, start: float, end: float) -> Iterator[None]:
+        """Work that covers the fractions `start`..`end` of the run; its seconds go into `timings`."""
+        self._stage, self._span = name, (start, end)
+        self.step(0.0)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - began
+        self.step(1.0)
+
+    def step(self, fraction_of_stage: float) -> None:
+        """Report how far the stage is, 0..1. Raises TexsynthError(CANCELLED) if the run was cancelled."""
+        if self._cancelled.is_set():
+            raise TexsynthError(
+                ErrorKind.CANCELLED, f"cancelled during {self._stage}; run the same command with --resume to go on"
+            )
+        start, end = self._span
+        fraction = start + (end - start) * min(max(fraction_of_stage, 0.0), 1.0)
+        elapsed = time.monotonic() - self._started
+        remaining = elapsed * (1 - fraction) / fraction if fraction > 0.02 else None
+        self.listener(Progress(self._stage, fraction, remaining, self.preview))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Publish `data` at `path` complete or not at all: temporary file, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable (POSIX: fsync of the folder)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json_atomically(path: Path, value: Any) -> None:
+    """`write_atomically` of indented UTF-8 JSON; NaN is refused because JSON has none."""
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

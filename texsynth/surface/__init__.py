@@ -1,0 +1,1 @@
+"""Meshes in UV space: loading, coverage masks, preview rendering."""

@@ -1,0 +1,248 @@
+"""Two triangle rasterisers: UV space (which texels a chart needs) and screen space (what the preview camera sees).
+
+Both decide by sample centres with the top-left rule in exact integer arithmetic, so two triangles that share an edge
+never both cover a sample and never leave one out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from texsynth.errors import bad_input
+from texsynth.surface.mesh import Mesh
+
+MAX_UV_TILES = 256  # a triangle may repeat the texture this often; more is a broken export, not a tiling
+_MAX_FRACTION_BITS = 12  # vertices snap to 1/4096 texel (GPUs snap to 1/256)
+_COORDINATE_BITS = 30  # below 2^30, an edge function (a sum of two products) stays inside int64
+
+
+def uv_mask(mesh: Mesh, size: int, material_index: int | None = None, gutter: int | None = None) -> NDArray[np.bool_]:
+    """Texels of a (size, size) texture that the UV triangles need: bool (size, size), row 0 = top row (v = 0).
+
+    A texel is covered when its centre (i + 0.5) lies in a triangle (top-left rule). With a gutter, texels that a
+    triangle's outline merely touches count too (a sliver between centres must not be lost), and the whole is dilated
+    by `gutter` texels in both axes (square neighbourhood). UVs outside 0..1 repeat, and so does the dilation.
+
+    `material_index` selects the triangles of one material; None takes all. `gutter` defaults to size / 256, at least
+    2. Takes about 3 bytes per texel while it runs, 1 byte afterwards.
+    Raises TexsynthError where a triangle repeats the texture more than `MAX_UV_TILES` times.
+    """
+    if gutter is None:
+        gutter = max(2, size // 256)
+    triangles = mesh.triangles if material_index is None else mesh.triangles[mesh.material_index == material_index]
+    corners, bits = _snap(mesh.uvs.astype(np.float64)[triangles], size)
+    mask = np.zeros((size, size), np.uint8)
+    _fill_wrapped(corners, bits, mask)
+    if gutter > 0:
+        _outline_wrapped(corners, bits, mask)
+        mask = _dilate_wrapped(mask, min(gutter, size))
+    return mask.view(np.bool_)
+
+
+def _snap(uvs: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], int]:
+    """UV corners (T, 3, 2) as fixed-point texels, moved by whole tiles to begin in tile 0, and the fraction bits."""
+    if uvs.size == 0:
+        return np.zeros((0, 3, 2), np.int64), 0
+    tiles = float(np.max(uvs.max(axis=1) - np.floor(uvs.min(axis=1))))
+    if not tiles <= MAX_UV_TILES:
+        raise bad_input(
+            "mesh", f"a triangle repeats the texture {tiles:.3g} times", f"UVs may span at most {MAX_UV_TILES} tiles"
+        )
+    bits = min(_MAX_FRACTION_BITS, _COORDINATE_BITS - int(np.ceil(np.log2(size * (tiles + 1)))))
+    # The whole tiles go AFTER rounding, so that corners shared by two triangles stay shared.
+    fixed = np.rint(uvs * (size << bits)).astype(np.int64)
+    tile = np.int64(size << bits)
+    return fixed - np.floor_divide(fixed.min(axis=1, keepdims=True), tile) * tile, bits
+
+
+def _dilate_wrapped(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+    """Square dilation by `radius` with repeat at the borders."""
+    padded = cv2.copyMakeBorder(mask, radius, radius, radius, radius, cv2.BORDER_WRAP)
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    cv2.dilate(padded, kernel, dst=padded)
+    return np.ascontiguousarray(padded[radius:-radius, radius:-radius])
+
+
+@njit(cache=True, nogil=True)
+def _row_span(x: NDArray[np.int64], y: NDArray[np.int64], sample_y: int, low: int, high: int) -> tuple[int, int]:
+    """The fixed-point x range of samples on the row `sample_y` inside a triangle of positive area (y down).
+
+    Inside: dx (y - ay) - dy (x - ax) > 0 for every edge, or = 0 on a top edge (dy = 0, dx > 0) or left edge (dy < 0).
+    """
+    for a in range(3):
+        b = (a + 1) % 3
+        dx, dy = x[b] - x[a], y[b] - y[a]
+        value = dx * (sample_y - y[a]) + dy * x[a]
+        if dy > 0:
+            high = min(high, -((-value) // dy) - 1)
+        elif dy < 0:
+            low = max(low, -(value // -dy))
+        elif value < 0 or (value == 0 and dx <= 0):
+            return 1, 0
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def _orient(x: NDArray[np.int64], y: NDArray[np.int64]) -> int:
+    """Swap two corners where needed so that the area is positive; returns twice the area (0: nothing to draw)."""
+    area = int((x[1] - x[0]) * (y[2] - y[0]) - (y[1] - y[0]) * (x[2] - x[0]))
+    if area < 0:
+        x[1], x[2] = x[2], x[1]
+        y[1], y[2] = y[2], y[1]
+        area = -area
+    return area
+
+
+@njit(cache=True, nogil=True)
+def _mark_row(row: NDArray[np.uint8], first: int, last: int) -> bool:
+    """Mark texels first..last of a row with repeat; True when that is the whole row."""
+    size = row.shape[0]
+    if last - first + 1 >= size:
+        row[:] = 1
+        return True
+    i = first % size
+    for _ in range(last - first + 1):
+        row[i] = 1
+        i += 1
+        if i == size:
+            i = 0
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _fill_wrapped(corners: NDArray[np.int64], bits: int, mask: NDArray[np.uint8]) -> None:
+    """Mark texels whose centre lies in a triangle. A full row is skipped, so many-tiled triangles stay cheap."""
+    size = mask.shape[0]
+    full = np.zeros(size, np.bool_)
+    one = 1 << bits
+    half = one >> 1
+    x = np.empty(3, np.int64)
+    y = np.empty(3, np.int64)
+    for t in range(corners.shape[0]):
+        x[:] = corners[t, :, 0]
+        y[:] = corners[t, :, 1]
+        if _orient(x, y) == 0:
+            continue
+        x_min, x_max = x.min(), x.max()
+        for row in range((y.min() - half + one - 1) >> bits, ((y.max() - half) >> bits) + 1):
+            wrapped = row % size
+            if full[wrapped]:
+                continue
+            low, high = _row_span(x, y, row * one + half, x_min, x_max)
+            first, last = (low - half + one - 1) >> bits, (high - half) >> bits
+            if last >= first:
+                full[wrapped] = _mark_row(mask[wrapped], first, last)
+
+
+@njit(cache=True, nogil=True)
+def _outline_wrapped(corners: NDArray[np.int64], bits: int, mask: NDArray[np.uint8]) -> None:
+    """Mark every texel that an edge of a triangle passes through."""
+    size = mask.shape[0]
+    full = np.zeros(size, np.bool_)
+    scale = 1.0 / (1 << bits)
+    for t in range(corners.shape[0]):
+        for a in range(3):
+            b = (a + 1) % 3
+            if corners[t, b, 1] < corners[t, a, 1]:
+                a, b = b, a  # noqa: PLW2901
+            x0, y0 = corners[t, a, 0] * scale, corners[t, a, 1] * scale
+            x1, y1 = corners[t, b, 0] * scale, corners[t, b, 1] * scale
+            slope = (x1 - x0) / (y1 - y0) if y1 > y0 else 0.0
+            for row in range(int(np.floor(y0)), int(np.floor(y1)) + 1):
+                wrapped = row % size
+                if full[wrapped]:
+                    continue
+                start = x0 if y1 == y0 else x0 + slope * (max(y0, float(row)) - y0)
+                end = x1 if y1 == y0 else x0 + slope * (min(y1, row + 1.0) - y0)
+                full[wrapped] = _mark_row(mask[wrapped], int(np.floor(min(start, end))), int(np.floor(max(start, end))))
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What each of (h, w) screen samples sees.
+
+    `triangle` int32, -1 = nothing; `weights` float32 (h, w, 3) barycentric weights, perspective-correct;
+    `inverse_depth` float32, 1 / clip w (larger = nearer, 0 = nothing).
+    """
+
+    triangle: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    inverse_depth: NDArray[np.float32]
+
+
+def visible(
+    clip: NDArray[np.float64], triangles: NDArray[np.int32], width: int, height: int, behind: Visible | None = None
+) -> Visible:
+    """Nearest triangle at every sample centre (i + 0.5) of a width x height screen, by a z-buffer.
+
+    `clip` is (V, 3) float64: pixel x, pixel y (down), clip w (> 0: distance along the view axis). Triangles with a
+    corner at w <= 0 are left out: there is no near-plane clipping because preview cameras stand outside the mesh.
+    With `behind`, only triangles nearer than it are kept (a second layer for transparent surfaces).
+    """
+    triangle = np.full((height, width), -1, np.int32)
+    weights = np.zeros((height, width, 3), np.float32)
+    inverse_depth = np.zeros((height, width), np.float32) if behind is None else behind.inverse_depth.copy()
+    bits = 8
+    limit = float(1 << (_COORDINATE_BITS - 2))
+    fixed = np.rint(np.clip(clip[:, :2] * (1 << bits), -limit, limit)).astype(np.int64)
+    _fill_nearest(fixed, clip[:, 2].copy(), triangles, bits, triangle, weights, inverse_depth)
+    return Visible(triangle, weights, inverse_depth)
+
+
+@njit(cache=True, nogil=True)
+def _fill_nearest(  # noqa: PLR0917
+    fixed: NDArray[np.int64],
+    clip_w: NDArray[np.float64],
+    triangles: NDArray[np.int32],
+    bits: int,
+    triangle: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    inverse_depth: NDArray[np.float32],
+) -> None:
+    height, width = triangle.shape
+    one = 1 << bits
+    half = one >> 1
+    x = np.empty(3, np.int64)
+    y = np.empty(3, np.int64)
+    inverse_w = np.empty(3, np.float64)
+    share = np.empty(3, np.float64)
+    for t in range(triangles.shape[0]):
+        in_front = True
+        for k in range(3):
+            v = triangles[t, k]
+            x[k], y[k] = fixed[v, 0], fixed[v, 1]
+            in_front &= clip_w[v] > 0
+            inverse_w[k] = 1.0 / clip_w[v] if clip_w[v] > 0 else 0.0
+        if not in_front:
+            continue
+        flipped = (x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0])
+        area = _orient(x, y)
+        if area == 0:
+            continue
+        if flipped:
+            inverse_w[1], inverse_w[2] = inverse_w[2], inverse_w[1]
+        x_min, x_max = max(x.min(), 0), min(x.max(), width * one - 1)
+        first_row = max((y.min() - half + one - 1) >> bits, 0)
+        last_row = min((y.max() - half) >> bits, height - 1)
+        for row in range(first_row, last_row + 1):
+            sample_y = row * one + half
+            low, high = _row_span(x, y, sample_y, x_min, x_max)
+            for column in range((low - half + one - 1) >> bits, ((high - half) >> bits) + 1):
+                sample_x = column * one + half
+                total = 0.0  # 1 / w is linear on the screen, and so is every attribute over w
+                for k in range(3):
+                    a, b = (k + 1) % 3, (k + 2) % 3
+                    edge = (x[b] - x[a]) * (sample_y - y[a]) - (y[b] - y[a]) * (sample_x - x[a])
+                    share[k] = edge / area * inverse_w[k]
+                    total += share[k]
+                if total > inverse_depth[row, column]:
+                    inverse_depth[row, column] = total
+                    triangle[row, column] = t
+                    weights[row, column, 0] = share[0] / total
+                    weights[row, column, 1] = share[2 if flipped else 1] / total
+                    weights[row, column, 2] = share[1 if flipped else 2] / total

@@ -1,0 +1,1 @@
+"""Material generation for tests, the demo and training."""
