@@ -49,6 +49,13 @@ def assert_refused(done: subprocess.CompletedProcess[str], *parts: object, statu
         assert str(part) in lines[0]
 
 
+def assert_refused_while_loading(done: subprocess.CompletedProcess[str], *parts: object) -> None:
+    """As `assert_refused`, after the line that says that loading has begun."""
+    progress, _, error = done.stderr.partition("\n")
+    assert progress.startswith("texsynth:   0% load")
+    assert_refused(subprocess.CompletedProcess(done.args, done.returncode, done.stdout, error), *parts)
+
+
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 256 x 256 sRGB photo of speckled ground."""
@@ -87,7 +94,7 @@ def test_no_argument_at_all_shows_the_help() -> None:
 def test_the_help_of_the_main_commands_names_every_option(command: str) -> None:
     shown = texsynth(command, "--help").stdout
     for field in dataclasses.fields(Options):
-        if command == "synthesize" and field.name in {"content", "region"}:
+        if command == "synthesize" and field.name in {"content", "region", "material"}:
             continue
         flag = {"nonfinite": "clamp-nonfinite"}.get(field.name, field.name)
         assert f"--{flag}" in shown
@@ -204,19 +211,19 @@ def test_a_full_disk_is_status_3(photo: Path, tmp_path: Path) -> None:
 def test_something_that_is_not_an_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_text("this is a letter, not a picture")
-    assert_refused(texsynth("synthesize", path, "-o", tmp_path / "out"), path)
+    assert_refused_while_loading(texsynth("synthesize", path, "-o", tmp_path / "out"), path)
 
 
 def test_a_truncated_photo_is_refused(photo: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     path.write_bytes(photo.read_bytes()[:2000])
-    assert_refused(texsynth("synthesize", path, "-o", tmp_path / "out"), path)
+    assert_refused_while_loading(texsynth("synthesize", path, "-o", tmp_path / "out"), path)
 
 
 def test_an_empty_folder_as_exemplar_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
-    assert_refused(texsynth("synthesize", folder, "-o", tmp_path / "out"), folder)
+    assert_refused_while_loading(texsynth("synthesize", folder, "-o", tmp_path / "out"), folder)
 
 
 # Defects
@@ -366,24 +373,51 @@ def test_view_serves_the_report_until_ctrl_c(result: tuple[Path, subprocess.Comp
     assert process.returncode == 0
 
 
-def test_ctrl_c_is_status_130_and_says_how_to_resume_and_resuming_gives_the_same_bytes(
-    photo: Path, result: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """A synthesis stopped by Ctrl-C, without --json, and the same command again with --resume."""
+
+    out: Path
+    status: int
+    stdout: str
+    stderr: str
+    left_a_manifest: bool
+    second: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def resumed(photo: Path, tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    out = tmp_path_factory.mktemp("resumed") / "a result"
     command = ("synthesize", photo, "-o", out, "--size", 256, "--preset", "draft")
     with started(*command) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the first stage has begun
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert stdout == ""
-    assert "--resume" in stderr.splitlines()[-1]
-    assert not (out / "material.json").exists()
+    left_a_manifest = (out / "material.json").exists()
+    return Resumed(out, process.returncode, stdout, stderr, left_a_manifest, texsynth(*command, "--resume"))
 
-    assert texsynth(*command, "--resume").returncode == 0
+
+def test_ctrl_c_is_status_130_and_the_last_line_says_how_to_resume(resumed: Resumed) -> None:
+    assert (resumed.status, resumed.stdout, resumed.left_a_manifest) == (130, "", False)
+    assert "--resume" in resumed.stderr.splitlines()[-1]
+
+
+def test_a_resumed_run_gives_the_same_bytes(
+    resumed: Resumed, result: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    assert resumed.second.returncode == 0, resumed.second.stderr
     for name in ("albedo.png", "normal.png", "roughness.png"):
-        assert (out / name).read_bytes() == (result[0] / name).read_bytes(), name
+        assert (resumed.out / name).read_bytes() == (result[0] / name).read_bytes(), name
+
+
+def test_without_json_the_last_lines_say_where_the_result_is(resumed: Resumed) -> None:
+    first, *rest = resumed.second.stdout.splitlines()
+    assert first.startswith(f"{resumed.out}: done in ")
+    assert f"  {resumed.out / 'report.html'}" in rest
+    assert rest[-1].endswith(f"view '{resumed.out}'")
+    assert resumed.second.stderr.startswith("texsynth:   0% load")
+    assert not list(resumed.out.glob(".*")), "no working files are left"
 
 
 @contextmanager

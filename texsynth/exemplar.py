@@ -60,7 +60,12 @@ def prepare_exemplar(material: Material, maps: Sequence[MapKind], density: float
     Raises TexsynthError(BAD_INPUT) for an exemplar with fewer than 64 texels a side.
     """
     kinds = tuple(kind for kind in maps if kind in material.maps)
-    stack = np.concatenate([material.maps[kind].encoded() for kind in kinds], axis=2)
+    parts = []
+    for kind in kinds:
+        texture = material.maps[kind]
+        # lossy normals are not quite of unit length; blends are renormalised, so all of them have to be
+        parts.append(texture.linear() * 0.5 + 0.5 if kind is MapKind.NORMAL else texture.encoded())
+    stack = np.concatenate(parts, axis=2, dtype=np.float32)
     height, width = stack.shape[:2]
     if density != 1.0:
         target = max(1, round(width / density)), max(1, round(height / density))

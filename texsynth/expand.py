@@ -35,8 +35,9 @@ LAST_NOISE = 0.08
 RADIUS = 1  # tokens around the own one that a patch compares
 # Costs in units of `Keys.spacing`: leaving a piece that is too long, a place that continues no neighbour, and the gain
 # with which the use of the exemplar's cells is evened out from step to step.
-AVOID, JUMP, EVEN = 0.7, 0.1, 0.2
-LONGEST_PIECE = 0.25  # of the exemplar's shorter side
+AVOID, JUMP, EVEN = 1.0, 0.2, 0.2
+FORGET = 1.0
+LONGEST_PIECE = 0.2  # of the exemplar's shorter side
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
 QUIET = 0.02  # share of broken neighbour pairs under which a window needs only half of the steps
@@ -255,12 +256,16 @@ class _Balance:
         self.cell = int(min(max(BLOCK, side), min(keys.size) // 4))
         self.shape = -(-keys.size[0] // self.cell), -(-keys.size[1] // self.cell)
         self.potentials = np.zeros(self.shape, np.float32)
+        # a result smaller than the exemplar cannot show all of it in whole pieces
+        self._gain = EVEN * min(1.0, tokens * BLOCK**2 / (keys.size[0] * keys.size[1]))
 
     def update(self, positions: Ints, spacing: float) -> None:
         cells = positions[..., 0] // self.cell * self.shape[1] + positions[..., 1] // self.cell
         count = self.potentials.size
         use = np.bincount(cells.ravel(), minlength=count).reshape(self.shape) / cells.size
-        self.potentials -= (EVEN * spacing * np.log((use * count + 0.1) / 1.1)).astype(np.float32)
+        # forgetting keeps one step's noise from adding up: potentials without it grow until they break pieces apart
+        self.potentials *= np.float32(FORGET)
+        self.potentials -= (self._gain * spacing * np.log((use * count + 0.1) / 1.1)).astype(np.float32)
         self.potentials -= self.potentials.mean()
 
 

@@ -17,13 +17,17 @@ Ints = NDArray[np.int32]
 
 
 @njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _gather(stack, positions, wrap_y, wrap_x, torus_y, torus_x, ramp, normal, first, last, out):  # type: ignore[no-untyped-def]
+def _gather(  # type: ignore[no-untyped-def]
+    stack, positions, wrap_y, wrap_x, torus_y, torus_x, ramp, normal, offsets, levelled, first, last, out
+):
     height, width, channels = stack.shape
     rows, columns = positions.shape[:2]
     for y in prange(first, last):
         by, ly = y // BLOCK, y % BLOCK
         source = np.empty((4, 2), np.int64)
+        token = np.empty((4, 2), np.int64)
         weight = np.empty(4, np.float32)
+        share = np.empty(4, np.float32)
         for x in range(columns * BLOCK):
             bx, lx = x // BLOCK, x % BLOCK
             # the neighbour towards which this texel fades, and the fade's weight of the own block
@@ -35,43 +39,57 @@ def _gather(stack, positions, wrap_y, wrap_x, torus_y, torus_x, ramp, normal, fi
                 nx = nx % columns
             wy = ramp[ly] if 0 <= ny < rows else np.float32(1)
             wx = ramp[lx] if 0 <= nx < columns else np.float32(1)
-            n = 0
             same = True
+            smooth_y, smooth_x = abs(ly - 3.5) / BLOCK, abs(lx - 3.5) / BLOCK
+            shares = np.float32(0)
             for i in range(2):
-                cy = by if i == 0 else ny
-                fy = wy if i == 0 else 1 - wy
-                if fy == 0:
-                    continue
+                inside_y = i == 0 or 0 <= ny < rows
+                cy = ny if i == 1 and inside_y else by
                 oy = ly if i == 0 else (ly + BLOCK if ly < BLOCK // 2 else ly - BLOCK)
+                fy = wy if i == 0 else 1 - wy
                 for j in range(2):
-                    cx = bx if j == 0 else nx
-                    fx = wx if j == 0 else 1 - wx
-                    if fx == 0:
-                        continue
+                    inside_x = j == 0 or 0 <= nx < columns
+                    cx = nx if j == 1 and inside_x else bx
                     ox = lx if j == 0 else (lx + BLOCK if lx < BLOCK // 2 else lx - BLOCK)
+                    fx = wx if j == 0 else 1 - wx
+                    k = 2 * i + j
+                    weight[k] = fy * fx if inside_y and inside_x else 0
                     ey = positions[cy, cx, 0] + oy
                     ex = positions[cy, cx, 1] + ox
                     ey = ey % height if wrap_y else min(max(ey, 0), height - 1)
                     ex = ex % width if wrap_x else min(max(ex, 0), width - 1)
-                    source[n, 0], source[n, 1], weight[n] = ey, ex, fy * fx
-                    same = same and ey == source[0, 0] and ex == source[0, 1]
-                    n += 1
+                    source[k, 0], source[k, 1] = ey, ex
+                    token[k, 0], token[k, 1] = cy, cx
+                    alike = ey == source[0, 0] and ex == source[0, 1]
+                    same = same and (alike or weight[k] == 0)
+                    # offsets run smoothly inside a piece and fade with the texels across a join
+                    share[k] = weight[k]
+                    if alike and inside_y and inside_x:
+                        share[k] = (smooth_y if i == 1 else 1 - smooth_y) * (smooth_x if j == 1 else 1 - smooth_x)
+                    shares += share[k]
             if same:
                 for c in range(channels):
                     out[y - first, x, c] = stack[source[0, 0], source[0, 1], c]
-                continue
-            for c in range(channels):
+            else:
+                for c in range(channels):
+                    total = np.float32(0)
+                    for k in range(4):
+                        if weight[k] > 0:
+                            total += weight[k] * stack[source[k, 0], source[k, 1], c]
+                    out[y - first, x, c] = total
+                if normal >= 0:  # a blend of unit vectors is shorter than one
+                    length = np.float32(1e-12)
+                    for c in range(normal, normal + 3):
+                        length += (2 * out[y - first, x, c] - 1) ** 2
+                    length = np.sqrt(length)
+                    for c in range(normal, normal + 3):
+                        out[y - first, x, c] = (2 * out[y - first, x, c] - 1) / length * 0.5 + 0.5
+            for c in range(len(levelled)):
                 total = np.float32(0)
-                for k in range(n):
-                    total += weight[k] * stack[source[k, 0], source[k, 1], c]
-                out[y - first, x, c] = total
-            if normal >= 0:  # a blend of unit vectors is shorter than one
-                length = np.float32(1e-12)
-                for c in range(normal, normal + 3):
-                    length += (2 * out[y - first, x, c] - 1) ** 2
-                length = np.sqrt(length)
-                for c in range(normal, normal + 3):
-                    out[y - first, x, c] = (2 * out[y - first, x, c] - 1) / length * 0.5 + 0.5
+                for k in range(4):
+                    total += share[k] * offsets[token[k, 0], token[k, 1], c]
+                value = out[y - first, x, levelled[c]] + total / shares
+                out[y - first, x, levelled[c]] = min(max(value, np.float32(0)), np.float32(1))
 
 
 def fade(overlap: int) -> Floats:
@@ -92,6 +110,8 @@ def gather(
     torus: tuple[bool, bool],
     overlap: int = 2,
     normal: int = -1,
+    offsets: Floats | None = None,
+    levelled: tuple[int, ...] = (),
 ) -> Floats:
     """The texel rows `rows` (first, last) of the result, float32 (rows, 8 w, K).
 
@@ -99,7 +119,11 @@ def gather(
     each 8 x 8 output block's top left. wraps, torus: directions in which the exemplar, the output wrap.
     overlap: texels each side over which blocks cross-fade, 0..4. normal: first channel of the normal, encoded
     (n + 1) / 2, which blends are renormalised in; -1 if there is none.
+    offsets: float32 (h, w, n), from `levelling.level`, for the n channels `levelled`.
     """
     out = np.empty((rows[1] - rows[0], positions.shape[1] * BLOCK, stack.shape[2]), np.float32)
-    _gather(stack, positions, *wraps, *torus, fade(overlap), normal, rows[0], rows[1], out)
+    if offsets is None:
+        offsets, levelled = np.zeros((1, 1, 0), np.float32), ()
+    channels = np.array(levelled, np.int64)
+    _gather(stack, positions, *wraps, *torus, fade(overlap), normal, offsets, channels, rows[0], rows[1], out)
     return out

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 Doubles = NDArray[np.float64]
 
+NEAR_POINTS = 24  # lattice points that are scored exactly; the farther ones are scored with some slack
 SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent blocks and needs no prior
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 
@@ -53,9 +54,11 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
         image = image[: h * reduce, : w * reduce].reshape(h, reduce, w, reduce, -1).mean(axis=(1, 3))
     extent = np.array(image.shape[:2], float)
     correlation = ndimage.gaussian_filter(_autocorrelation(image, wraps), 0.8)
-    waves, strength = _plane_lattice(correlation)
+    waves, strength = _plane_lattice(correlation, highest=False)
     if len(waves) == 0:
         waves, strength = _row_lattices(correlation)
+    if len(waves) == 0:
+        waves, strength = _plane_lattice(correlation, highest=True)
     if len(waves) == 0:
         return NO_LATTICE
     turns = waves * extent
@@ -87,8 +90,8 @@ def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
     return np.asarray(correlation[cy - ry : cy + ry, cx - rx : cx + rx])
 
 
-def _peaks(correlation: Doubles) -> Doubles:
-    """Local maxima in the upper half plane as rows (lag y, lag x), shortest first."""
+def _peaks(correlation: Doubles, highest: bool) -> Doubles:
+    """The highest, or the shortest of the 60 highest, local maxima in the upper half plane as rows (lag y, lag x)."""
     ry, rx = correlation.shape[0] // 2, correlation.shape[1] // 2
     top = correlation == ndimage.maximum_filter(correlation, 9)
     floor = ndimage.minimum_filter(correlation, 33)
@@ -98,30 +101,44 @@ def _peaks(correlation: Doubles) -> Doubles:
     lags = lags[np.hypot(lags[:, 0], lags[:, 1]) >= SHORTEST_PERIOD]
     heights = correlation[(lags[:, 0] + ry).astype(int), (lags[:, 1] + rx).astype(int)]
     lags = lags[np.argsort(-heights)[:60]]
-    return lags[np.argsort(np.hypot(lags[:, 0], lags[:, 1]))[:28]]
+    if not highest:
+        lags = lags[np.argsort(np.hypot(lags[:, 0], lags[:, 1]))]
+    return lags[:28]
 
 
 _STEPS = np.stack(np.meshgrid(np.arange(-8, 9), np.arange(-8, 9), indexing="ij"), -1).reshape(-1, 2)
 
 
-def _plane_lattice(correlation: Doubles) -> tuple[Doubles, float]:
+def _plane_lattice(correlation: Doubles, highest: bool) -> tuple[Doubles, float]:
     """The smallest pair of periods whose lattice points are all as high as the best pair's; () when there is none."""
     radius = np.array(correlation.shape) // 2
 
-    def height_at(lags: Doubles) -> Doubles:
+    tops = ndimage.maximum_filter(correlation, 3)  # far points of a basis in whole texels are a little off
+
+    def near_heights(lags: Doubles) -> Doubles:
         inside = np.clip(lags, 2 - radius, radius - 3)
         return np.asarray(ndimage.map_coordinates(correlation, (inside + radius).T, order=1))
+
+    def far_height(lags: Doubles) -> float:
+        y, x = np.round(np.clip(lags, 2 - radius, radius - 3) + radius).astype(int).T
+        return float(tops[y, x].mean())
 
     def score(basis: Doubles) -> tuple[float, float] | None:
         points = _STEPS[np.abs(_STEPS).sum(axis=1) > 0] @ basis
         points = points[(np.abs(points) < radius - 2).all(axis=1)]
         if len(points) < 4:
             return None
-        points = points[np.argsort(np.hypot(points[:, 0], points[:, 1]))[:24]]
-        between = max(height_at(points + np.array(f) @ basis).mean() for f in ((0.5, 0), (0, 0.5), (0.5, 0.5)))
-        return float(height_at(points).mean()), float(between)
+        points = points[np.argsort(np.hypot(points[:, 0], points[:, 1]))]
+        near, far = points[:NEAR_POINTS], points[NEAR_POINTS:]
+        between = max(near_heights(near + np.array(f) @ basis).mean() for f in ((0.5, 0), (0, 0.5), (0.5, 0.5)))
+        # inside one check of a cloth its threads are a lattice; over the whole cloth their points are not alike
+        heights = near_heights(near)
+        on = float(heights.mean())
+        if heights.std() > 0.25 * on or (len(far) and far_height(far) < 0.6 * on):
+            return None
+        return on, float(between)
 
-    peaks = _peaks(correlation)
+    peaks = _peaks(correlation, highest)
     found: list[tuple[float, float, float, Doubles]] = []
     for i, first in enumerate(peaks):
         for second in peaks[i + 1 :]:
@@ -144,7 +161,10 @@ def _plane_lattice(correlation: Doubles) -> tuple[Doubles, float]:
     if not good or best < 0.12:
         return np.zeros((0, 2)), 0.0
     strength, _, _, basis = min(good, key=lambda f: f[2])
-    return np.linalg.inv(_refined(correlation, basis)).T, strength
+    refined = _refined(correlation, basis)
+    if abs(np.linalg.det(refined)) < 0.5 * abs(np.linalg.det(basis)):
+        return np.zeros((0, 2)), 0.0
+    return np.linalg.inv(refined).T, strength
 
 
 def _refined(correlation: Doubles, basis: Doubles) -> Doubles:
@@ -171,7 +191,7 @@ def _row_lattices(correlation: Doubles) -> tuple[Doubles, float]:
         profile = correlation.mean(axis=1 - axis)
         middle = len(profile) // 2
         share = float(profile[middle])
-        if share < 0.02:
+        if share < 0.06:
             continue
         lags = profile[middle:] / share
         tops = [

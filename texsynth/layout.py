@@ -29,7 +29,7 @@ Doubles = NDArray[np.float64]
 # The coarsest level still shows this many exemplar texels a side: 15 tokens, against patches of 3.
 COARSEST_SIDE = 120
 FIRST_NOISE, LAST_NOISE = 4.0, 0.05  # whitened units: pure noise, and attention to one place
-PATCH = 3
+PATCH_SHARE = 0.13  # of the exemplar's shorter side that a patch covers, at least 3 tokens
 KEY_DIMENSIONS = 96
 BASE_CHANNELS = 16
 FLOOR = 0.15  # whitening floor; see model/latent.py
@@ -38,7 +38,7 @@ MOST_KEYS = 2**14
 MOST_PAIRS = 2**28  # query-key pairs a step: larger results use a sparser grid of keys
 BALANCE_ITERATIONS = 30
 # A preference of this many nats for each of the harmonics of the planned source; regions are this part of the side.
-SOURCE_NATS, SOURCE_HARMONICS, SOURCE_REGION = 4.0, 4, 0.2
+SOURCE_NATS, SOURCE_HARMONICS, SOURCE_REGION = 4.0, 4, 0.15
 LOOSEST_PHASE = 0.02  # cycles; at high noise a crisper lattice would only cost precision
 
 
@@ -93,8 +93,9 @@ def sample_layout(
     stride = 1
     while stride < BLOCK and (image.shape[0] // stride) * (image.shape[1] // stride) > most:
         stride *= 2
+    patch = max(3, int(PATCH_SHARE * min(image.shape[:2]) / BLOCK) // 2 * 2 + 1)
     score = ExemplarScore(
-        to_tensor(image), exemplar.wraps, patch=PATCH, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
+        to_tensor(image), exemplar.wraps, patch=patch, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
         dimensions=KEY_DIMENSIONS, cell=CELL,
     )  # fmt: skip
     prior = _priors(exemplar, frame, content, score, scale)

@@ -26,10 +26,11 @@ from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, halved, prepare_exemplar
-from texsynth.expand import Steps, expand
+from texsynth.expand import CRISP, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
 from texsynth.image_io import read_image
+from texsynth.levelling import level
 from texsynth.layout import Frame, plan_frame, sample_layout
 from texsynth.material import (
     CHANNELS,
@@ -262,12 +263,15 @@ def _gather_maps(
     if MapKind.NORMAL in exemplar.maps:
         before = exemplar.maps[: exemplar.maps.index(MapKind.NORMAL)]
         normal = sum(CHANNELS[kind] for kind in before)
+    levelled = _levelled_channels(exemplar)
+    offsets = level(stack, positions, levelled, exemplar.wraps, frame.torus) if levelled else None
     top = np.float32(np.iinfo(dtype).max)
     for first in range(0, height, BAND):
         run.step(first / height)
         last = min(first + BAND, height)
         band = gather(
-            stack, positions, (first, last), wraps=exemplar.wraps, torus=frame.torus, normal=normal
+            stack, positions, (first, last), wraps=exemplar.wraps, torus=frame.torus, normal=normal,
+            offsets=offsets, levelled=levelled,
         )[:, :width]
         if relief is not None:
             relief.lay_over(band, exemplar.maps, first)
@@ -281,6 +285,23 @@ def _gather_maps(
             canvases[kind].write_rows(first, texels)
         fault_point("gather_band")
     return canvases
+
+
+def _levelled_channels(exemplar: Exemplar) -> tuple[int, ...]:
+    """Channels whose steps at joins are levelled: all but the normal's, of exemplars with a crisp lattice.
+
+    Tiles and plates are smooth between their joints, so a step in tone shows; elsewhere the texture itself hides it, and
+    levelling would cost more of the exemplar's large-scale contrast than it mends.
+    """
+    if exemplar.lattice.strength < CRISP:
+        return ()
+    channels: list[int] = []
+    first = 0
+    for kind in exemplar.maps:
+        if kind is not MapKind.NORMAL:
+            channels += range(first, first + CHANNELS[kind])
+        first += CHANNELS[kind]
+    return tuple(channels)
 
 
 def _inside_region(
@@ -354,7 +375,7 @@ def _finish(
             "largest_verbatim_region": largest_verbatim(index, exemplar.size),
             "evenness": evenness(index, exemplar.size),
         },
-        "lattice": {"waves": exemplar.lattice.waves, "strength": exemplar.lattice.strength},
+        "lattice": {"periods": len(exemplar.lattice.waves), "strength": exemplar.lattice.strength},
         "window_steps": {"done": steps.done, "saved": steps.saved},
         "exemplar_wraps": exemplar.wraps,
     }
