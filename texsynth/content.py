@@ -1,6 +1,7 @@
 """Content: how an asset's own texture steers a restyle.
 
-Two ways together, both growing with the slider from 0 to 1. Guidance: tokens prefer exemplar places that are as light or
+Two ways together, both growing with the slider from 0 to 1. Guidance: tokens prefer exemplar places that are as light
+or
 dark, and as steep, as the content there. Carrying over: the content's relief (luminance against its surroundings, and
 its normals) is laid over the gathered maps, because an exemplar may simply have no such edge.
 """
@@ -25,7 +26,8 @@ FEATURES = 3
 
 @dataclass(frozen=True)
 class Content:
-    """An asset's texture as guidance. strength: 0..1. tone: float32 (H, W), encoded luminance. slope: float32 (H, W, 2),
+    """An asset's texture as guidance. strength: 0..1. tone: float32 (H, W), encoded luminance. slope: float32 (H, W,
+    2),
     tangent-space normal x, y; None where the asset has no normal map.
     """
 
@@ -38,7 +40,7 @@ def prepare_content(material: Material, strength: float) -> Content | None:
     """Content from the asset's maps, or None at strength 0."""
     if strength == 0:
         return None
-    source = next((material.maps[k] for k in (MapKind.ALBEDO, MapKind.HEIGHT, MapKind.ROUGHNESS) if k in material.maps))
+    source = next(material.maps[k] for k in (MapKind.ALBEDO, MapKind.HEIGHT, MapKind.ROUGHNESS) if k in material.maps)
     tone = _bounded(source.encoded())
     tone = tone @ LUMINANCE if tone.ndim == 3 and tone.shape[2] == 3 else tone.reshape(tone.shape[:2])
     slope = None
@@ -91,7 +93,8 @@ def _ranked(tone: Floats) -> Floats:
     levels = np.clip(tone * 4095, 0, 4095).astype(np.int32)
     counts = np.bincount(levels.ravel(), minlength=4096).astype(np.float64)
     middle = (np.cumsum(counts) - 0.5 * counts) / levels.size
-    return ndtri(np.clip(middle, 1e-3, 1 - 1e-3)).astype(np.float32)[levels]
+    scores: Floats = ndtri(np.clip(middle, 1e-3, 1 - 1e-3)).astype(np.float32)
+    return scores[levels]
 
 
 class Relief:

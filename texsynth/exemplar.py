@@ -1,6 +1,7 @@
 """`Exemplar`: the stack of an exemplar's maps as synthesis sees it, its pyramid, its edges and its lattice.
 
-All maps travel as one stack of channels in encoded values (albedo sRGB, normal x and y as (n + 1) / 2, scalars 0..1), so
+All maps travel as one stack of channels in encoded values (albedo sRGB, normal x and y as (n + 1) / 2, scalars 0..1),
+so
 that they cannot drift apart. A weighted copy of the stack is what distances are measured in.
 """
 
@@ -60,17 +61,13 @@ def prepare_exemplar(material: Material, maps: Sequence[MapKind], density: float
     Raises TexsynthError(BAD_INPUT) for an exemplar with fewer than 64 texels a side.
     """
     kinds = tuple(kind for kind in maps if kind in material.maps)
-    parts = []
-    for kind in kinds:
-        texture = material.maps[kind]
-        # lossy normals are not quite of unit length; blends are renormalised, so all of them have to be
-        parts.append(texture.linear() * 0.5 + 0.5 if kind is MapKind.NORMAL else texture.encoded())
-    stack = np.concatenate(parts, axis=2, dtype=np.float32)
+    stack = np.concatenate([material.maps[kind].encoded() for kind in kinds], axis=2)
     height, width = stack.shape[:2]
     if density != 1.0:
         target = max(1, round(width / density)), max(1, round(height / density))
         how = cv2.INTER_AREA if density > 1 else cv2.INTER_CUBIC
-        stack = np.clip(cv2.resize(stack, target, interpolation=how), 0, 1).reshape(target[1], target[0], -1)
+        resized = np.clip(cv2.resize(stack, target, interpolation=how), 0, 1)
+        stack = np.asarray(resized, np.float32).reshape(target[1], target[0], -1)
         height, width = stack.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise bad_input(

@@ -127,18 +127,11 @@ def _refine(
     balance = _Balance(keys, rows * columns)
     sigmas = noise_levels(fine.noise, LAST_NOISE, fine.steps)
     if state.step is None:
-        positions = _inside(_in_phase(positions, keys, targets), keys)
-        rng = np.random.default_rng([frame.seed, scale, 0])
-        limit = LONGEST_PIECE * min(keys.size) / BLOCK
-        avoided = translations_to_leave(positions, keys.size, keys.wraps, frame.torus, limit, rng)
-        state.begin(positions, avoided, _active(positions, keys, mask, scale, frame.torus), balance.potentials)
-        for first, last in _bands(rows):
-            clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
-            noise = _noise(frame.seed, scale, -1, first, clean.shape)
-            state.latent(0)[first:last] = clean + np.float32(fine.noise) * noise
+        placed = _inside(_in_phase(positions, keys, targets), keys)
+        _begin(state, placed, keys, frame, scale, fine.noise, _active(placed, keys, mask, scale, frame.torus), balance)
         state.advance(0, 0, (steps.done, steps.saved))
     steps.done, steps.saved = state.counts
-    step, start = state.step or (0, 0)
+    step, start = (0, 0) if state.step is None else state.step
     balance.potentials = state.potentials(step)
     for i in range(step, fine.steps):
         sigma, following = sigmas[i], sigmas[i + 1]
@@ -176,6 +169,27 @@ def _refine(
         state.advance(i + 1, 0, (steps.done, steps.saved))
     state.finish(fine.steps % 2)
     return state.read_positions()
+
+
+def _begin(
+    state: _State,
+    positions: Ints,
+    keys: Keys,
+    frame: Frame,
+    scale: int,
+    noise: float,
+    active: NDArray[np.uint8],
+    balance: _Balance,
+) -> None:
+    """The state before a level's first step: the tokens of `positions` with fresh noise of deviation `noise`."""
+    rng = np.random.default_rng([frame.seed, scale, 0])
+    limit = LONGEST_PIECE * min(keys.size) / BLOCK
+    avoided = translations_to_leave(positions, keys.size, keys.wraps, frame.torus, limit, rng)
+    state.begin(positions, avoided, active, balance.potentials)
+    for first, last in _bands(positions.shape[0]):
+        clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
+        fresh = _noise(frame.seed, scale, -1, first, clean.shape)
+        state.latent(0)[first:last] = clean + np.float32(noise) * fresh
 
 
 def _bands(rows: int) -> Iterator[tuple[int, int]]:
@@ -230,9 +244,9 @@ def _active(
                 apart[..., k] = (apart[..., k] + half) % keys.size[k] - half
         split = (np.abs(apart) > 0).any(axis=2)
         if not torus[axis]:
-            split[(-1, slice(None)) if axis == 0 else (slice(None), -1)] = False
+            np.moveaxis(split, axis, 0)[-1] = False
         broken += split
-    rows, columns = broken.shape
+    rows, columns = positions.shape[:2]
     windows = np.full((-(-rows // WINDOW), -(-columns // WINDOW)), 2, np.uint8)
     for y in range(windows.shape[0]):
         for x in range(windows.shape[1]):
@@ -349,4 +363,3 @@ class _State:
     def read_positions(self) -> Ints:
         path = self._folder / f"places{self._last}.bin"
         return np.fromfile(path, np.int32).reshape(*self._shape, 2)
-

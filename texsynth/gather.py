@@ -16,8 +16,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _gather(  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True)
+def _gather(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kernel, compiled as a whole)
     stack, positions, wrap_y, wrap_x, torus_y, torus_x, ramp, normal, offsets, levelled, first, last, out
 ):
     height, width, channels = stack.shape
@@ -77,13 +77,20 @@ def _gather(  # type: ignore[no-untyped-def]
                         if weight[k] > 0:
                             total += weight[k] * stack[source[k, 0], source[k, 1], c]
                     out[y - first, x, c] = total
-                if normal >= 0:  # a blend of unit vectors is shorter than one
-                    length = np.float32(1e-12)
+                if normal >= 0:  # a blend of vectors is shorter than they are
+                    length, wanted = np.float32(1e-12), np.float32(0)
                     for c in range(normal, normal + 3):
                         length += (2 * out[y - first, x, c] - 1) ** 2
-                    length = np.sqrt(length)
+                    for k in range(4):
+                        if weight[k] > 0:
+                            square = np.float32(0)
+                            for c in range(normal, normal + 3):
+                                square += (2 * stack[source[k, 0], source[k, 1], c] - 1) ** 2
+                            wanted += weight[k] * np.sqrt(square)
+                    scale = wanted / np.sqrt(length)
                     for c in range(normal, normal + 3):
-                        out[y - first, x, c] = (2 * out[y - first, x, c] - 1) / length * 0.5 + 0.5
+                        value = (2 * out[y - first, x, c] - 1) * scale * 0.5 + 0.5
+                        out[y - first, x, c] = min(max(value, np.float32(0)), np.float32(1))
             for c in range(len(levelled)):
                 total = np.float32(0)
                 for k in range(4):
@@ -115,10 +122,11 @@ def gather(
 ) -> Floats:
     """The texel rows `rows` (first, last) of the result, float32 (rows, 8 w, K).
 
-    stack: float32 (H, W, K), all maps of the exemplar, encoded. positions: int32 (h, w, 2), the exemplar texel (y, x) of
+    stack: float32 (H, W, K), all maps of the exemplar, encoded. positions: int32 (h, w, 2), the exemplar texel (y, x)
+    of
     each 8 x 8 output block's top left. wraps, torus: directions in which the exemplar, the output wrap.
     overlap: texels each side over which blocks cross-fade, 0..4. normal: first channel of the normal, encoded
-    (n + 1) / 2, which blends are renormalised in; -1 if there is none.
+    (n + 1) / 2, whose blends get the mean length of what they blend; -1 if there is none.
     offsets: float32 (h, w, n), from `levelling.level`, for the n channels `levelled`.
     """
     out = np.empty((rows[1] - rows[0], positions.shape[1] * BLOCK, stack.shape[2]), np.float32)

@@ -1,6 +1,7 @@
 """The lattice of a regular exemplar: the translations under which bricks, tiles, plates and weaves repeat.
 
-Found from the peaks of the autocorrelation; used as a prior: a token of the result may only attend to exemplar texels at
+Found from the peaks of the autocorrelation; used as a prior: a token of the result may only attend to exemplar texels
+at
 the same phase of the lattice. Two reciprocal vectors mean a plane lattice, one means rows (planks, courses), none means
 that the exemplar is not regular.
 """
@@ -24,7 +25,8 @@ LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 
 @dataclass(frozen=True)
 class Lattice:
-    """`waves`: float64 (n, 2), n = 0..2 reciprocal vectors (y, x) in cycles per texel; texel p has the phases waves @ p.
+    """`waves`: float64 (n, 2), n = 0..2 reciprocal vectors (y, x) in cycles per texel; texel p has the phases waves @
+    p.
 
     tolerance: the deviation of the phase (in cycles) that the exemplar itself shows; a crisp lattice has a small one.
     strength: mean autocorrelation at the lattice points, 0..1.
@@ -71,7 +73,8 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
 
 
 def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
-    """Autocorrelation of the high-passed channels together, 1 at lag 0, which lies in the middle; lags to half a side."""
+    """Autocorrelation of the high-passed channels together, 1 at lag 0, which lies in the middle; lags to half a
+    side."""
     height, width = image.shape[:2]
     modes = ["wrap" if w else "reflect" for w in wraps]
     sigma = min(height, width) / 14
@@ -103,7 +106,8 @@ def _peaks(correlation: Doubles, highest: bool) -> Doubles:
     lags = lags[np.argsort(-heights)[:60]]
     if not highest:
         lags = lags[np.argsort(np.hypot(lags[:, 0], lags[:, 1]))]
-    return lags[:28]
+    shortlist: Doubles = lags[:28]
+    return shortlist
 
 
 _STEPS = np.stack(np.meshgrid(np.arange(-8, 9), np.arange(-8, 9), indexing="ij"), -1).reshape(-1, 2)
@@ -134,7 +138,7 @@ def _plane_lattice(correlation: Doubles, highest: bool) -> tuple[Doubles, float]
         # inside one check of a cloth its threads are a lattice; over the whole cloth their points are not alike
         heights = near_heights(near)
         on = float(heights.mean())
-        if heights.std() > 0.25 * on or (len(far) and far_height(far) < 0.6 * on):
+        if heights.std() > 0.2 * on or (len(far) and far_height(far) < 0.6 * on):
             return None
         return on, float(between)
 
@@ -164,7 +168,8 @@ def _plane_lattice(correlation: Doubles, highest: bool) -> tuple[Doubles, float]
     refined = _refined(correlation, basis)
     if abs(np.linalg.det(refined)) < 0.5 * abs(np.linalg.det(basis)):
         return np.zeros((0, 2)), 0.0
-    return np.linalg.inv(refined).T, strength
+    waves: Doubles = np.linalg.inv(refined).T.astype(np.float64)
+    return waves, strength
 
 
 def _refined(correlation: Doubles, basis: Doubles) -> Doubles:

@@ -7,8 +7,10 @@ exemplar in different regions, so that the result is neither a copy nor an avera
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +104,7 @@ def sample_layout(
     generator = torch.Generator().manual_seed(frame.seed)
     sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, preset.base_steps)
     z = torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE
-    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
         run.step(i / preset.base_steps)
         score.balance(z, sigma, frame.torus, prior, BALANCE_ITERATIONS, 1.0, generator)
         if following == 0:
@@ -120,9 +122,11 @@ def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: Ex
     if len(frame.lattice.waves):
         tolerance = max(frame.lattice.tolerance, LOOSEST_PHASE)
         yy, xx = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
-        wanted = np.stack([yy.ravel(), xx.ravel(), np.ones(yy.size)], 1) @ frame.phase_targets(scale).T
+        tokens = np.stack([yy.ravel(), xx.ravel(), np.ones(yy.size)], 1).astype(np.float64)
+        wanted: Doubles = tokens @ frame.phase_targets(scale).T
         # kappa cos(d) falls like a Gaussian of `tolerance` cycles for kappa = 1 / (2 pi tolerance)^2
-        parts.append(_cosine(wanted, places @ exemplar.lattice.waves.T, 1 / (2 * math.pi * tolerance) ** 2))
+        offered_phases: Doubles = places.astype(np.float64) @ exemplar.lattice.waves.T
+        parts.append(_cosine(wanted, offered_phases, 1 / (2 * math.pi * tolerance) ** 2))
     if content is not None:
         wanted_features = guidance_of_content(content, rows, columns).reshape(rows * columns, -1)
         level = guidance_of_exemplar(content, exemplar.stack, scale, BLOCK, exemplar.wraps)
@@ -147,7 +151,8 @@ def _cosine(wanted: Doubles, offered: Doubles, nats: float) -> Prior:
 
 
 def _source_plan(exemplar: Exemplar, frame: Frame, rows: int, columns: int, places: NDArray[np.int64]) -> Prior:
-    """Each region (a cell of a jittered grid's Voronoi diagram) prefers its own, rigidly continued part of the exemplar."""
+    """Each region (a cell of a jittered grid's Voronoi diagram) prefers its own, rigidly continued part of the
+    exemplar."""
     rng = np.random.default_rng([frame.seed, 2])
     extent = np.array(frame.size, float)
     count = np.maximum(1, np.round(extent / (SOURCE_REGION * min(exemplar.size)))).astype(int)
@@ -166,14 +171,15 @@ def _source_plan(exemplar: Exemplar, frame: Frame, rows: int, columns: int, plac
                 offset[:, :, axis] = (offset[:, :, axis] + extent[axis] / 2) % extent[axis] - extent[axis] / 2
         nearest = (offset**2).sum(axis=2).argmin(axis=1)
         wanted[i] = sources[nearest] + offset[np.arange(columns), nearest] / exemplar.size
-    period = np.where(exemplar.wraps, 1.0, 0.5)  # half a turn over an exemplar that does not continue
+    period: Doubles = np.where(exemplar.wraps, 1.0, 0.5)  # half a turn over an exemplar that does not continue
     harmonics = np.arange(1, SOURCE_HARMONICS + 1)
+    offered = places / np.array(exemplar.size, float)
     return _cosine(
-        np.concatenate([wanted.reshape(-1, 2) * period * m for m in harmonics], 1),
-        np.concatenate([places / exemplar.size * period * m for m in harmonics], 1),
+        np.concatenate([wanted.reshape(-1, 2) * period * float(m) for m in harmonics], 1),
+        np.concatenate([offered * period * float(m) for m in harmonics], 1),
         SOURCE_NATS,
     )
 
 
-def _tensor(values: NDArray[np.floating]) -> Tensor:  # type: ignore[type-arg]
+def _tensor(values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -23,7 +23,7 @@ RELAXATION = 1.75
 STRIP = 2  # texels each side of a boundary that a step is measured over
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, parallel=True, nogil=True)
 def _steps(stack, positions, channels, wrap_y, wrap_x, torus_y, torus_x, axis, out):  # type: ignore[no-untyped-def]
     height, width = stack.shape[:2]
     rows, columns = positions.shape[:2]
@@ -67,7 +67,7 @@ def _steps(stack, positions, channels, wrap_y, wrap_x, torus_y, torus_x, axis, o
                 out[y, x, c] = min(max(mean * kept, -2 * MOST), 2 * MOST)
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, parallel=True, nogil=True)
 def _sweep(offsets, down, right, torus_y, torus_x, colour, screen, relax):  # type: ignore[no-untyped-def]
     rows, columns, channels = offsets.shape
     for line in prange(rows):

@@ -16,7 +16,7 @@ from texsynth.model.latent import BLOCK
 Ints = NDArray[np.int32]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _root(parents, i):  # type: ignore[no-untyped-def]
     while parents[i] != i:
         parents[i] = parents[parents[i]]
@@ -24,7 +24,7 @@ def _root(parents, i):  # type: ignore[no-untyped-def]
     return i
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance):  # type: ignore[no-untyped-def]
     rows, columns = positions.shape[:2]
     parents = np.arange(rows * columns)
@@ -50,7 +50,7 @@ def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance
     return parents.reshape(rows, columns)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _cut(positions, labels, origins, torus_y, torus_x, limit, avoided):  # type: ignore[no-untyped-def]
     rows, columns = labels.shape
     # extent of each piece, measured from its first token so that pieces across the wrap edge stay whole

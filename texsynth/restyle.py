@@ -1,7 +1,7 @@
 """The main path: an exemplar, and perhaps an asset, in; a published material out.
 
-load -> layout (coarsest level, latent diffusion) -> expand (x2 until the size is reached) -> gather (texels of all maps)
--> publish (maps, mips, mesh, report, manifest last).
+load -> layout (coarsest level, latent diffusion) -> expand (x2 until the size is reached) -> gather (texels of all
+maps) -> publish (maps, mips, mesh, report, manifest last).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from texsynth.expand import CRISP, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
 from texsynth.image_io import read_image
-from texsynth.levelling import level
 from texsynth.layout import Frame, plan_frame, sample_layout
+from texsynth.levelling import level
 from texsynth.material import (
     CHANNELS,
     MESH_SUFFIXES,
@@ -160,7 +160,7 @@ def _load_region(path: Path, size: int) -> Floats:
 
 
 def _wanted_windows(asset: Asset | None, region: Floats | None, size: int) -> NDArray[np.bool_] | None:
-    """Tokens, bool (size / 8, size / 8), that hold a texel to be made: inside a UV chart or its gutter, and the region."""
+    """Tokens, bool (size / 8, size / 8), with a texel to be made: in a UV chart or its gutter, and in the region."""
     wanted: NDArray[np.bool_] | None = None
     if asset is not None and asset.mesh is not None:
         wanted = _any_in_blocks(uv_mask(asset.mesh.mesh, size, asset.replaced))
@@ -178,9 +178,7 @@ def _any_in_blocks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 # --- the state of an unfinished run ------------------------------------------------------------------------------
 
 
-def _work_folder(
-    out: Path, material: Material, asset: Asset | None, region: Floats | None, options: Options
-) -> Path:
+def _work_folder(out: Path, material: Material, asset: Asset | None, region: Floats | None, options: Options) -> Path:
     """OUT/.work, emptied unless `resume` is asked for and what lies there belongs to this very job."""
     choices = {k: str(v) for k, v in asdict(options).items() if k not in ("resume", "profile", "region")}
     digest = hashlib.sha256(json.dumps([__version__, choices, material_digest(material)]).encode())
@@ -193,7 +191,9 @@ def _work_folder(
     try:
         out.mkdir(parents=True, exist_ok=True)
         if options.resume and key.is_file() and key.read_text() != digest.hexdigest():
-            raise bad_input(out, "holds an unfinished run of other inputs or options", "leave out --resume to start anew")
+            raise bad_input(
+                out, "holds an unfinished run of other inputs or options", "leave out --resume to start anew"
+            )
         if not (options.resume and key.is_file()):
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
@@ -223,9 +223,9 @@ def _previewer(exemplar: Exemplar, frame: Frame, out: Path, run: Run) -> Callabl
         if max(positions.shape[:2]) * BLOCK > PREVIEW_SIDE:
             return
         small = halved(exemplar.stack, int(np.log2(scale)))
-        image = gather(
-            small, positions, (0, positions.shape[0] * BLOCK), wraps=exemplar.wraps, torus=frame.torus
-        )[:, :, : CHANNELS[exemplar.maps[0]]]
+        image = gather(small, positions, (0, positions.shape[0] * BLOCK), wraps=exemplar.wraps, torus=frame.torus)[
+            :, :, : CHANNELS[exemplar.maps[0]]
+        ]
         done, png = cv2.imencode(".png", (image[:, :, ::-1] * 255 + 0.5).astype(np.uint8))
         if done:
             write_atomically(out / PREVIEW, png.tobytes())
@@ -249,7 +249,7 @@ def _gather_maps(
     run: Run,
 ) -> dict[MapKind, Canvas]:
     """All maps of the result as canvases in `work`, band by band."""
-    dtype = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
+    dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
     height, width = frame.size
     canvases = {
         kind: Canvas.create(work / f"{kind}.raw", kind, height, width, CHANNELS[kind], dtype) for kind in exemplar.maps
@@ -265,13 +265,19 @@ def _gather_maps(
         normal = sum(CHANNELS[kind] for kind in before)
     levelled = _levelled_channels(exemplar)
     offsets = level(stack, positions, levelled, exemplar.wraps, frame.torus) if levelled else None
-    top = np.float32(np.iinfo(dtype).max)
+    top = np.float32(65535 if dtype == np.uint16 else 255)
     for first in range(0, height, BAND):
         run.step(first / height)
         last = min(first + BAND, height)
         band = gather(
-            stack, positions, (first, last), wraps=exemplar.wraps, torus=frame.torus, normal=normal,
-            offsets=offsets, levelled=levelled,
+            stack,
+            positions,
+            (first, last),
+            wraps=exemplar.wraps,
+            torus=frame.torus,
+            normal=normal,
+            offsets=offsets,
+            levelled=levelled,
         )[:, :width]
         if relief is not None:
             relief.lay_over(band, exemplar.maps, first)
@@ -290,8 +296,8 @@ def _gather_maps(
 def _levelled_channels(exemplar: Exemplar) -> tuple[int, ...]:
     """Channels whose steps at joins are levelled: all but the normal's, of exemplars with a crisp lattice.
 
-    Tiles and plates are smooth between their joints, so a step in tone shows; elsewhere the texture itself hides it, and
-    levelling would cost more of the exemplar's large-scale contrast than it mends.
+    Tiles and plates are smooth between their joints, so a step in tone shows; elsewhere the texture itself hides it,
+    and levelling would cost more of the exemplar's large-scale contrast than it mends.
     """
     if exemplar.lattice.strength < CRISP:
         return ()
@@ -308,7 +314,7 @@ def _inside_region(
     texels: NDArray[Any], kind: MapKind, asset: Asset, region: Floats, size: tuple[int, int], first: int, last: int
 ) -> NDArray[Any]:
     """New texels faded in by the region's weight; where the weight is 0, the asset's own, untouched to the bit."""
-    top = np.iinfo(texels.dtype).max
+    top = np.float32(65535 if texels.dtype == np.uint16 else 255)
     old_map = None if asset.material is None else asset.material.maps.get(kind)
     if old_map is None:
         constant = (0.5, 0.5, 1.0) if kind is MapKind.NORMAL else (DEFAULT_TEXEL.get(kind, 0.5),)
@@ -316,8 +322,10 @@ def _inside_region(
     elif old_map.size == size and old_map.texels.dtype == texels.dtype:
         old = old_map.texels[first:last]
     else:
-        encoded = resized_rows(old_map.encoded(), size, (first, last)) if old_map.size != size else old_map.encoded(
-            slice(first, last)
+        encoded = (
+            resized_rows(old_map.encoded(), size, (first, last))
+            if old_map.size != size
+            else old_map.encoded(slice(first, last))
         )
         old = (encoded * top + 0.5).astype(texels.dtype)
     weight = region[first:last, :, None]
@@ -345,7 +353,7 @@ def _finish(
     index = np.concatenate([positions, np.zeros_like(positions[:, :, :1])], axis=2)
     files = ["index.npy", "preview.png", "report.html", "report.json"]
     try:
-        with open(out / "index.npy", "wb") as file:
+        with (out / "index.npy").open("wb") as file:
             np.save(file, index.astype(np.int16 if max(exemplar.size) < 2**15 else np.int32))
     except OSError as error:
         raise from_os_error(error, out / "index.npy") from error

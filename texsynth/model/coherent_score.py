@@ -2,7 +2,8 @@
 
 Where the coarser level has decided the layout, a token's attention is concentrated on the exemplar texels that continue
 its neighbours (coherence), on places that look alike (k-coherence, Tong et al. 2002) and on small shifts of these. The
-same softmax over those candidates alone costs a few dozen key reads a token instead of one a key, at every texel offset.
+same softmax over those candidates alone costs a few dozen key reads a token instead of one a key, at every texel
+offset.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ class Keys:
     """What fine levels attend to.
 
     tokens: float32 (gh, gw, C), the exemplar's tokens at every `stride` texels of its level. size: the level's height
-    and width in texels. wraps: directions in which positions wrap. similar: int32 (sh, sw, n, 2), for positions on a grid
+    and width in texels. wraps: directions in which positions wrap. similar: int32 (sh, sw, n, 2), for positions on a
+    grid
     of `similar_step` texels, places whose patches look alike. guide: float32 (gh, gw, G), guidance features of every
-    position, already scaled (a squared distance of 2 costs one nat). waves, tolerance: the lattice in this level's texels. spacing:
+    position, already scaled (a squared distance of 2 costs one nat). waves, tolerance: the lattice in this level's
+    texels. spacing:
     median squared distance between a patch and the most similar one elsewhere, the unit that costs are given in.
     """
 
@@ -49,7 +52,7 @@ class Keys:
     spacing: float
 
 
-@njit(cache=True, fastmath=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True, inline="always")
 def _hash(state):  # type: ignore[no-untyped-def]
     """One step of splitmix64: 64 well mixed bits of a 64-bit state."""
     state = state + np.uint64(0x9E3779B97F4A7C15)
@@ -58,7 +61,7 @@ def _hash(state):  # type: ignore[no-untyped-def]
     return state ^ (state >> np.uint64(31))
 
 
-@njit(cache=True, fastmath=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True, inline="always")
 def _into(value, size, limit, wraps):  # type: ignore[no-untyped-def]
     """A position brought into the exemplar: wrapped, or clamped to the last whole block."""
     if wraps:
@@ -66,10 +69,11 @@ def _into(value, size, limit, wraps):  # type: ignore[no-untyped-def]
     return min(max(value, 0), limit)
 
 
-@njit(cache=True, fastmath=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     z, positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, radius, inverse, waves, targets,
-    phase_weight, potentials, cell, similar, similar_step, guide, guide_keys, avoided, avoid_cost, jump_cost, jitter, seed, active, first, last,
+    phase_weight, potentials, cell, similar, similar_step, guide, guide_keys, avoided, avoid_cost, jump_cost, jitter,
+    seed, active, first, last,
     mean, chosen,
 ):  # fmt: skip
     rows, columns, channels = z.shape
@@ -171,8 +175,10 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                         for c in range(channels):
                             d = z[ny, nx, c] - tokens[ty, tx, c]
                             total += d * d
-                value = -total * inverse + potentials[min(ey // cell, potentials.shape[0] - 1),
-                                                      min(ex // cell, potentials.shape[1] - 1)]
+                value = (
+                    -total * inverse
+                    + potentials[min(ey // cell, potentials.shape[0] - 1), min(ex // cell, potentials.shape[1] - 1)]
+                )
                 for w in range(waves.shape[0]):
                     turn = waves[w, 0] * ey + waves[w, 1] * ex - targets[w, 0] * y - targets[w, 1] * x - targets[w, 2]
                     turn -= np.round(turn)
@@ -238,8 +244,10 @@ def attend(
     any order of windows gives the same bytes. targets: float64 (n, 3), phase of token (y, x) is targets @ (y, x, 1).
     potentials: float32 (cy, cx), log weights of exemplar cells of `cell` texels. guide: float32 (h, w, G). avoided:
     int32 (h, w, 2), the translation (position minus 8 times token) that a token should leave, at `avoid_cost` nats, or
-    NOTHING. jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides. active:
-    (ceil(h / WINDOW), ceil(w / WINDOW)); tokens of the other windows keep their place, at hardly any cost. Returns mean float32 (rows, w, C) and chosen int32 (rows, w, 2).
+    NOTHING. jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides.
+    active:
+    (ceil(h / WINDOW), ceil(w / WINDOW)); tokens of the other windows keep their place, at hardly any cost. Returns
+    mean float32 (rows, w, C) and chosen int32 (rows, w, 2).
     """
     first, last = rows
     mean = np.empty((last - first, *z.shape[1:]), np.float32)
@@ -247,7 +255,8 @@ def attend(
     _attend(
         z, positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *torus, radius, np.float32(0.5 / sigma**2),
         keys.waves, targets, 0.5 / keys.tolerance**2, potentials, cell, keys.similar, keys.similar_step, guide,
-        keys.guide, avoided, np.float32(avoid_cost), np.float32(jump_cost), jitter, seed, active, first, last, mean, chosen,
+        keys.guide, avoided, np.float32(avoid_cost), np.float32(jump_cost), jitter, seed, active, first, last, mean,
+        chosen,
     )  # fmt: skip
     return mean, chosen
 
@@ -271,8 +280,9 @@ def build_keys(
     stride = 1
     while (height // stride) * (width // stride) > MOST_POSITIONS:
         stride *= 2
-    tokens = dense_tokens(BlockPCA.fit(tensor, TOKEN_CHANNELS, floor), tensor, wraps, stride)
-    tokens = np.ascontiguousarray(tokens.permute(1, 2, 0).numpy())
+    dense = dense_tokens(BlockPCA.fit(tensor, TOKEN_CHANNELS, floor), tensor, wraps, stride)
+    tokens: Floats = np.ascontiguousarray(dense.permute(1, 2, 0).numpy())
+    del dense
     guide = np.ascontiguousarray(guide[::stride, ::stride][: tokens.shape[0], : tokens.shape[1]])
     similar, step, spacing = _similar_places(tokens, stride, (height, width), wraps)
     return Keys(
@@ -283,7 +293,7 @@ def build_keys(
 def _similar_places(
     tokens: Floats, stride: int, size: tuple[int, int], wraps: tuple[bool, bool]
 ) -> tuple[Ints, int, float]:
-    """For positions on a grid the places whose 3 x 3 token patches are nearest, the grid's step, the median distance."""
+    """For positions on a grid: places with the nearest 3 x 3 token patches; the grid's step; the median distance."""
     limits = (tokens.shape[0] - 1) * stride, (tokens.shape[1] - 1) * stride
     step = 2 * BLOCK
     while (size[0] // step) * (size[1] // step) > MOST_SIMILAR:

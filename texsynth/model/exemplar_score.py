@@ -89,11 +89,12 @@ class ExemplarScore:
 
     def queries(self, z: Tensor, torus: tuple[bool, bool]) -> Tensor:
         """Projected patches (h w, D) of the noisy tokens `z`, float32 (C, h, w)."""
-        return (patches(z, self.patch, torus) - self.key_mean) @ self.projection
+        projected: Tensor = (patches(z, self.patch, torus) - self.key_mean) @ self.projection
+        return projected
 
     def logits(self, queries: Tensor, sigma: float, prior: Tensor | None, prior_keys: Tensor | None) -> Tensor:
         """log p(key | query) up to a constant of the row, without potentials: (n, M)."""
-        logits = (queries @ self.keys.T - 0.5 * self.keys.square().sum(1)) / sigma**2
+        logits: Tensor = (queries @ self.keys.T - 0.5 * self.keys.square().sum(1)) / sigma**2
         if prior is not None and prior_keys is not None:
             logits = logits + prior @ prior_keys.T
         return logits
@@ -133,7 +134,7 @@ class ExemplarScore:
         value = F.pad(self.values, (0, key.shape[1] - self.values.shape[1])).to(kind)
         parts = [
             F.scaled_dot_product_attention(chunk[None, None], key[None, None], value[None, None], scale=1.0)[0, 0]
-            for chunk in query.split(QUERY_CHUNK)
+            for chunk in (query[i : i + QUERY_CHUNK] for i in range(0, len(query), QUERY_CHUNK))
         ]
         mean = torch.cat(parts)[:, : self.values.shape[1]].float()
         return mean.T.reshape(z.shape)

@@ -47,7 +47,7 @@ class BlockPCA:
         return cls(vectors.flip(1)[:, :keep].float().contiguous(), mean, scale.clamp_min(scale[0] * floor).float())
 
     def encode(self, image: Tensor, stride: int = BLOCK) -> Tensor:
-        """Tokens (C, h, w) of float32 (K, H, W) whose blocks start at multiples of `stride`, h = (H - 8) // stride + 1."""
+        """Tokens (C, h, w) of float32 (K, H, W), blocks at multiples of `stride`: h = (H - 8) // stride + 1."""
         weight = (self.basis / self.scale).T.reshape(self.channels, image.shape[0], BLOCK, BLOCK)
         bias = -(self.basis / self.scale).T @ self.mean
         return F.conv2d(image[None], weight, bias, stride=stride)[0]

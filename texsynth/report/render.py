@@ -349,7 +349,7 @@ def _horizon(depth: FloatArray, slope: float, radius: float) -> FloatArray:
     return result
 
 
-def _background(  # noqa: PLR0917
+def _background(
     side: int, camera: _Camera, light: _Camera, shadow: FloatArray, floor: float, ground: bool
 ) -> FloatArray:
     """A neutral backdrop in display-linear light, (side, side, 3), with the mesh's shadow on the floor below it."""
@@ -375,7 +375,7 @@ def _background(  # noqa: PLR0917
 
 
 @njit(cache=True, nogil=True)
-def _floor_light(  # noqa: PLR0917
+def _floor_light(
     side: int,
     eye: NDArray[np.float64],
     axes: NDArray[np.float64],
@@ -409,7 +409,7 @@ def _floor_light(  # noqa: PLR0917
 
 
 @njit(cache=True, nogil=True)
-def _unshadowed(  # noqa: PLR0917
+def _unshadowed(
     x: float, y: float, z: float, axes: NDArray[np.float64], focal: float, shadow: FloatArray, bias: float
 ) -> float:
     """1 where the point (relative to the light) is lit, 0 where something lies before it."""
@@ -422,7 +422,7 @@ def _unshadowed(  # noqa: PLR0917
     return 1.0 if depth - bias <= shadow[row, column] else 0.0
 
 
-def _shade_all(  # noqa: PLR0917
+def _shade_all(
     image: FloatArray,
     triangle: NDArray[np.int32],
     weights: FloatArray,
@@ -476,7 +476,7 @@ def _shade_all(  # noqa: PLR0917
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _sample(  # noqa: PLR0917
+def _sample(
     texels: FloatArray, shape: NDArray[np.int64], u: float, v: float, lod: float, weight: float, out: FloatArray
 ) -> None:
     """Add `weight` x the trilinear sample at (u, v), repeated, texel centres at i + 0.5, to `out`."""
@@ -504,9 +504,7 @@ def _sample(  # noqa: PLR0917
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _surroundings(  # noqa: PLR0917
-    x: float, y: float, z: float, spread: float, axes: NDArray[np.float64], out: FloatArray
-) -> None:
+def _surroundings(x: float, y: float, z: float, spread: float, axes: NDArray[np.float64], out: FloatArray) -> None:
     """Light from direction (x, y, z) blurred to about `spread` (0 sharp .. 1 hemisphere), into out[0:3]: a gradient
     from floor to sky, and two soft boxes fixed to the camera as spherical Gaussians."""
     edge = 0.06 + 0.9 * spread
@@ -561,7 +559,7 @@ def _ggx(n_h: float, n_l: float, n_v: float, alpha: float) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _shade(  # noqa: PLR0912, PLR0915, PLR0917
+def _shade(  # noqa: PLR0912, PLR0915
     image: FloatArray,
     triangle: NDArray[np.int32],
     weights: FloatArray,

@@ -195,7 +195,7 @@ def visible(
 
 
 @njit(cache=True, nogil=True)
-def _fill_nearest(  # noqa: PLR0917
+def _fill_nearest(
     fixed: NDArray[np.int64],
     clip_w: NDArray[np.float64],
     triangles: NDArray[np.int32],

@@ -4,7 +4,7 @@ Everything wraps around the unit square. Lengths are in units of the side, x to 
 towards +y. Kernels are plain loops compiled by numba without fast-math, so that a seed gives the same result anywhere.
 """
 
-# ruff: noqa: PLR0915, PLR0917 - the compiled kernels take flat arrays and write into several
+# ruff: noqa: PLR0915 - the compiled kernels take flat arrays and write into several
 
 from __future__ import annotations
 
