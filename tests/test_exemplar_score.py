@@ -105,7 +105,7 @@ def test_the_posterior_mean_is_the_brute_force_one_to_float32(
     z = noisy(score, sigma)
     expected = brute_force_mean(score, z, sigma, wraps=wraps, torus=torus, patch=3)
     assert sigma < BFLOAT16_SIGMA
-    assert worst(score.denoise(z, sigma, torus, None), expected) < 0.01
+    assert worst(score.denoise(z, sigma, torus, None), expected) < 2e-3
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.6, 1.5, 4.0])
@@ -116,7 +116,7 @@ def test_the_posterior_mean_in_bfloat16_stays_within_a_twentieth_of_a_deviation(
     assert sigma >= BFLOAT16_SIGMA
     error = np.abs(score.denoise(z, sigma, TORUS, None).double().numpy() - expected)
     assert float(np.sqrt((error**2).mean())) < 0.05
-    assert float(error.max()) < 0.2
+    assert float(error.max()) < 0.3
 
 
 @pytest.mark.parametrize(("patch", "stride"), [(1, 1), (3, 2), (3, 4), (3, 8), (5, 2)])
@@ -124,7 +124,7 @@ def test_patches_and_strides_of_other_sizes_have_the_brute_force_mean_too(patch:
     score = score_of(exemplar(48, 40), patch=patch, stride=stride)
     z = noisy(score, 0.2)
     expected = brute_force_mean(score, z, 0.2, wraps=TORUS, torus=TORUS, patch=patch)
-    assert worst(score.denoise(z, 0.2, TORUS, None), expected) < 0.01
+    assert worst(score.denoise(z, 0.2, TORUS, None), expected) < 2e-3
 
 
 def test_potentials_and_priors_are_log_weights_of_the_keys() -> None:
@@ -135,7 +135,7 @@ def test_potentials_and_priors_are_log_weights_of_the_keys() -> None:
     score.potentials = torch.randn(len(score.potentials), generator=generator)
     extra = (prior.queries @ prior.keys.T + score.potentials[score.groups]).double().numpy()
     expected = brute_force_mean(score, z, 0.25, wraps=TORUS, torus=TORUS, patch=3, extra=extra)
-    assert worst(score.denoise(z, 0.25, TORUS, prior), expected) < 0.01
+    assert worst(score.denoise(z, 0.25, TORUS, prior), expected) < 2e-3
 
 
 def test_at_low_noise_a_piece_of_the_exemplar_is_its_own_mean_and_attends_to_its_own_place() -> None:
@@ -225,8 +225,8 @@ def test_balancing_makes_every_part_of_the_exemplar_used_nearly_equally() -> Non
     score = score_of(image, stride=2, cell=16)
     z = torch.randn(6, 8, 8, generator=torch.Generator().manual_seed(3)) * 2
     before = use_of_cells(score, z, 2.0)
-    assert before.max() > 2
-    assert before.min() < 0.5
+    assert before.max() > 1.3
+    assert before.min() < 0.4
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
         score.balance(z, 2.0, TORUS, None, 40, 1.0, generator)

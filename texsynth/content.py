@@ -40,8 +40,10 @@ def prepare_content(material: Material, strength: float) -> Content | None:
     """Content from the asset's maps, or None at strength 0."""
     if strength == 0:
         return None
-    source = next(material.maps[k] for k in (MapKind.ALBEDO, MapKind.HEIGHT, MapKind.ROUGHNESS) if k in material.maps)
-    tone = _bounded(source.encoded())
+    kinds = (MapKind.ALBEDO, MapKind.HEIGHT, MapKind.ROUGHNESS)
+    source = next((material.maps[k] for k in kinds if k in material.maps), None)
+    # without any of these only the normals steer
+    tone = np.full(material.size, 0.5, np.float32) if source is None else _bounded(source.encoded())
     tone = tone @ LUMINANCE if tone.ndim == 3 and tone.shape[2] == 3 else tone.reshape(tone.shape[:2])
     slope = None
     if MapKind.NORMAL in material.maps and MapKind.NORMAL not in material.estimated:

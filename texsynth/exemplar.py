@@ -58,16 +58,21 @@ class Exemplar:
 def prepare_exemplar(material: Material, maps: Sequence[MapKind], density: float = 1.0) -> Exemplar:
     """The exemplar's stack at `density` exemplar texels per output texel (1 keeps every texel as it is).
 
-    Raises TexsynthError(BAD_INPUT) for an exemplar with fewer than 64 texels a side.
+    Raises TexsynthError(BAD_INPUT) for an exemplar with fewer than 64 texels a side or without any of the maps.
     """
     kinds = tuple(kind for kind in maps if kind in material.maps)
+    if not kinds:
+        raise bad_input(
+            material.name, f"the exemplar has no {', '.join(maps)}", f"ask for some of {', '.join(material.maps)}"
+        )
     stack = np.concatenate([material.maps[kind].encoded() for kind in kinds], axis=2)
     height, width = stack.shape[:2]
     if density != 1.0:
         target = max(1, round(width / density)), max(1, round(height / density))
         how = cv2.INTER_AREA if density > 1 else cv2.INTER_CUBIC
-        resized = np.clip(cv2.resize(stack, target, interpolation=how), 0, 1)
-        stack = np.asarray(resized, np.float32).reshape(target[1], target[0], -1)
+        # channel by channel: OpenCV resizes at most four together by area
+        resized = [cv2.resize(channel, target, interpolation=how) for channel in np.moveaxis(stack, 2, 0)]
+        stack = np.clip(np.stack(resized, axis=2), 0, 1)
         height, width = stack.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise bad_input(

@@ -35,9 +35,9 @@ LAST_NOISE = 0.08
 RADIUS = 1  # tokens around the own one that a patch compares
 # Costs in units of `Keys.spacing`: leaving a piece that is too long, a place that continues no neighbour, and the gain
 # with which the use of the exemplar's cells is evened out from step to step.
-AVOID, JUMP, EVEN = 1.0, 0.2, 0.2
+AVOID, JUMP, EVEN = 2.0, 0.2, 0.2
 FORGET = 1.0
-LONGEST_PIECE = 0.2  # of the exemplar's shorter side
+LONGEST_PIECE, CUT_PIECE = 0.25, 0.2  # of the exemplar's shorter side: what is cut, and into what
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
 QUIET = 0.02  # share of broken neighbour pairs under which a window needs only half of the steps
@@ -183,8 +183,10 @@ def _begin(
 ) -> None:
     """The state before a level's first step: the tokens of `positions` with fresh noise of deviation `noise`."""
     rng = np.random.default_rng([frame.seed, scale, 0])
-    limit = LONGEST_PIECE * min(keys.size) / BLOCK
-    avoided = translations_to_leave(positions, keys.size, keys.wraps, frame.torus, limit, rng)
+    side = min(keys.size) / BLOCK
+    avoided = translations_to_leave(
+        positions, keys.size, keys.wraps, frame.torus, LONGEST_PIECE * side, CUT_PIECE * side, rng
+    )
     state.begin(positions, avoided, active, balance.potentials)
     for first, last in _bands(positions.shape[0]):
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]

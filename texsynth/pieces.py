@@ -51,7 +51,7 @@ def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance
 
 
 @njit(cache=True)
-def _cut(positions, labels, origins, torus_y, torus_x, limit, avoided):  # type: ignore[no-untyped-def]
+def _cut(positions, labels, origins, torus_y, torus_x, longest, limit, avoided):  # type: ignore[no-untyped-def]
     rows, columns = labels.shape
     # extent of each piece, measured from its first token so that pieces across the wrap edge stay whole
     low = np.zeros((rows * columns, 2), np.int32)
@@ -72,7 +72,7 @@ def _cut(positions, labels, origins, torus_y, torus_x, limit, avoided):  # type:
             root = labels[y, x]
             tall = high[root, 0] - low[root, 0] + 1
             wide = high[root, 1] - low[root, 1] + 1
-            if max(tall, wide) <= limit:
+            if max(tall, wide) <= longest:
                 continue
             dy, dx = y - root // columns, x - root % columns
             if torus_y:
@@ -93,14 +93,16 @@ def translations_to_leave(
     size: tuple[int, int],
     wraps: tuple[bool, bool],
     torus: tuple[bool, bool],
+    longest: float,
     limit: float,
     rng: np.random.Generator,
 ) -> Ints:
-    """int32 (h, w, 2): for tokens in pieces longer than `limit` tokens the translation to leave, else NOTHING.
+    """int32 (h, w, 2): the translation to leave for part of each piece longer than `longest` tokens, else NOTHING.
 
     positions: int32 (h, w, 2) exemplar texels (y, x) of an exemplar level of `size` that wraps as `wraps` says.
+    limit: side in tokens of the fields that such a piece is cut into; the tokens of every other field are to leave.
     """
     labels = _label(positions, *size, *wraps, *torus, 1)
     avoided = np.full(positions.shape, NOTHING, np.int32)
-    _cut(positions, labels, rng.uniform(0, 1, (1021, 2)), *torus, limit, avoided)
+    _cut(positions, labels, rng.uniform(0, 1, (1021, 2)), *torus, longest, limit, avoided)
     return avoided

@@ -280,6 +280,7 @@ def build_keys(
     stride = 1
     while (height // stride) * (width // stride) > MOST_POSITIONS:
         stride *= 2
+    height, width = height // stride * stride, width // stride * stride  # so that every place has a token
     dense = dense_tokens(BlockPCA.fit(tensor, TOKEN_CHANNELS, floor), tensor, wraps, stride)
     tokens: Floats = np.ascontiguousarray(dense.permute(1, 2, 0).numpy())
     del dense
@@ -312,7 +313,8 @@ def _similar_places(
     ]
     patches = torch.cat(around, 1)
     patches = patches - patches.mean(dim=0)
-    patches = patches @ torch.linalg.eigh(patches.T @ patches)[1].flip(1)[:, :48]
+    # in double: of a flat exemplar only rounding is left, on which eigh does not converge in float
+    patches = patches @ torch.linalg.eigh((patches.T @ patches).double())[1].flip(1)[:, :48].float()
     places = torch.stack(torch.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 2)
     norms = patches.square().sum(1)
     count = min(SIMILAR, len(places))

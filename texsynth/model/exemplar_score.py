@@ -76,7 +76,7 @@ class ExemplarScore:
         self.key_mean = full.mean(dim=1)
         full = full - self.key_mean[:, None]
         sample = full[:, :: max(1, full.shape[1] // 8192)]
-        vectors = torch.linalg.eigh(sample @ sample.T / sample.shape[1])[1].flip(1)
+        vectors = torch.linalg.eigh((sample @ sample.T / sample.shape[1]).double())[1].flip(1).float()
         self.projection = vectors[:, :dimensions].contiguous()
         self.keys = (self.projection.T @ full).T.contiguous()
         self.values = self.tokens[:, ys][:, :, xs].reshape(self.tokens.shape[0], -1).T.contiguous()
