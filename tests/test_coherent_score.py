@@ -79,7 +79,8 @@ def run(keys: Keys, z: Floats, positions: Ints, sigma: float, rows: tuple[int, i
     """`attend` with nothing but the patches deciding, except for what `how` says."""
     height, width = positions.shape[:2]
     arguments: dict[str, Any] = {
-        "radius": 1, "torus": TORUS, "targets": np.zeros((len(keys.waves), 3)), "potentials": np.zeros((1, 1), np.float32),
+        "radius": 1, "torus": TORUS, "targets": np.zeros((len(keys.waves), 3)), "potentials": np.zeros((1, 1),
+        np.float32),
         "cell": 1 << 20, "guide": np.zeros((height, width, keys.guide.shape[2]), np.float32),
         "avoided": np.full((height, width, 2), NOTHING, np.int32), "avoid_cost": 0.0, "jump_cost": 0.1, "jitter": 2,
         "seed": 7, "active": np.ones((-(-height // WINDOW), -(-width // WINDOW)), np.bool_),
@@ -91,7 +92,8 @@ def reference(
     keys: Keys, z: Floats, positions: Ints, sigma: float, *, torus: tuple[bool, bool], radius: int, targets: Doubles,
     potentials: Floats, cell: int, guide: Floats, avoided: Ints, avoid_cost: float,
 ) -> tuple[Doubles, dict[tuple[int, int], dict[tuple[int, int], float]]]:  # fmt: skip
-    """Mean (h, w, C), and for every token the log weights of its own place and of those that continue its neighbours."""
+    """Mean (h, w, C), and for every token the log weights of its own place and of those that continue its
+    neighbours."""
     rows, columns = positions.shape[:2]
     limit = [(n - 1) * keys.stride for n in keys.tokens.shape[:2]]
     tokens, latent = keys.tokens.astype(np.float64), z.astype(np.float64)
@@ -248,6 +250,7 @@ def test_places_that_continue_no_neighbour_can_be_priced_out() -> None:
     z = np.random.default_rng(2).normal(size=(8, 8, TOKEN_CHANNELS)).astype(np.float32)
     _, free = run(keys, z, positions, 2.0, jump_cost=0.0)
     _, priced = run(keys, z, positions, 2.0, jump_cost=1e6)
+
     def continues(chosen: Ints) -> NDArray[np.bool_]:
         found = np.zeros((8, 8), np.bool_)
         for dy in (-1, 0, 1):
@@ -255,6 +258,7 @@ def test_places_that_continue_no_neighbour_can_be_priced_out() -> None:
                 place = np.roll(positions, (-dy, -dx), (0, 1)) - np.array([dy * BLOCK, dx * BLOCK])
                 found |= (place % 96 == chosen).all(axis=2)
         return found
+
     assert bool(continues(priced).all())
     assert not bool(continues(free).all())
 
@@ -284,9 +288,11 @@ def test_potentials_draw_tokens_to_a_cell_and_a_crisp_lattice_keeps_them_in_phas
     _, before = run(plain, z, positions, 3.0, jitter=0)
     assert int((drawn >= 48).all(axis=2).sum()) > int((before >= 48).all(axis=2).sum()) + 10
     targets = np.array([[1 / 3, 0.0, 0.25]])
+
     def error(chosen: Ints) -> Doubles:
         turn = chosen[..., 0] / 24 - np.arange(8)[:, None] / 3 - 0.25
         return np.asarray(np.abs(turn - np.round(turn)))
+
     _, phased = run(keys, z, positions, 3.0, targets=targets, jitter=0)
     assert float(error(phased).mean()) < 0.5 * float(error(before).mean())
 
@@ -360,8 +366,12 @@ def test_like_looking_places_are_the_nearest_patches_that_lie_apart() -> None:
     tokens = keys.tokens.astype(np.float64)
     step = keys.similar_step
     grid = [(y, x) for y in range(0, keys.tokens.shape[0], step) for x in range(0, keys.tokens.shape[1], step)]
+
     def patch(y: int, x: int) -> Doubles:
-        return np.concatenate([tokens[(y + i * BLOCK) % 96, (x + j * BLOCK) % 112] for i in (-1, 0, 1) for j in (-1, 0, 1)])
+        return np.concatenate(
+            [tokens[(y + i * BLOCK) % 96, (x + j * BLOCK) % 112] for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        )
+
     patches = np.array([patch(y, x) for y, x in grid])
     nearest = []
     for n, (y, x) in enumerate(grid):

@@ -143,8 +143,9 @@ def test_dense_tokens_made_in_strips_are_those_of_a_small_image() -> None:
     whole = dense_tokens(pca, wide, TORUS, 1)
     assert whole.shape == (16, 96, 6000)
     for x in (0, 1500, 5900):
-        assert close(whole[:, : 96 - BLOCK + 1, x], dense_tokens(pca, wide[:, :, x : x + BLOCK], OPEN, 1)[:, :, 0],
-        1e-3)
+        assert close(
+            whole[:, : 96 - BLOCK + 1, x], dense_tokens(pca, wide[:, :, x : x + BLOCK], OPEN, 1)[:, :, 0], 1e-3
+        )
 
 
 def test_a_picture_becomes_a_tensor_with_its_channels_first() -> None:

@@ -104,7 +104,8 @@ class Relief:
 
     def __init__(self, content: Content, size: tuple[int, int]) -> None:
         around = cv2.GaussianBlur(content.tone, (0, 0), max(content.tone.shape) / 24, borderType=cv2.BORDER_REFLECT)
-        self._detail = content.tone - around
+        self._detail = _no_larger(content.tone - around, size)
+        self._slope = None if content.slope is None else _no_larger(content.slope, size)
         self._content = content
         self._size = size
 
@@ -121,12 +122,18 @@ class Relief:
             if kind is MapKind.ALBEDO:
                 detail = resized_rows(self._detail[:, :, None], self._size, rows)
                 stack[:, :, channel : channel + 3] += np.float32(strength**2) * detail
-            if kind is MapKind.NORMAL and self._content.slope is not None:
-                base = resized_rows(self._content.slope, self._size, rows) * np.float32(strength)
+            if kind is MapKind.NORMAL and self._slope is not None:
+                base = resized_rows(self._slope, self._size, rows) * np.float32(strength)
                 normal = stack[:, :, channel : channel + 3]
                 normal[:] = reoriented(base, normal * 2 - 1) * np.float32(0.5) + np.float32(0.5)
             channel += 3 if kind in (MapKind.ALBEDO, MapKind.NORMAL) else 1
         np.clip(stack, 0, 1, out=stack)
+
+
+def _no_larger(image: Floats, size: tuple[int, int]) -> Floats:
+    """Averaged down to `size` where it is larger: taking single texels of it would alias."""
+    height, width = min(image.shape[0], size[0]), min(image.shape[1], size[1])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def reoriented(base_xy: Floats, detail: Floats) -> Floats:

@@ -60,7 +60,7 @@ def prepare_exemplar(material: Material, maps: Sequence[MapKind], density: float
 
     Raises TexsynthError(BAD_INPUT) for an exemplar with fewer than 64 texels a side or without any of the maps.
     """
-    kinds = tuple(kind for kind in maps if kind in material.maps)
+    kinds = tuple(kind for kind in MapKind if kind in maps and kind in material.maps)  # albedo, which guides, first
     if not kinds:
         raise bad_input(
             material.name, f"the exemplar has no {', '.join(maps)}", f"ask for some of {', '.join(material.maps)}"

@@ -21,12 +21,13 @@ from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
 from texsynth.exemplar import Exemplar, halved
 from texsynth.fault import fault_point
 from texsynth.layout import FLOOR, Frame
-from texsynth.model.coherent_score import TOKEN_CHANNELS, WINDOW, Keys, attend, build_keys
+from texsynth.model.coherent_score import NOTHING, TOKEN_CHANNELS, WINDOW, Keys, attend, build_keys
 from texsynth.model.exemplar_score import noise_levels, step_weights
 from texsynth.model.latent import BLOCK
 from texsynth.pieces import translations_to_leave
 from texsynth.presets import FineLevel, Preset
 from texsynth.run import Run
+from texsynth.seams import anneal_seams
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -37,6 +38,8 @@ RADIUS = 1  # tokens around the own one that a patch compares
 # with which the use of the exemplar's cells is evened out from step to step.
 AVOID, JUMP, EVEN = 2.0, 0.2, 0.2
 FORGET = 1.0
+SWEEPS = 32  # of the seams, before a level's denoising steps
+LAST_SWEEPS = 16  # and after those of the finest level
 LONGEST_PIECE, CUT_PIECE = 0.25, 0.2  # of the exemplar's shorter side: what is cut, and into what
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
@@ -80,7 +83,9 @@ def expand(
             positions = _doubled(positions, frame.tokens(scale))
         part = weights[level] / weights[-1], weights[level + 1] / weights[-1]
         image = halved(exemplar.weighted, int(math.log2(scale)))
-        positions = _refine(exemplar, image, frame, content, positions, scale, fine, mask, work, run, part, steps)
+        positions = _refine(
+            exemplar, image, frame, content, positions, scale, coarsest, fine, mask, work, run, part, steps
+        )
         preview(positions, scale)
     return positions, steps
 
@@ -105,6 +110,7 @@ def _refine(
     content: Content | None,
     positions: Ints,
     scale: int,
+    coarsest: int,
     fine: FineLevel,
     mask: NDArray[np.bool_] | None,
     work: Path,
@@ -117,18 +123,15 @@ def _refine(
     if state.finished:
         steps.done, steps.saved = state.counts
         return state.read_positions()
-    guide, guide_keys = np.zeros((rows, columns, 0), np.float32), np.zeros((*image.shape[:2], 0), np.float32)
-    if content is not None:
-        guide = guidance_of_content(content, rows, columns)
-        guide_keys = guidance_of_exemplar(content, exemplar.stack, scale, BLOCK, exemplar.wraps)
-        guide_keys = guide_keys[: image.shape[0], : image.shape[1]]
+    guide, guide_keys = _guidance(exemplar, content, scale, (rows, columns), image.shape[:2])
     keys = build_keys(image, exemplar.wraps, exemplar.lattice, scale, FLOOR, guide_keys)
     targets = frame.phase_targets(scale)
     balance = _Balance(keys, rows * columns)
     sigmas = noise_levels(fine.noise, LAST_NOISE, fine.steps)
     if state.step is None:
         placed = _inside(_in_phase(positions, keys, targets), keys)
-        _begin(state, placed, keys, frame, scale, fine.noise, _active(placed, keys, mask, scale, frame.torus), balance)
+        needed = _active(placed, keys, mask, scale, frame.torus)
+        _begin(state, placed, keys, frame, scale, fine.noise, guide, needed, balance, scale >= coarsest // 2)
         state.advance(0, 0, (steps.done, steps.saved))
     steps.done, steps.saved = state.counts
     step, start = (0, 0) if state.step is None else state.step
@@ -167,8 +170,22 @@ def _refine(
         balance.update(place_next, keys.spacing)
         state.keep_potentials(balance.potentials, i + 1)
         state.advance(i + 1, 0, (steps.done, steps.saved))
+    if scale == 1:
+        last = state.places(fine.steps % 2)
+        none = np.full(last.shape, NOTHING, np.int32)
+        last[:] = anneal_seams(keys, last, frame.torus, guide, none, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps))
     state.finish(fine.steps % 2)
     return state.read_positions()
+
+
+def _guidance(
+    exemplar: Exemplar, content: Content | None, scale: int, shape: tuple[int, int], size: tuple[int, ...]
+) -> tuple[Floats, Floats]:
+    """Guidance features of the tokens, (*shape, G), and of the level's texels, (*size, G); G = 0 without content."""
+    if content is None:
+        return np.zeros((*shape, 0), np.float32), np.zeros((*size, 0), np.float32)
+    offered = guidance_of_exemplar(content, exemplar.stack, scale, BLOCK, exemplar.wraps)
+    return guidance_of_content(content, *shape), offered[: size[0], : size[1]]
 
 
 def _begin(
@@ -178,15 +195,20 @@ def _begin(
     frame: Frame,
     scale: int,
     noise: float,
+    guide: Floats,
     active: NDArray[np.uint8],
     balance: _Balance,
+    coarse: bool,
 ) -> None:
     """The state before a level's first step: the tokens of `positions` with fresh noise of deviation `noise`."""
     rng = np.random.default_rng([frame.seed, scale, 0])
-    side = min(keys.size) / BLOCK
-    avoided = translations_to_leave(
-        positions, keys.size, keys.wraps, frame.torus, LONGEST_PIECE * side, CUT_PIECE * side, rng
-    )
+    avoided = np.full(positions.shape, NOTHING, np.int32)
+    if coarse:  # finer levels could not heal the cuts any more
+        side = min(keys.size) / BLOCK
+        avoided = translations_to_leave(
+            positions, keys.size, keys.wraps, frame.torus, LONGEST_PIECE * side, CUT_PIECE * side, rng
+        )
+    positions = anneal_seams(keys, positions, frame.torus, guide, avoided, SWEEPS, _seed(frame.seed, scale, -1))
     state.begin(positions, avoided, active, balance.potentials)
     for first, last in _bands(positions.shape[0]):
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
@@ -200,7 +222,7 @@ def _bands(rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _seed(seed: int, scale: int, step: int) -> int:
-    return int(np.random.default_rng([seed, scale, 3, step]).integers(2**62))
+    return int(np.random.default_rng([seed, scale, 3, step + 1]).integers(2**62))
 
 
 def _noise(seed: int, scale: int, step: int, first: int, shape: tuple[int, ...]) -> Floats:

@@ -1,0 +1,173 @@
+"""The lattice of regular exemplars: synthetic tiles, bricks, skewed plates and planks of known periods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from texsynth.exemplar import prepare_exemplar
+from texsynth.lattice import NO_LATTICE, Lattice, find_lattice
+from texsynth.material import MapKind
+from texsynth.train.procedural import generate
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+OPEN, TORUS = (False, False), (True, True)
+
+
+def tiled(size: tuple[int, int], periods: ArrayLike, seed: int = 0, shade: float = 0.05, joint: float = 2.0) -> Floats:
+    """float32 (H, W, 1): parallelogram tiles between the translations `periods` (rows y, x), each of a shade of its
+    own,
+    with dark joints of 2 x `joint` texels and grain, of unit deviation."""
+    rng = np.random.default_rng(seed)
+    inverse = np.linalg.inv(np.array(periods, float))
+    phases = np.stack(np.mgrid[0 : size[0], 0 : size[1]] + 0.5, -1) @ inverse
+    inside = phases - np.floor(phases)
+    shades = rng.normal(0, shade, (64, 64))
+    tile = np.floor(phases).astype(int) % 64
+    image = 0.6 + shades[tile[..., 0], tile[..., 1]]
+    across = np.minimum(inside, 1 - inside) / np.linalg.norm(inverse, axis=0)
+    image = np.where(across.min(axis=2) < joint, 0.2, image)
+    image += 0.1 * ndimage.gaussian_filter(rng.normal(size=size), 1)
+    return np.asarray(image[:, :, None] / image.std(), np.float32)
+
+
+def planks(length: int, period: float, seed: int = 0) -> Floats:
+    """float32 (256, L, 1): rows of `period` texels with dark joints, each with a run of colour of its own along it."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(256) + 0.5
+    row, inside = np.floor(y / period).astype(int), y / period - np.floor(y / period)
+    along = ndimage.gaussian_filter1d(rng.normal(size=(64, length)), 12, axis=1) * 0.3
+    image = 0.6 + along[row] + rng.normal(0, 0.06, 64)[row][:, None] + rng.normal(0, 0.03, (256, length))
+    image = np.where((np.minimum(inside, 1 - inside) * period < 2)[:, None], 0.2, image)
+    return np.asarray(image[:, :, None] / image.std(), np.float32)
+
+
+def assert_periods(lattice: Lattice, periods: ArrayLike, within: float = 0.01) -> None:
+    """The lattice is the one that `periods` span: they have whole phases, and its cell is as large as theirs."""
+    assert lattice.waves.shape == (2, 2)
+    assert 0 < lattice.strength <= 1
+    phases = lattice.waves @ np.array(periods, float).T
+    np.testing.assert_allclose(phases, np.round(phases), atol=within, rtol=within)
+    assert abs(np.linalg.det(np.round(phases))) == pytest.approx(1), "the found cell is not a multiple or part"
+    assert abs(np.linalg.det(phases)) == pytest.approx(1, abs=2 * within)
+
+
+GRIDS = {
+    "square": [[20, 0], [0, 20]],
+    "axis-aligned": [[32, 0], [0, 64]],
+    "of broken texels": [[25.6, 0], [0, 40.3]],
+    "running bond": [[24, 32], [0, 64]],
+    "third bond": [[30.5, 20.3], [0, 61]],
+    "skewed": [[40, 10], [-12, 36]],
+    "slightly turned": [[48, 7], [5, 60]],
+}
+
+
+@pytest.mark.parametrize("size", [(256, 256), (192, 320)])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_periods_of_a_grid_are_found_to_one_percent(grid: str, size: tuple[int, int]) -> None:
+    assert_periods(find_lattice(tiled(size, GRIDS[grid]), OPEN), GRIDS[grid])
+
+
+@settings(max_examples=16, deadline=None, derandomize=True)
+@given(st.floats(17, 52), st.floats(17, 52), st.floats(0, 1), st.booleans(), st.integers(0, 99))
+def test_any_periods_and_any_offset_of_the_rows_are_found_to_one_percent(
+    row: float, length: float, offset: float, upright: bool, seed: int
+) -> None:
+    periods = np.array([[row, offset * length], [0, length]])
+    if upright:
+        periods = periods[:, ::-1]
+    assert_periods(find_lattice(tiled((256, 256), periods, seed), OPEN), periods)
+
+
+@pytest.mark.parametrize("periods", [[[32, 0], [0, 64]], [[32, 32], [0, 64]], [[128 / 3, 0], [0, 256 / 5]]])
+def test_in_a_tiling_exemplar_whole_numbers_of_periods_fit_exactly(periods: list[list[float]]) -> None:
+    lattice = find_lattice(tiled((256, 256), periods), TORUS)
+    assert_periods(lattice, periods, 1e-6)
+    turns = lattice.waves * 256
+    np.testing.assert_allclose(turns, np.round(turns), atol=1e-9)
+
+
+def test_in_an_exemplar_above_the_search_size_periods_are_in_its_own_texels() -> None:
+    periods = [[48, 20], [0, 40]]
+    assert_periods(find_lattice(tiled((1040, 320), periods), OPEN), periods, 0.02)
+
+
+@pytest.mark.parametrize("period", [16, 23.7, 40, 51])
+@pytest.mark.parametrize("upright", [False, True])
+def test_rows_without_a_rhythm_along_them_have_one_period(period: float, upright: bool) -> None:
+    image = planks(256, period)
+    lattice = find_lattice(image.swapaxes(0, 1) if upright else image, OPEN)
+    assert lattice.waves.shape == (1, 2)
+    assert lattice.waves[0, int(not upright)] == 0
+    assert 1 / abs(lattice.waves[0, int(upright)]) == pytest.approx(period, rel=0.01)
+
+
+@pytest.mark.parametrize("wraps", [OPEN, TORUS])
+@pytest.mark.parametrize("grain", [0.5, 1, 2, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_of_any_grain_has_no_lattice(grain: float, wraps: tuple[bool, bool], seed: int) -> None:
+    white = np.random.default_rng(seed).normal(size=(256, 256, 2))
+    image = ndimage.gaussian_filter(white, (grain, grain, 0), mode="wrap")
+    assert len(find_lattice(np.asarray(image / image.std(), np.float32), wraps).waves) == 0
+
+
+@pytest.mark.parametrize("wraps", [OPEN, TORUS])
+def test_a_flat_exemplar_has_no_lattice(wraps: tuple[bool, bool]) -> None:
+    assert len(find_lattice(np.zeros((96, 80, 3), np.float32), wraps).waves) == 0
+
+
+@pytest.mark.parametrize("kind", ["gravel", "sand", "rock", "grass", "marble"])
+def test_irregular_materials_have_no_lattice(kind: str) -> None:
+    exemplar = prepare_exemplar(generate(kind, 256, 1), (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS))
+    assert len(exemplar.lattice.waves) == 0
+
+
+@pytest.mark.parametrize("kind", ["brick", "floor_tile", "diamond_plate", "roof_tile", "knit"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_moving_a_regular_material_by_its_lattice_leaves_its_joints_where_they_are(kind: str, seed: int) -> None:
+    material = generate(kind, 384, seed)
+    exemplar = prepare_exemplar(material, (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS))
+    waves = exemplar.lattice.waves
+    assert len(waves) > 0
+    height = material.maps[MapKind.HEIGHT].encoded()[:, :, 0].astype(np.float64)
+    height = ndimage.gaussian_filter(height - ndimage.gaussian_filter(height, 24, mode="wrap"), 1.5, mode="wrap")
+
+    def likeness(lag: Doubles) -> float:
+        moved = ndimage.shift(height, lag, order=1, mode="grid-wrap")
+        return float(np.corrcoef(height.ravel(), moved.ravel())[0, 1])
+
+    periods = np.linalg.pinv(waves).T  # rows: the translations of one whole phase
+    along = [likeness(period) for period in periods]
+    between = [likeness(period / 2) for period in periods]
+    assert min(along) > 0.3
+    assert min(along) > max(between)
+
+
+# The lattice of a result that tiles
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.floats(-0.05, 0.05), st.floats(-0.05, 0.05)), min_size=0, max_size=2),
+    st.sampled_from([64, 256, 1024, 8192]),
+    st.sampled_from([64, 512, 4096]),
+)
+def test_a_fitted_lattice_closes_on_the_torus_and_is_the_nearest_that_does(
+    waves: list[tuple[float, float]], height: int, width: int
+) -> None:
+    lattice = Lattice(np.array(waves, float).reshape(-1, 2), 0.03, 0.5)
+    fitted = lattice.fitted((height, width))
+    turns = fitted.waves * np.array([height, width])
+    np.testing.assert_allclose(turns, np.round(turns), atol=1e-9)
+    assert bool((np.abs((fitted.waves - lattice.waves) * np.array([height, width])) <= 0.5 + 1e-9).all())
+    assert (fitted.tolerance, fitted.strength) == (lattice.tolerance, lattice.strength)
+
+
+def test_no_lattice_is_fitted_to_no_lattice() -> None:
+    assert len(NO_LATTICE.fitted((256, 256)).waves) == 0

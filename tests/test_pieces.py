@@ -1,0 +1,126 @@
+"""Which tokens are told to leave their piece of the exemplar."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from texsynth.model.coherent_score import NOTHING
+from texsynth.model.latent import BLOCK
+from texsynth.pieces import translations_to_leave
+
+Ints = NDArray[np.int32]
+OPEN, TORUS = (False, False), (True, True)
+
+
+def piece(rows: int, columns: int, start: tuple[int, int] = (0, 0)) -> Ints:
+    yy, xx = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    return np.stack([start[0] + BLOCK * yy, start[1] + BLOCK * xx], -1).astype(np.int32)
+
+
+def unrelated(rows: int, columns: int) -> Ints:
+    """Places of which none continues another, even across an edge that wraps."""
+    yy, xx = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    return np.stack([100 * (xx % 3) + 31 * (yy % 3), 100 * (yy % 3) + 37 * (xx % 3)], -1).astype(np.int32)
+
+
+def leaving(
+    positions: Ints, longest: float, *, field: float | None = None, size: tuple[int, int] = (1000, 1000),
+    wraps: tuple[bool, bool] = OPEN, torus: tuple[bool, bool] = OPEN, seed: int = 0,
+) -> Ints:  # fmt: skip
+    side = longest if field is None else field
+    told = translations_to_leave(positions, size, wraps, torus, longest, side, np.random.default_rng(seed))
+    assert told.shape == positions.shape
+    assert told.dtype == np.int32
+    return told
+
+
+def marked(told: Ints) -> NDArray[np.bool_]:
+    both = told == NOTHING
+    assert bool((both[..., 0] == both[..., 1]).all())
+    return np.asarray(~both[..., 0])
+
+
+def test_a_piece_within_the_limit_is_left_alone() -> None:
+    positions = unrelated(20, 20)
+    positions[4:9, 6:11] = piece(5, 5, (300, 400))
+    assert not marked(leaving(positions, 5)).any()
+
+
+def test_part_of_a_piece_that_is_too_long_is_told_to_leave_and_part_may_stay() -> None:
+    positions = unrelated(30, 30)
+    positions[3:24, 5:26] = piece(21, 21, (300, 400))
+    told = marked(leaving(positions, 5))
+    inside = np.zeros((30, 30), np.bool_)
+    inside[3:24, 5:26] = True
+    assert not (told & ~inside).any()
+    assert 0.2 < float(told[inside].mean()) < 0.8
+
+
+def test_what_a_token_leaves_is_the_translation_of_its_piece() -> None:
+    told = leaving(piece(30, 30, (80, 160)), 6)
+    np.testing.assert_array_equal(told[marked(told)], np.broadcast_to([80, 160], (int(marked(told).sum()), 2)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(12, 40), st.integers(12, 40), st.floats(3, 9), st.integers(0, 99))
+def test_what_may_stay_of_a_long_piece_is_no_longer_than_the_limit_allows(
+    rows: int, columns: int, limit: float, seed: int
+) -> None:
+    staying = ~marked(leaving(piece(rows, columns), limit, seed=seed))
+    for y in range(rows):  # a run along a line
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], staying[y].astype(int), [0]])))
+        longest = max((b - a for a, b in zip(edges[::2], edges[1::2], strict=True)), default=0)
+        assert longest <= np.ceil(limit) or columns <= limit
+
+
+def test_a_piece_that_is_too_long_is_cut_into_fields_of_the_side_that_is_asked_for() -> None:
+    positions = piece(40, 40)
+    assert not marked(leaving(positions, 40, field=5)).any()
+    told = marked(leaving(positions, 39, field=5))
+    borders = np.diff(told.astype(int), axis=1) != 0
+    assert 6 <= int(borders.sum(axis=1).min()) <= int(borders.sum(axis=1).max()) <= 8
+
+
+def test_a_long_thin_piece_is_cut_along_its_length() -> None:
+    positions = unrelated(20, 40)
+    positions[7:9, 2:38] = piece(2, 36, (300, 300))
+    told = marked(leaving(positions, 6))
+    assert bool((told[7] == told[8]).all())
+    assert 0.2 < float(told[7, 2:38].mean()) < 0.8
+
+
+def test_a_piece_across_the_wrap_edge_of_the_result_is_one_piece() -> None:
+    positions = unrelated(24, 24)
+    across = piece(8, 8, (200, 200))
+    for y in range(8):
+        for x in range(8):
+            positions[(20 + y) % 24, (20 + x) % 24] = across[y, x]
+    assert not marked(leaving(positions, 8, torus=TORUS)).any()
+    assert marked(leaving(positions, 7, torus=TORUS)).any()
+    assert not marked(leaving(positions, 7, torus=OPEN)).any(), "cut by the edge it is four pieces of 4 x 4"
+
+
+def test_a_piece_across_the_wrap_edge_of_the_exemplar_is_one_piece() -> None:
+    positions = piece(20, 20, (0, 60)) % np.array([96, 96], np.int32)
+    assert marked(leaving(positions, 14, size=(96, 96), wraps=TORUS)).any()
+    assert not marked(leaving(positions[:11, :4], 14, size=(96, 96), wraps=OPEN)).any()
+    cut_by_the_edge = leaving(positions, 14, size=(96, 96), wraps=OPEN)
+    assert int(marked(cut_by_the_edge).sum()) < int(marked(leaving(positions, 14, size=(96, 96), wraps=TORUS)).sum())
+
+
+@pytest.mark.parametrize("offset", [1, -1])
+def test_a_shift_by_one_texel_does_not_end_a_piece(offset: int) -> None:
+    positions = piece(16, 16, (100, 100))
+    positions[:, 8:] += offset
+    assert marked(leaving(positions, 10)).any()
+
+
+def test_the_same_random_numbers_cut_alike_and_others_elsewhere() -> None:
+    positions = piece(30, 30)
+    first, again, other = (leaving(positions, 6, seed=seed) for seed in (3, 3, 4))
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
