@@ -170,11 +170,16 @@ def _refine(
         balance.update(place_next, keys.spacing)
         state.keep_potentials(balance.potentials, i + 1)
         state.advance(i + 1, 0, (steps.done, steps.saved))
+    end = fine.steps % 2
     if scale == 1:
-        last = state.places(fine.steps % 2)
-        none = np.full(last.shape, NOTHING, np.int32)
-        last[:] = anneal_seams(keys, last, frame.torus, guide, none, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps))
-    state.finish(fine.steps % 2)
+        before, end = state.places(end), 1 - end
+        none = np.full(before.shape, NOTHING, np.int32)
+        # into the other field: a run that is killed here finds what it started from
+        state.places(end)[:] = anneal_seams(
+            keys, before, frame.torus, guide, none, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps)
+        )
+        fault_point("expand_seams")
+    state.finish(end)
     return state.read_positions()
 
 

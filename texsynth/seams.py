@@ -23,6 +23,8 @@ Ints = NDArray[np.int32]
 
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 40.0, 1.0  # whitened squared distance; two unlike tokens differ by about 30
 STAY = 60.0  # what keeping a translation costs that is to be left: more than two broken pairs
+# What leaving its first place costs a token: a boundary moves a few tokens a level, but pieces are not swallowed.
+HOLD = 25.0
 BROKEN = 4.0  # what a broken pair costs beside its mismatch: short seams are better than long ones
 
 
@@ -43,7 +45,8 @@ def _mismatch(tokens, stride, height, width, limit_y, limit_x, wrap_y, wrap_x, a
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kernel, compiled as a whole)
-    positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, guide, guide_keys, avoided, avoid_cost,
+    positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, guide, guide_keys, home, hold,
+    avoided, avoid_cost,
     colour, temperature, seed,
 ):  # fmt: skip
     rows, columns = positions.shape[:2]
@@ -94,6 +97,8 @@ def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kerne
                 for f in range(guide.shape[2]):
                     d = guide[y, x, f] - guide_keys[cand[m, 0] // stride, cand[m, 1] // stride, f]
                     total += d * d
+                if cand[m, 0] != home[y, x, 0] or cand[m, 1] != home[y, x, 1]:
+                    total += hold
                 if avoided[y, x, 0] > -(2**30):
                     dy = (cand[m, 0] - y * BLOCK - avoided[y, x, 0]) % height
                     dx = (cand[m, 1] - x * BLOCK - avoided[y, x, 1]) % width
@@ -125,7 +130,7 @@ def anneal_seams(
     leave, as in `attend`. The result is the same for any number of threads: only tokens that are no neighbours are
     changed at the same time.
     """
-    positions = positions.copy()
+    home, positions = positions, positions.copy()
     # on a torus with an odd side two neighbours across the edge would change at the same time
     rows, columns = positions.shape[:2]
     closed = torus[0] and rows % 2 == 0, torus[1] and columns % 2 == 0
@@ -134,7 +139,8 @@ def anneal_seams(
         for colour in range(2):
             draw = int(np.random.default_rng([seed, i, colour]).integers(2**62))
             _sweep(
-                positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *closed, guide, keys.guide, avoided,
+                positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *closed, guide, keys.guide, home,
+                np.float32(HOLD), avoided,
                 np.float32(STAY), colour, np.float32(temperature), draw,
             )  # fmt: skip
     return positions
