@@ -76,13 +76,17 @@ def test_the_periods_of_a_grid_are_found_to_one_percent(grid: str, size: tuple[i
 
 @settings(max_examples=16, deadline=None, derandomize=True)
 @given(st.floats(17, 52), st.floats(17, 52), st.floats(0, 1), st.booleans(), st.integers(0, 99))
-def test_any_periods_and_any_offset_of_the_rows_are_found_to_one_percent(
+def test_any_periods_and_any_offset_of_the_rows_give_translations_that_the_grid_has(
     row: float, length: float, offset: float, upright: bool, seed: int
 ) -> None:
+    """The found lattice is the grid's or, where its points are too uneven, a coarser one of whole grid periods."""
     periods = np.array([[row, offset * length], [0, length]])
     if upright:
         periods = periods[:, ::-1]
-    assert_periods(find_lattice(tiled((256, 256), periods, seed), OPEN), periods)
+    waves = find_lattice(tiled((256, 256), periods, seed), OPEN).waves
+    assert len(waves) == 2
+    steps = np.linalg.inv(waves).T @ np.linalg.inv(periods)
+    assert np.abs(steps - np.round(steps)).max() < 0.1
 
 
 @pytest.mark.parametrize("periods", [[[32, 0], [0, 64]], [[32, 32], [0, 64]], [[128 / 3, 0], [0, 256 / 5]]])

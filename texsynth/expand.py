@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,14 +135,12 @@ def _refine(
         _begin(state, placed, keys, frame, scale, fine.noise, guide, needed, balance, scale >= coarsest // 2)
         state.advance(0, 0, (steps.done, steps.saved))
     steps.done, steps.saved = state.counts
-    step, start = (0, 0) if state.step is None else state.step
+    step, start = state.step or (0, 0)
     balance.potentials = state.potentials(step)
     for i in range(step, fine.steps):
         sigma, following = sigmas[i], sigmas[i + 1]
-        tolerance = keys.tolerance
-        if exemplar.lattice.strength >= CRISP:
-            tolerance *= min(1.0, sigma / 0.4)
-        now = replace(keys, tolerance=tolerance)
+        crisp = exemplar.lattice.strength >= CRISP
+        now = replace(keys, tolerance=keys.tolerance * (min(1.0, sigma / 0.4) if crisp else 1.0))
         keep, fresh = step_weights(sigma, following)
         z, place = state.latent(i % 2), state.places(i % 2)
         z_next, place_next = state.latent(1 - i % 2), state.places(1 - i % 2)
@@ -213,7 +212,8 @@ def _begin(
         avoided = translations_to_leave(
             positions, keys.size, keys.wraps, frame.torus, LONGEST_PIECE * side, CUT_PIECE * side, rng
         )
-    positions = anneal_seams(keys, positions, frame.torus, guide, avoided, SWEEPS, _seed(frame.seed, scale, -1))
+    if not coarse:  # there a boundary's few tokens would be a piece's whole width
+        positions = anneal_seams(keys, positions, frame.torus, guide, avoided, SWEEPS, _seed(frame.seed, scale, -1))
     state.begin(positions, avoided, active, balance.potentials)
     for first, last in _bands(positions.shape[0]):
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
@@ -333,8 +333,11 @@ class _State:
     def _map(self, name: str, dtype: type, channels: tuple[int, ...], create: bool = False) -> Any:
         if name not in self._maps:
             path = self._folder / f"{name}.bin"
-            mapped = np.memmap(path, dtype, "w+" if create else "r+", shape=(*self._shape, *channels))
-            self._maps[name] = np.asarray(mapped)
+            shape = (*self._shape, *channels)
+            if create:  # reserved at once: a page that finds the disk full kills the process
+                with path.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
+            self._maps[name] = np.asarray(np.memmap(path, dtype, "r+", shape=shape))
         return self._maps[name]
 
     def begin(self, positions: Ints, avoided: Ints, active: NDArray[np.uint8], potentials: Floats) -> None:

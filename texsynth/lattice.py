@@ -19,6 +19,7 @@ from scipy import ndimage
 Doubles = NDArray[np.float64]
 
 NEAR_POINTS = 24  # lattice points that are scored exactly; the farther ones are scored with some slack
+FLAT = 1e-6  # range of values below which there is nothing to correlate
 SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent blocks and needs no prior
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 
@@ -55,6 +56,8 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
         h, w = image.shape[0] // reduce, image.shape[1] // reduce
         image = image[: h * reduce, : w * reduce].reshape(h, reduce, w, reduce, -1).mean(axis=(1, 3))
     extent = np.array(image.shape[:2], float)
+    if np.ptp(image, axis=(0, 1)).max() < FLAT:
+        return NO_LATTICE
     correlation = ndimage.gaussian_filter(_autocorrelation(image, wraps), 0.8)
     waves, strength = _plane_lattice(correlation, highest=False)
     if len(waves) == 0:
@@ -110,6 +113,7 @@ def _peaks(correlation: Doubles, highest: bool) -> Doubles:
     return shortlist
 
 
+_DIRECTIONS = np.stack([np.sin(np.arange(8) * np.pi / 8), np.cos(np.arange(8) * np.pi / 8)], axis=1)
 _STEPS = np.stack(np.meshgrid(np.arange(-8, 9), np.arange(-8, 9), indexing="ij"), -1).reshape(-1, 2)
 
 
@@ -139,6 +143,11 @@ def _plane_lattice(correlation: Doubles, highest: bool) -> tuple[Doubles, float]
         heights = near_heights(near)
         on = float(heights.mean())
         if heights.std() > 0.2 * on or (len(far) and far_height(far) < 0.6 * on):
+            return None
+        # rows without a rhythm along them are as high beside a point as on it: no plane lattice
+        reach = 0.25 * float(np.hypot(basis[:, 0], basis[:, 1]).min())
+        beside = max(near_heights(near + reach * direction).mean() for direction in _DIRECTIONS)
+        if beside > 0.9 * on:
             return None
         return on, float(between)
 
@@ -196,7 +205,7 @@ def _row_lattices(correlation: Doubles) -> tuple[Doubles, float]:
         profile = correlation.mean(axis=1 - axis)
         middle = len(profile) // 2
         share = float(profile[middle])
-        if share < 0.06:
+        if share < 0.045:
             continue
         lags = profile[middle:] / share
         tops = [

@@ -90,6 +90,13 @@ def restyle(asset: Path, exemplar: Path, out: Path, options: Options, run: Run) 
 
 
 def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
+    try:
+        return _run(exemplar_path, asset_path, out, options, run)
+    except OSError as error:  # of the run's state and of the preview
+        raise from_os_error(error, error.filename or out) from error
+
+
+def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
     with run.stage("load", 0.0, 0.03):
         material = estimate_missing(
             load_material(exemplar_path, directx=options.directx, nonfinite=options.nonfinite), options.maps
