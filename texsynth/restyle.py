@@ -50,6 +50,7 @@ from texsynth.report.page import plain, write_report
 from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
+from texsynth.threads import settle_threads
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -90,6 +91,7 @@ def restyle(asset: Path, exemplar: Path, out: Path, options: Options, run: Run) 
 
 
 def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
+    settle_threads()
     try:
         return _run(exemplar_path, asset_path, out, options, run)
     except OSError as error:  # of the run's state and of the preview
