@@ -1,4 +1,5 @@
-"""The whole path with real files: synthesize and restyle, every kind of asset, and what lies in the folder afterwards."""
+"""The whole path with real files: synthesize and restyle, every kind of asset, and what lies in the folder
+afterwards."""
 
 from __future__ import annotations
 
@@ -228,7 +229,9 @@ def test_without_detail_the_result_is_smooth(made: Path, pebbles: Path, tmp_path
 
 def test_density_of_two_makes_the_pattern_half_as_large(tmp_path: Path) -> None:
     stripes = np.where(np.arange(160) // 8 % 2, 200, 50)[None, :, None].repeat(160, 0).repeat(3, 2)
-    save_image(tmp_path / "stripes.png", (stripes + np.random.default_rng(0).integers(-9, 10, (160, 160, 1))).astype("u1"))
+    save_image(
+        tmp_path / "stripes.png", (stripes + np.random.default_rng(0).integers(-9, 10, (160, 160, 1))).astype("u1")
+    )
     edges = []
     for density in (1.0, 2.0):
         synthesize(tmp_path / "stripes.png", tmp_path / f"{density}", options(density=density, maps=(ALBEDO,)), Run())
@@ -420,4 +423,6 @@ def test_resuming_a_run_of_other_options_or_inputs_is_refused(pebbles: Path, pan
         lambda: refusal(synthesize, panel, tmp_path, options(resume=True)),
         lambda: refusal(restyle, panel, pebbles, tmp_path, options(resume=True)),
     ):
-        assert attempt().endswith("holds an unfinished run of other inputs or options; leave out --resume to start anew")
+        assert attempt().endswith(
+            "holds an unfinished run of other inputs or options; leave out --resume to start anew"
+        )

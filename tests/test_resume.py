@@ -46,7 +46,7 @@ def assert_complete(out: Path, done: subprocess.CompletedProcess[str], expected:
     assert digests(out) == expected
     assert not (out / ".work").exists()
     assert not (out / "progress.png").exists()
-    assert not [path for path in out.rglob("*.tmp")]
+    assert not list(out.rglob("*.tmp"))
 
 
 @pytest.fixture(scope="module")
