@@ -371,6 +371,15 @@ def test_a_restyled_mesh_opens_and_carries_the_new_images(urn: tuple[Path, Path]
     np.testing.assert_array_equal(packed[..., 1], image(out / "roughness.png"))
 
 
+def test_a_new_result_without_a_mesh_leaves_no_mesh_of_an_earlier_one(
+    urn: tuple[Path, Path], pebbles: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(urn[1], tmp_path / "out")
+    synthesize(pebbles, tmp_path / "out", options(size=64), Run())
+    assert verify(tmp_path / "out") == []
+    assert not (tmp_path / "out" / "asset.glb").exists()
+
+
 def test_an_unknown_material_of_a_mesh_is_refused_with_the_known_ones(
     urn: tuple[Path, Path], pebbles: Path, tmp_path: Path
 ) -> None:

@@ -373,6 +373,8 @@ def _finish(
             keep_metalness=MapKind.METALNESS not in canvases and options.content > 0,
         )  # fmt: skip
         files.append("asset.glb")
+    else:  # of an earlier result in this folder
+        (out / "asset.glb").unlink(missing_ok=True)
     manifest: dict[str, Any] = {
         "schema": 1,
         "name": out.name,
