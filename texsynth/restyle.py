@@ -24,11 +24,13 @@ from mipmap.metrics import evenness, largest_verbatim
 from texsynth import __version__
 from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows
+from texsynth.cut import REACH, cut_overlaps
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, halved, prepare_exemplar
 from texsynth.expand import CRISP, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
+from texsynth.gather_cut import Cuts, gather_cut
 from texsynth.image_io import read_image
 from texsynth.layout import Frame, plan_frame, sample_layout
 from texsynth.levelling import level
@@ -44,7 +46,7 @@ from texsynth.material import (
 )
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
-from texsynth.presets import PRESETS
+from texsynth.presets import PRESETS, Preset
 from texsynth.publish import file_entry, publish_maps, write_manifest
 from texsynth.report.page import plain, write_report
 from texsynth.run import Run, write_atomically
@@ -62,6 +64,8 @@ DETAIL_BLUR = 4.0  # texels; what stays of the exemplar at --detail 0
 SOFT_BORDER = 1 / 128  # of the size: how far inside a region the new material fades in
 DEFAULT_TEXEL = {MapKind.ROUGHNESS: 0.5, MapKind.METALNESS: 0.0, MapKind.HEIGHT: 0.5, MapKind.OPACITY: 1.0}
 PREVIEW_SIDE = 1024
+GUIDED_REACH = 2  # blocks that a cut may move by where content steers: it must not undo that
+ROLL = (3, 5)
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,14 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         mask = _wanted_windows(asset, region, options.size)
         preview = _previewer(exemplar, frame, out, run)
         positions, steps = expand(exemplar, frame, content, layout, mask, preset, work, run, preview)
-    with run.stage("gather", 0.65, 0.8):
-        canvases = _gather_maps(exemplar, frame, positions, content, asset, region, options, work, run)
+    with run.stage("cut", 0.65, 0.72):
+        cuts = _cut(exemplar, frame, positions, content, mask, options, preset, work, run)
+    with run.stage("gather", 0.72, 0.8):
+        canvases = _gather_maps(exemplar, frame, cuts, content, asset, region, options, work, run)
     with run.stage("publish", 0.8, 0.93):
         maps = publish_maps(out, canvases, options.format, run)
     with run.stage("report", 0.93, 1.0):
-        manifest = _finish(out, maps, canvases, material, exemplar, asset, positions, steps, options, run)
+        manifest = _finish(out, maps, canvases, material, exemplar, asset, cuts.index(), steps, options, run)
     shutil.rmtree(work, ignore_errors=True)
     (out / PREVIEW).unlink(missing_ok=True)
     return manifest
@@ -246,10 +252,38 @@ def _previewer(exemplar: Exemplar, frame: Frame, out: Path, run: Run) -> Callabl
 # --- texels -----------------------------------------------------------------------------------------------------
 
 
-def _gather_maps(
+def _cut(
     exemplar: Exemplar,
     frame: Frame,
     positions: Ints,
+    content: Content | None,
+    mask: NDArray[np.bool_] | None,
+    options: Options,
+    preset: Preset,
+    work: Path,
+    run: Run,
+) -> Cuts:
+    """Minimum cuts between the pieces, from the file of an earlier run if it is there."""
+    path = work / "cuts.npy"
+    if not path.is_file():
+        labels = cut_overlaps(
+            exemplar.weighted, positions, exemplar.wraps, frame.torus, preset.cut_sweeps, options.seed,
+            reach=REACH if content is None else GUIDED_REACH, wanted=mask, step=run.step,
+        )  # fmt: skip
+        temporary = path.with_suffix(".tmp.npy")
+        np.save(temporary, labels)
+        temporary.replace(path)
+        fault_point("cut")
+    # where nothing ties the result to its place, its edge is not the edge of a block of the exemplar's compression
+    free = options.tileable and content is None and mask is None
+    labels = np.load(path)
+    return Cuts.of(labels, positions, exemplar.size, exemplar.wraps, frame.torus, ROLL if free else (0, 0))
+
+
+def _gather_maps(
+    exemplar: Exemplar,
+    frame: Frame,
+    cuts: Cuts,
     content: Content | None,
     asset: Asset | None,
     region: Floats | None,
@@ -273,21 +307,15 @@ def _gather_maps(
         before = exemplar.maps[: exemplar.maps.index(MapKind.NORMAL)]
         normal = sum(CHANNELS[kind] for kind in before)
     levelled = _levelled_channels(exemplar)
-    offsets = level(stack, positions, levelled, exemplar.wraps, frame.torus) if levelled else None
+    offsets = level(stack, cuts.sources, levelled, exemplar.wraps, frame.torus) if levelled else None
     top = np.float32(65535 if dtype == np.uint16 else 255)
     for first in range(0, height, BAND):
         run.step(first / height)
         last = min(first + BAND, height)
-        band = gather(
-            stack,
-            positions,
-            (first, last),
-            wraps=exemplar.wraps,
-            torus=frame.torus,
-            normal=normal,
-            offsets=offsets,
+        band = gather_cut(
+            stack, cuts, (first, last), wraps=exemplar.wraps, torus=frame.torus, normal=normal, offsets=offsets,
             levelled=levelled,
-        )[:, :width]
+        )[:, :width]  # fmt: skip
         if relief is not None:
             relief.lay_over(band, exemplar.maps, first)
         channel = 0
