@@ -14,8 +14,6 @@ from scipy import ndimage
 
 from texsynth.lattice import NO_LATTICE, Lattice
 from texsynth.model.coherent_score import (
-    AVOID_REACH,
-    NOTHING,
     SIMILAR_APART,
     TOKEN_CHANNELS,
     WINDOW,
@@ -82,7 +80,7 @@ def run(keys: Keys, z: Floats, positions: Ints, sigma: float, rows: tuple[int, i
         "radius": 1, "torus": TORUS, "targets": np.zeros((len(keys.waves), 3)), "potentials": np.zeros((1, 1),
         np.float32),
         "cell": 1 << 20, "guide": np.zeros((height, width, keys.guide.shape[2]), np.float32),
-        "avoided": np.full((height, width, 2), NOTHING, np.int32), "avoid_cost": 0.0, "jump_cost": 0.1, "jitter": 2,
+        "jump_cost": 0.1, "jitter": 2,
         "seed": 7, "active": np.ones((-(-height // WINDOW), -(-width // WINDOW)), np.bool_),
     }  # fmt: skip
     return attend(keys, z, positions, sigma, rows or (0, height), **(arguments | how))
@@ -90,7 +88,7 @@ def run(keys: Keys, z: Floats, positions: Ints, sigma: float, rows: tuple[int, i
 
 def reference(
     keys: Keys, z: Floats, positions: Ints, sigma: float, *, torus: tuple[bool, bool], radius: int, targets: Doubles,
-    potentials: Floats, cell: int, guide: Floats, avoided: Ints, avoid_cost: float,
+    potentials: Floats, cell: int, guide: Floats,
 ) -> tuple[Doubles, dict[tuple[int, int], dict[tuple[int, int], float]]]:  # fmt: skip
     """Mean (h, w, C), and for every token the log weights of its own place and of those that continue its
     neighbours."""
@@ -132,14 +130,6 @@ def reference(
                 for wave, target in zip(keys.waves, targets, strict=True):
                     turn = float(wave @ (py, px) - target @ (y, x, 1))
                     log -= (turn - round(turn)) ** 2 / (2 * keys.tolerance**2)
-                if avoided[y, x, 0] != NOTHING:
-                    apart = [py - y * BLOCK - int(avoided[y, x, 0]), px - x * BLOCK - int(avoided[y, x, 1])]
-                    for a in range(2):
-                        if keys.wraps[a]:
-                            half = keys.size[a] // 2
-                            apart[a] = (apart[a] + half) % keys.size[a] - half
-                    if max(map(abs, apart)) <= AVOID_REACH:
-                        log -= avoid_cost
                 features = keys.guide[py // keys.stride, px // keys.stride].astype(np.float64)
                 logs[py, px] = log - 0.5 * float(((guide[y, x] - features) ** 2).sum())
             weights = np.exp(np.array(list(logs.values())) - max(logs.values()))
@@ -175,11 +165,9 @@ def test_the_mean_is_the_softmax_over_the_neighbours_continuations_and_the_likel
         keys = replace(keys, tokens=np.ascontiguousarray(tokens), guide=np.ascontiguousarray(guide), stride=stride)
     positions = scattered(keys, 5, 6, seed)
     z = clean(keys, positions) + np.float32(sigma) * rng.normal(size=(5, 6, TOKEN_CHANNELS)).astype(np.float32)
-    avoided = np.full((5, 6, 2), NOTHING, np.int32)
-    avoided[2:4] = positions[2:4] - BLOCK * np.stack(np.meshgrid([2, 3], np.arange(6), indexing="ij"), -1)
     how: dict[str, Any] = {
-        "torus": torus, "radius": radius, "targets": rng.normal(size=(2, 3)), "cell": 16, "avoided": avoided,
-        "potentials": rng.normal(size=(4, 5)).astype(np.float32), "avoid_cost": 1.5,
+        "torus": torus, "radius": radius, "targets": rng.normal(size=(2, 3)), "cell": 16,
+        "potentials": rng.normal(size=(4, 5)).astype(np.float32),
         "guide": rng.normal(size=(5, 6, 2)).astype(np.float32),
     }  # fmt: skip
     mean, chosen = run(keys, z, positions, sigma, jitter=0, **how)
@@ -230,15 +218,13 @@ def test_a_token_far_off_finds_the_like_looking_place() -> None:
     keys = keys_of(image)
     assert keys.spacing < 1
     positions = continuing(keys, 6, 6, (8, 16))
-    mean, chosen = run(keys, clean(keys, positions) + 0, positions, 0.05, avoided=positions - _tokens(6, 6) * BLOCK,
-                       avoid_cost=1e4)  # fmt: skip
+    potentials = np.array([[-1e4, 0]], np.float32)  # of the exemplar's two halves
+    mean, chosen = run(keys, clean(keys, positions) + 0, positions, 0.05, potentials=potentials, cell=64)
     moved = (chosen - positions)[..., 1] % 128
-    assert float((moved == 64).mean()) > 0.9, "told to leave its piece, a token moves to the same place half a turn on"
+    assert float((moved == 64).mean()) > 0.9, (
+        "where its half may not be used, a token moves to the same place half a turn on"
+    )
     assert mean.shape == (6, 6, TOKEN_CHANNELS)
-
-
-def _tokens(rows: int, columns: int) -> Ints:
-    return np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1).astype(np.int32)
 
 
 # Costs
@@ -261,20 +247,6 @@ def test_places_that_continue_no_neighbour_can_be_priced_out() -> None:
 
     assert bool(continues(priced).all())
     assert not bool(continues(free).all())
-
-
-def test_a_translation_to_avoid_is_left_at_its_price_and_kept_without_one() -> None:
-    keys = keys_of(noise(96, 96))
-    positions = continuing(keys, 8, 8)
-    positions[:, 4:] = (positions[:, 4:] + (24, 40)) % 96
-    avoided = np.full((8, 8, 2), NOTHING, np.int32)
-    avoided[3, 3] = 0, 0  # the piece that starts at the exemplar's corner
-    z = clean(keys, positions)
-    _, kept = run(keys, z, positions, 1.0, avoided=avoided, avoid_cost=0.0)
-    _, left = run(keys, z, positions, 1.0, avoided=avoided, avoid_cost=1e5)
-    assert kept[3, 3].tolist() == [24, 24]
-    assert int(np.abs(left[3, 3] - 24).max()) > AVOID_REACH
-    np.testing.assert_array_equal(np.delete(left.reshape(-1, 2), 27, 0), np.delete(kept.reshape(-1, 2), 27, 0))
 
 
 def test_potentials_draw_tokens_to_a_cell_and_a_crisp_lattice_keeps_them_in_phase() -> None:

@@ -1,4 +1,4 @@
-"""Which tokens are told to leave their piece of the exemplar."""
+"""Which parts of pieces that are too large are to be fetched from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from texsynth.model.coherent_score import NOTHING
 from texsynth.model.latent import BLOCK
-from texsynth.pieces import translations_to_leave
+from texsynth.pieces import fields_of_large_pieces
 
 Ints = NDArray[np.int32]
 OPEN, TORUS = (False, False), (True, True)
@@ -32,22 +31,21 @@ def leaving(
     wraps: tuple[bool, bool] = OPEN, torus: tuple[bool, bool] = OPEN, seed: int = 0,
 ) -> Ints:  # fmt: skip
     side = longest if field is None else field
-    told = translations_to_leave(positions, size, wraps, torus, longest, side, np.random.default_rng(seed))
-    assert told.shape == positions.shape
-    assert told.dtype == np.int32
-    return told
+    fields, count = fields_of_large_pieces(positions, size, wraps, torus, longest, side, np.random.default_rng(seed))
+    assert fields.shape == positions.shape[:2]
+    assert set(np.unique(fields).tolist()) - {-1} == set(range(count)), "numbered without a gap"
+    return fields
 
 
-def marked(told: Ints) -> NDArray[np.bool_]:
-    both = told == NOTHING
-    assert bool((both[..., 0] == both[..., 1]).all())
-    return np.asarray(~both[..., 0])
+def marked(fields: Ints) -> NDArray[np.bool_]:
+    return np.asarray(fields >= 0)
 
 
 def test_a_piece_within_the_limit_is_left_alone() -> None:
     positions = unrelated(20, 20)
     positions[4:9, 6:11] = piece(5, 5, (300, 400))
-    assert not marked(leaving(positions, 5)).any()
+    assert not marked(leaving(positions, 7.1)).any()
+    assert marked(leaving(positions, 7, field=4)).any(), "its diagonal is 7.07 tokens"
 
 
 def test_part_of_a_piece_that_is_too_long_is_told_to_leave_and_part_may_stay() -> None:
@@ -60,9 +58,12 @@ def test_part_of_a_piece_that_is_too_long_is_told_to_leave_and_part_may_stay() -
     assert 0.2 < float(told[inside].mean()) < 0.8
 
 
-def test_what_a_token_leaves_is_the_translation_of_its_piece() -> None:
-    told = leaving(piece(30, 30, (80, 160)), 6)
-    np.testing.assert_array_equal(told[marked(told)], np.broadcast_to([80, 160], (int(marked(told).sum()), 2)))
+def test_every_field_is_connected_and_no_larger_than_the_side_that_is_asked_for() -> None:
+    fields = leaving(piece(30, 30, (80, 160)), 6)
+    for field in range(int(fields.max()) + 1):
+        ys, xs = np.nonzero(fields == field)
+        assert len(ys) == (np.ptp(ys) + 1) * (np.ptp(xs) + 1), "a rectangle of a rectangular piece"
+        assert max(np.ptp(ys), np.ptp(xs)) + 1 <= 6
 
 
 @settings(max_examples=30, deadline=None)
@@ -79,8 +80,8 @@ def test_what_may_stay_of_a_long_piece_is_no_longer_than_the_limit_allows(
 
 def test_a_piece_that_is_too_long_is_cut_into_fields_of_the_side_that_is_asked_for() -> None:
     positions = piece(40, 40)
-    assert not marked(leaving(positions, 40, field=5)).any()
-    told = marked(leaving(positions, 39, field=5))
+    assert not marked(leaving(positions, 57, field=5)).any()
+    told = marked(leaving(positions, 56, field=5))
     borders = np.diff(told.astype(int), axis=1) != 0
     assert 6 <= int(borders.sum(axis=1).min()) <= int(borders.sum(axis=1).max()) <= 8
 
@@ -99,9 +100,9 @@ def test_a_piece_across_the_wrap_edge_of_the_result_is_one_piece() -> None:
     for y in range(8):
         for x in range(8):
             positions[(20 + y) % 24, (20 + x) % 24] = across[y, x]
-    assert not marked(leaving(positions, 8, torus=TORUS)).any()
-    assert marked(leaving(positions, 7, torus=TORUS)).any()
-    assert not marked(leaving(positions, 7, torus=OPEN)).any(), "cut by the edge it is four pieces of 4 x 4"
+    assert not marked(leaving(positions, 12, torus=TORUS)).any()
+    assert marked(leaving(positions, 11, field=6, torus=TORUS)).any()
+    assert not marked(leaving(positions, 11, field=6, torus=OPEN)).any(), "cut by the edge it is four pieces of 4 x 4"
 
 
 def test_a_piece_across_the_wrap_edge_of_the_exemplar_is_one_piece() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from texsynth.lattice import NO_LATTICE
-from texsynth.model.coherent_score import NOTHING, Keys, build_keys
+from texsynth.model.coherent_score import Keys, build_keys
 from texsynth.model.latent import BLOCK
 from texsynth.seams import anneal_seams
 
@@ -41,8 +41,7 @@ def two_pieces(rows: int = 20, columns: int = 20) -> Ints:
 
 def annealed(keys: Keys, positions: Ints, torus: tuple[bool, bool] = OPEN, seed: int = 1, sweeps: int = 16) -> Ints:
     guide = np.zeros((*positions.shape[:2], 0), np.float32)
-    avoided = np.full(positions.shape, NOTHING, np.int32)
-    return anneal_seams(keys, positions, torus, guide, avoided, sweeps, seed)
+    return anneal_seams(keys, positions, torus, guide, sweeps, seed)
 
 
 def translations(positions: Ints) -> set[tuple[int, int]]:

@@ -189,7 +189,7 @@ def cut_overlaps(
     fraction done. The same for any number of threads.
     """
     features = _principal(features)
-    labels = np.full(positions.shape[:2], OWN, np.uint8)
+    labels: Labels = np.full(positions.shape[:2], OWN, np.uint8)
     wanted = np.ones(positions.shape[:2], np.bool_) if wanted is None else wanted
     unit = max(_mean_cost(features, positions, wraps), 1e-6)
     count, done = sum(sweeps.values()), 0
@@ -237,10 +237,10 @@ def _mean_cost(features: Floats, positions: Ints, wraps: tuple[bool, bool]) -> f
 
 
 def _texels(features: Floats, at: NDArray[np.integer[Any]], wraps: tuple[bool, bool]) -> Floats:
-    lines = [
-        at[..., k] % features.shape[k] if wraps[k] else at[..., k].clip(0, features.shape[k] - 1) for k in range(2)
-    ]
-    return np.asarray(features[lines[0], lines[1]])
+    height, width = features.shape[:2]
+    y = at[..., 0] % height if wraps[0] else at[..., 0].clip(0, height - 1)
+    x = at[..., 1] % width if wraps[1] else at[..., 1].clip(0, width - 1)
+    return np.asarray(features[y, x])
 
 
 def block_sources(labels: Labels, positions: Ints, roll: tuple[int, int]) -> tuple[Ints, NDArray[np.bool_]]:

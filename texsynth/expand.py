@@ -22,11 +22,11 @@ from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
 from texsynth.exemplar import Exemplar, halved
 from texsynth.fault import fault_point
 from texsynth.layout import FLOOR, Frame
-from texsynth.model.coherent_score import NOTHING, TOKEN_CHANNELS, WINDOW, Keys, attend, build_keys
+from texsynth.model.coherent_score import TOKEN_CHANNELS, WINDOW, Keys, attend, build_keys
 from texsynth.model.exemplar_score import noise_levels, step_weights
 from texsynth.model.latent import BLOCK
-from texsynth.pieces import translations_to_leave
 from texsynth.presets import FineLevel, Preset
+from texsynth.quilting import replace_large_pieces
 from texsynth.run import Run
 from texsynth.seams import anneal_seams
 
@@ -35,13 +35,12 @@ Ints = NDArray[np.int32]
 
 LAST_NOISE = 0.08
 RADIUS = 1  # tokens around the own one that a patch compares
-# Costs in units of `Keys.spacing`: leaving a piece that is too long, a place that continues no neighbour, and the gain
-# with which the use of the exemplar's cells is evened out from step to step.
-AVOID, JUMP, EVEN = 2.0, 0.2, 0.2
-FORGET = 1.0
+# In units of `Keys.spacing`: what a place costs that continues no neighbour, and the gain with which the use of the
+# exemplar's cells is evened out from step to step.
+JUMP, EVEN = 0.2, 0.2
 SWEEPS = 32  # of the seams, before a level's denoising steps
 LAST_SWEEPS = 16  # and after those of the finest level
-LONGEST_PIECE, CUT_PIECE = 0.25, 0.2  # of the exemplar's shorter side: what is cut, and into what
+LONGEST_PIECE, CUT_PIECE = 0.3, 0.18  # of the exemplar's shorter side: the diagonal of what is cut, and into what
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
 QUIET = 0.02  # share of broken neighbour pairs under which a window needs only half of the steps
@@ -132,7 +131,7 @@ def _refine(
     if state.step is None:
         placed = _inside(_in_phase(positions, keys, targets), keys)
         needed = _active(placed, keys, mask, scale, frame.torus)
-        _begin(state, placed, keys, frame, scale, fine.noise, guide, needed, balance, scale >= coarsest // 2)
+        _begin(state, placed, keys, frame, scale, fine.noise, guide, needed, balance, scale >= coarsest // 4)
         state.advance(0, 0, (steps.done, steps.saved))
     steps.done, steps.saved = state.counts
     step, start = state.step or (0, 0)
@@ -153,8 +152,7 @@ def _refine(
             mean, chosen = attend(
                 now, z, place, sigma, (first, last), radius=RADIUS, torus=frame.torus, targets=targets,
                 potentials=(balance.potentials / (2 * sigma**2)).astype(np.float32), cell=balance.cell, guide=guide,
-                avoided=state.avoided(), avoid_cost=AVOID * nats, jump_cost=JUMP * nats, jitter=fine.jitter,
-                seed=_seed(frame.seed, scale, i), active=active,
+                jump_cost=JUMP * nats, jitter=fine.jitter, seed=_seed(frame.seed, scale, i), active=active,
             )  # fmt: skip
             following_z = mean + (z[first:last] - mean) * np.float32(keep)
             if fresh:
@@ -172,10 +170,9 @@ def _refine(
     end = fine.steps % 2
     if scale == 1:
         before, end = state.places(end), 1 - end
-        none = np.full(before.shape, NOTHING, np.int32)
         # into the other field: a run that is killed here finds what it started from
         state.places(end)[:] = anneal_seams(
-            keys, before, frame.torus, guide, none, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps)
+            keys, before, frame.torus, guide, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps)
         )
         fault_point("expand_seams")
     state.finish(end)
@@ -206,15 +203,15 @@ def _begin(
 ) -> None:
     """The state before a level's first step: the tokens of `positions` with fresh noise of deviation `noise`."""
     rng = np.random.default_rng([frame.seed, scale, 0])
-    avoided = np.full(positions.shape, NOTHING, np.int32)
     if coarse:  # finer levels could not heal the cuts any more
         side = min(keys.size) / BLOCK
-        avoided = translations_to_leave(
-            positions, keys.size, keys.wraps, frame.torus, LONGEST_PIECE * side, CUT_PIECE * side, rng
-        )
-    if not coarse:  # there a boundary's few tokens would be a piece's whole width
-        positions = anneal_seams(keys, positions, frame.torus, guide, avoided, SWEEPS, _seed(frame.seed, scale, -1))
-    state.begin(positions, avoided, active, balance.potentials)
+        positions = replace_large_pieces(
+            keys, positions, frame.torus, guide, frame.phase_targets(scale), LONGEST_PIECE * side, CUT_PIECE * side,
+            balance.cell, rng,
+        )  # fmt: skip
+    else:  # there a boundary's few tokens would be a piece's whole width
+        positions = anneal_seams(keys, positions, frame.torus, guide, SWEEPS, _seed(frame.seed, scale, -1))
+    state.begin(positions, active, balance.potentials)
     for first, last in _bands(positions.shape[0]):
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
         fresh = _noise(frame.seed, scale, -1, first, clean.shape)
@@ -306,8 +303,6 @@ class _Balance:
         cells = positions[..., 0] // self.cell * self.shape[1] + positions[..., 1] // self.cell
         count = self.potentials.size
         use = np.bincount(cells.ravel(), minlength=count).reshape(self.shape) / cells.size
-        # forgetting keeps one step's noise from adding up: potentials without it grow until they break pieces apart
-        self.potentials *= np.float32(FORGET)
         self.potentials -= (self._gain * spacing * np.log((use * count + 0.1) / 1.1)).astype(np.float32)
         self.potentials -= self.potentials.mean()
 
@@ -340,13 +335,12 @@ class _State:
             self._maps[name] = np.asarray(np.memmap(path, dtype, "r+", shape=shape))
         return self._maps[name]
 
-    def begin(self, positions: Ints, avoided: Ints, active: NDArray[np.uint8], potentials: Floats) -> None:
+    def begin(self, positions: Ints, active: NDArray[np.uint8], potentials: Floats) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         for i in range(2):
             self._map(f"latent{i}", np.float32, (TOKEN_CHANNELS,), create=True)
             self._map(f"places{i}", np.int32, (2,), create=True)
         self.places(0)[:] = positions
-        self._map("avoided", np.int32, (2,), create=True)[:] = avoided
         np.save(self._folder / "active.npy", active)
         self.keep_potentials(potentials, 0)
 
@@ -355,9 +349,6 @@ class _State:
 
     def places(self, i: int) -> Any:
         return self._map(f"places{i}", np.int32, (2,))
-
-    def avoided(self) -> Any:
-        return self._map("avoided", np.int32, (2,))
 
     def active(self, half: bool) -> NDArray[np.bool_]:
         work: NDArray[np.uint8] = np.load(self._folder / "active.npy")
@@ -377,7 +368,7 @@ class _State:
         self.finished, self._last = True, last
         self._write()
         self._maps.clear()
-        for name in ("latent0", "latent1", "avoided", f"places{1 - last}"):
+        for name in ("latent0", "latent1", f"places{1 - last}"):
             (self._folder / f"{name}.bin").unlink(missing_ok=True)
 
     def _write(self) -> None:

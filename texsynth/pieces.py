@@ -1,16 +1,16 @@
 """Rigid pieces: connected output tokens that come from one rigid piece of the exemplar, and how they are kept small.
 
-A result made of a few huge pieces is a copy with seams. Before each level the pieces that are too large are cut like a
-chequerboard with a random origin, and the tokens of every other field are told to leave that translation.
+Which parts of the pieces that are too large are to be fetched from elsewhere; `quilting.py` does it.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from texsynth.model.coherent_score import NOTHING
 from texsynth.model.latent import BLOCK
 
 Ints = NDArray[np.int32]
@@ -51,7 +51,7 @@ def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance
 
 
 @njit(cache=True)
-def _cut(positions, labels, origins, torus_y, torus_x, longest, limit, avoided):  # type: ignore[no-untyped-def]
+def _fields(labels, origins, torus_y, torus_x, longest, limit, field):  # type: ignore[no-untyped-def]
     rows, columns = labels.shape
     # extent of each piece, measured from its first token so that pieces across the wrap edge stay whole
     low = np.zeros((rows * columns, 2), np.int32)
@@ -66,13 +66,12 @@ def _cut(positions, labels, origins, torus_y, torus_x, longest, limit, avoided):
                 dx = (dx + columns // 2) % columns - columns // 2
             low[root, 0], low[root, 1] = min(low[root, 0], dy), min(low[root, 1], dx)
             high[root, 0], high[root, 1] = max(high[root, 0], dy), max(high[root, 1], dx)
-    cuts = 0
     for y in range(rows):
         for x in range(columns):
             root = labels[y, x]
             tall = high[root, 0] - low[root, 0] + 1
             wide = high[root, 1] - low[root, 1] + 1
-            if max(tall, wide) <= longest:
+            if math.hypot(tall, wide) <= longest:
                 continue
             dy, dx = y - root // columns, x - root % columns
             if torus_y:
@@ -82,13 +81,10 @@ def _cut(positions, labels, origins, torus_y, torus_x, longest, limit, avoided):
             fy = int((dy - low[root, 0]) / limit + origins[root % len(origins), 0]) if tall > limit else 0
             fx = int((dx - low[root, 1]) / limit + origins[root % len(origins), 1]) if wide > limit else 0
             if (fy + fx) % 2 == 1:
-                avoided[y, x, 0] = positions[y, x, 0] - y * BLOCK
-                avoided[y, x, 1] = positions[y, x, 1] - x * BLOCK
-                cuts += 1
-    return cuts
+                field[y, x] = (np.int64(root) * 4096 + fy) * 4096 + fx
 
 
-def translations_to_leave(
+def fields_of_large_pieces(
     positions: Ints,
     size: tuple[int, int],
     wraps: tuple[bool, bool],
@@ -96,13 +92,16 @@ def translations_to_leave(
     longest: float,
     limit: float,
     rng: np.random.Generator,
-) -> Ints:
-    """int32 (h, w, 2): the translation to leave for part of each piece longer than `longest` tokens, else NOTHING.
+) -> tuple[Ints, int]:
+    """int32 (h, w): the number of the field that a token lies in if it is to leave its piece, else -1; and their count.
 
     positions: int32 (h, w, 2) exemplar texels (y, x) of an exemplar level of `size` that wraps as `wraps` says.
-    limit: side in tokens of the fields that such a piece is cut into; the tokens of every other field are to leave.
+    Pieces whose extent's diagonal is above `longest` tokens are cut like a chequerboard with fields of `limit` tokens a
+    side; every other field of it is to leave.
     """
     labels = _label(positions, *size, *wraps, *torus, 1)
-    avoided = np.full(positions.shape, NOTHING, np.int32)
-    _cut(positions, labels, rng.uniform(0, 1, (1021, 2)), *torus, longest, limit, avoided)
-    return avoided
+    keys = np.full(labels.shape, -1, np.int64)
+    _fields(labels, rng.uniform(0, 1, (1021, 2)), *torus, longest, limit, keys)
+    known, numbers = np.unique(keys, return_inverse=True)
+    first = int(known[0] == -1)
+    return (numbers.reshape(labels.shape) - first).astype(np.int32), len(known) - first

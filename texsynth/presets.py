@@ -19,7 +19,8 @@ class FineLevel:
 @dataclass(frozen=True)
 class Preset:
     """base_steps: denoising steps of the coarsest level. fine: the levels from the finest (full size) to coarser ones;
-    the last one serves all that are coarser still. settle_steps: sparse steps that end the coarsest level. cut_sweeps: of the minimum cuts, by side of a cell in texels.
+    the last one serves all that are coarser still. settle_steps: sparse steps that end the coarsest level. cut_sweeps:
+    of the minimum cuts, by side of a cell in texels.
     """
 
     base_steps: int

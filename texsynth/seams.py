@@ -3,8 +3,7 @@
 Denoising decides which pieces lie where; it cannot move a boundary, because every token of a piece agrees with itself.
 So the boundaries are annealed: tokens take over the translation of one of their four neighbours with the probabilities
 of a Gibbs sampler whose energy is the mismatch across all broken neighbour pairs (the seam cost of graph cuts, Kwatra
-et
-al. 2003), at a falling temperature.
+et al. 2003), at a falling temperature.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 40.0, 1.0  # whitened squared distance; two unlike tokens differ by about 30
-STAY = 60.0  # what keeping a translation costs that is to be left: more than two broken pairs
 # What leaving its first place costs a token: a boundary moves a few tokens a level, but pieces are not swallowed.
 HOLD = 25.0
 BROKEN = 4.0  # what a broken pair costs beside its mismatch: short seams are better than long ones
@@ -46,7 +44,6 @@ def _mismatch(tokens, stride, height, width, limit_y, limit_x, wrap_y, wrap_x, a
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kernel, compiled as a whole)
     positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, guide, guide_keys, home, hold,
-    avoided, avoid_cost,
     colour, temperature, seed,
 ):  # fmt: skip
     rows, columns = positions.shape[:2]
@@ -99,11 +96,6 @@ def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kerne
                     total += d * d
                 if cand[m, 0] != home[y, x, 0] or cand[m, 1] != home[y, x, 1]:
                     total += hold
-                if avoided[y, x, 0] > -(2**30):
-                    dy = (cand[m, 0] - y * BLOCK - avoided[y, x, 0]) % height
-                    dx = (cand[m, 1] - x * BLOCK - avoided[y, x, 1]) % width
-                    if dy == 0 and dx == 0:
-                        total += avoid_cost
                 energy[m] = total
                 best = min(best, total)
             whole = np.float32(0)
@@ -121,14 +113,11 @@ def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kerne
             positions[y, x, 0], positions[y, x, 1] = cand[pick, 0], cand[pick, 1]
 
 
-def anneal_seams(
-    keys: Keys, positions: Ints, torus: tuple[bool, bool], guide: Floats, avoided: Ints, sweeps: int, seed: int
-) -> Ints:
+def anneal_seams(keys: Keys, positions: Ints, torus: tuple[bool, bool], guide: Floats, sweeps: int, seed: int) -> Ints:
     """Positions int32 (h, w, 2) with the boundaries between pieces moved to where they cost least.
 
-    torus: directions in which the result wraps. guide: float32 (h, w, G), as in `attend`. avoided: translations to
-    leave, as in `attend`. The result is the same for any number of threads: only tokens that are no neighbours are
-    changed at the same time.
+    torus: directions in which the result wraps. guide: float32 (h, w, G), as in `attend`. The result is
+    the same for any number of threads: only tokens that are no neighbours are changed at the same time.
     """
     home, positions = positions, positions.copy()
     # on a torus with an odd side two neighbours across the edge would change at the same time
@@ -140,7 +129,6 @@ def anneal_seams(
             draw = int(np.random.default_rng([seed, i, colour]).integers(2**62))
             _sweep(
                 positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *closed, guide, keys.guide, home,
-                np.float32(HOLD), avoided,
-                np.float32(STAY), colour, np.float32(temperature), draw,
+                np.float32(HOLD), colour, np.float32(temperature), draw,
             )  # fmt: skip
     return positions

@@ -22,9 +22,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 CANDIDATES = 28
-NOTHING = np.int32(-(2**30))
 WINDOW = 32  # tokens a side of the windows that checkpoints and step counts go by
-AVOID_REACH = 3  # texels; a shift this small is the same piece to the eye
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,10 @@ class Keys:
 
     tokens: float32 (gh, gw, C), the exemplar's tokens at every `stride` texels of its level. size: the level's height
     and width in texels. wraps: directions in which positions wrap. similar: int32 (sh, sw, n, 2), for positions on a
-    grid
-    of `similar_step` texels, places whose patches look alike. guide: float32 (gh, gw, G), guidance features of every
-    position, already scaled (a squared distance of 2 costs one nat). waves, tolerance: the lattice in this level's
-    texels. spacing:
-    median squared distance between a patch and the most similar one elsewhere, the unit that costs are given in.
+    grid of `similar_step` texels, places whose patches look alike. guide: float32 (gh, gw, G), guidance features of
+    every position, already scaled (a squared distance of 2 costs one nat). waves, tolerance: the lattice in this
+    level's texels. spacing: median squared distance between a patch and the most similar one elsewhere, the unit that
+    costs are given in.
     """
 
     tokens: Floats
@@ -72,9 +69,8 @@ def _into(value, size, limit, wraps):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     z, positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, radius, inverse, waves, targets,
-    phase_weight, potentials, cell, similar, similar_step, guide, guide_keys, avoided, avoid_cost, jump_cost, jitter,
-    seed, active, first, last,
-    mean, chosen,
+    phase_weight, potentials, cell, similar, similar_step, guide, guide_keys, jump_cost, jitter, seed,
+    active, first, last, mean, chosen,
 ):  # fmt: skip
     rows, columns, channels = z.shape
     limit_y = (tokens.shape[0] - 1) * stride
@@ -183,15 +179,6 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                     turn = waves[w, 0] * ey + waves[w, 1] * ex - targets[w, 0] * y - targets[w, 1] * x - targets[w, 2]
                     turn -= np.round(turn)
                     value -= np.float32(turn * turn * phase_weight)
-                if avoided[y, x, 0] != NOTHING:
-                    sy = ey - y * BLOCK - avoided[y, x, 0]
-                    sx = ex - x * BLOCK - avoided[y, x, 1]
-                    if wrap_y:
-                        sy = (sy + height // 2) % height - height // 2
-                    if wrap_x:
-                        sx = (sx + width // 2) % width - width // 2
-                    if abs(sy) <= AVOID_REACH and abs(sx) <= AVOID_REACH:
-                        value -= avoid_cost
                 for f in range(features):
                     d = guide[y, x, f] - guide_keys[ey // stride, ex // stride, f]
                     value -= np.float32(0.5) * d * d
@@ -230,8 +217,6 @@ def attend(
     potentials: Floats,
     cell: int,
     guide: Floats,
-    avoided: Ints,
-    avoid_cost: float,
     jump_cost: float,
     jitter: int,
     seed: int,
@@ -242,10 +227,8 @@ def attend(
     z: float32 (h, w, C). positions: int32 (h, w, 2), where each token attended before, exemplar texels (y, x) of its
     block's top left. The result depends on z and positions within `radius` tokens of the rows and on nothing else, so
     any order of windows gives the same bytes. targets: float64 (n, 3), phase of token (y, x) is targets @ (y, x, 1).
-    potentials: float32 (cy, cx), log weights of exemplar cells of `cell` texels. guide: float32 (h, w, G). avoided:
-    int32 (h, w, 2), the translation (position minus 8 times token) that a token should leave, at `avoid_cost` nats, or
-    NOTHING. jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides.
-    active:
+    potentials: float32 (cy, cx), log weights of exemplar cells of `cell` texels. guide: float32 (h, w, G).
+    jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides. active:
     (ceil(h / WINDOW), ceil(w / WINDOW)); tokens of the other windows keep their place, at hardly any cost. Returns
     mean float32 (rows, w, C) and chosen int32 (rows, w, 2).
     """
@@ -255,8 +238,7 @@ def attend(
     _attend(
         z, positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *torus, radius, np.float32(0.5 / sigma**2),
         keys.waves, targets, 0.5 / keys.tolerance**2, potentials, cell, keys.similar, keys.similar_step, guide,
-        keys.guide, avoided, np.float32(avoid_cost), np.float32(jump_cost), jitter, seed, active, first, last, mean,
-        chosen,
+        keys.guide, np.float32(jump_cost), jitter, seed, active, first, last, mean, chosen,
     )  # fmt: skip
     return mean, chosen
 
