@@ -136,7 +136,20 @@ def test_the_index_says_where_in_the_exemplar_each_block_comes_from(made: Path, 
     index = np.load(made / "index.npy")
     assert index.shape == (SIZE // 8, SIZE // 8, 3)
     assert not index[:, :, 2].any(), "nothing is turned"
-    exemplar, result = image(pebbles / "albedo.png"), image(made / "albedo.png")
+    exemplar, result = image(pebbles / "albedo.png").astype(int), image(made / "albedo.png").astype(int)
+    source = (index[:, :, :2] + 4) % 80
+    middles = result[4::8, 4::8]
+    np.testing.assert_array_equal(middles.shape[:2], index.shape[:2])
+    off = np.abs(middles - exemplar[source[..., 0], source[..., 1]]).max(axis=2)
+    assert float((off == 0).mean()) > 0.8, "all but those beside a cut, where two pieces mix"
+    elsewhere = np.abs(middles - exemplar[source[..., 1], source[..., 0]]).max(axis=2)
+    assert float(off.mean()) < 0.1 * float(elsewhere.mean())
+
+
+def test_where_pieces_cross_fade_the_middle_of_every_block_is_the_exemplars(pebbles: Path, tmp_path: Path) -> None:
+    synthesize(pebbles, tmp_path / "out", options(overlap="hann"), Run())
+    index = np.load(tmp_path / "out" / "index.npy")
+    exemplar, result = image(pebbles / "albedo.png"), image(tmp_path / "out" / "albedo.png")
     hits = 0
     for y in range(SIZE // 8):
         for x in range(SIZE // 8):
@@ -159,7 +172,7 @@ def test_progress_rises_through_every_stage_to_one(pebbles: Path, tmp_path: Path
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     stages = list(dict.fromkeys(progress.stage for progress in heard))
-    assert stages == ["load", "layout", "expand", "gather", "publish", "report"]
+    assert stages == ["load", "layout", "expand", "cut", "gather", "publish", "report"]
     assert set(run.timings) == set(stages)
     assert any(progress.preview is not None for progress in heard)
 

@@ -108,6 +108,14 @@ Detail = Annotated[
     float,
     typer.Option(metavar="0..1", help="How much of the exemplar's own texels returns.", rich_help_panel=_CHOICES),
 ]
+Overlap = Annotated[
+    str,
+    typer.Option(
+        metavar="cut|hann",
+        help="How pieces of the exemplar meet: along minimum cuts, or cross-fading.",
+        rich_help_panel=_CHOICES,
+    ),
+]
 Directx = Annotated[
     bool | None,
     typer.Option(
@@ -176,6 +184,7 @@ def restyle_command(
     tileable: Tileable = False,
     density: Density = 1.0,
     detail: Detail = 1.0,
+    overlap: Overlap = "cut",
     directx: Directx = None,
     clamp_nonfinite: ClampNonfinite = False,
     resume: Resume = False,
@@ -196,6 +205,7 @@ def restyle_command(
         tileable=tileable,
         density=density,
         detail=detail,
+        overlap=overlap,
         directx=directx,
         nonfinite="clamp" if clamp_nonfinite else "refuse",
         resume=resume,
@@ -225,6 +235,7 @@ def synthesize_command(
     tileable: Tileable = False,
     density: Density = 1.0,
     detail: Detail = 1.0,
+    overlap: Overlap = "cut",
     directx: Directx = None,
     clamp_nonfinite: ClampNonfinite = False,
     resume: Resume = False,
@@ -242,6 +253,7 @@ def synthesize_command(
         tileable=tileable,
         density=density,
         detail=detail,
+        overlap=overlap,
         directx=directx,
         nonfinite="clamp" if clamp_nonfinite else "refuse",
         resume=resume,

@@ -15,6 +15,7 @@ PresetName = Literal["draft", "standard", "high"]
 ProfileName = Literal["auto", "cpu", "desktop", "jetson-orin-nx"]
 FileFormat = Literal["png", "exr"]
 NonFinite = Literal["refuse", "clamp"]
+Overlap = Literal["cut", "hann"]
 
 # The coarsest pyramid level is an 8 x 8 latent of 8 x 8 texel blocks; every level above doubles it.
 SMALLEST_SIZE = 64
@@ -32,6 +33,7 @@ class Options:
     content: 0 = pure synthesis, 1 = keeps every edge of the asset (restyle only).
     density: exemplar texels per output texel, above 0, at most 16.
     detail: strength of the attention gather, 0..1.
+    overlap: how pieces of the exemplar meet: along minimum cuts, or cross-fading over 4 texels (Hann).
     region: mask image, white where the asset may change (restyle only), or None for everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
     directx: True/False says how input normals are encoded; None decides by the file's name, OpenGL otherwise.
@@ -50,6 +52,7 @@ class Options:
     tileable: bool = False
     density: float = 1.0
     detail: float = 1.0
+    overlap: Overlap = "cut"
     region: Path | None = None
     material: str | None = None
     resume: bool = False
@@ -70,6 +73,7 @@ class Options:
         _require_choice("preset", self.preset, get_args(PresetName))
         _require_choice("profile", self.profile, get_args(ProfileName))
         _require_choice("format", self.format, get_args(FileFormat))
+        _require_choice("overlap", self.overlap, get_args(Overlap))
         _require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")

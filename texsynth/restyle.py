@@ -65,7 +65,7 @@ SOFT_BORDER = 1 / 128  # of the size: how far inside a region the new material f
 DEFAULT_TEXEL = {MapKind.ROUGHNESS: 0.5, MapKind.METALNESS: 0.0, MapKind.HEIGHT: 0.5, MapKind.OPACITY: 1.0}
 PREVIEW_SIDE = 1024
 GUIDED_REACH = 2  # blocks that a cut may move by where content steers: it must not undo that
-ROLL = (3, 5)
+ROLL = (3, 5)  # texels of the torus by which a free result is moved, off the grid of its blocks
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,17 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         mask = _wanted_windows(asset, region, options.size)
         preview = _previewer(exemplar, frame, out, run)
         positions, steps = expand(exemplar, frame, content, layout, mask, preset, work, run, preview)
-    with run.stage("cut", 0.65, 0.72):
-        cuts = _cut(exemplar, frame, positions, content, mask, options, preset, work, run)
+    cuts = None
+    if options.overlap == "cut":
+        with run.stage("cut", 0.65, 0.72):
+            cuts = _cut(exemplar, frame, positions, content, mask, options, preset, work, run)
     with run.stage("gather", 0.72, 0.8):
-        canvases = _gather_maps(exemplar, frame, cuts, content, asset, region, options, work, run)
+        canvases = _gather_maps(exemplar, frame, positions, cuts, content, asset, region, options, work, run)
     with run.stage("publish", 0.8, 0.93):
         maps = publish_maps(out, canvases, options.format, run)
     with run.stage("report", 0.93, 1.0):
-        manifest = _finish(out, maps, canvases, material, exemplar, asset, cuts.index(), steps, options, run)
+        index = positions if cuts is None else cuts.index()
+        manifest = _finish(out, maps, canvases, material, exemplar, asset, index, steps, options, run)
     shutil.rmtree(work, ignore_errors=True)
     (out / PREVIEW).unlink(missing_ok=True)
     return manifest
@@ -283,7 +286,8 @@ def _cut(
 def _gather_maps(
     exemplar: Exemplar,
     frame: Frame,
-    cuts: Cuts,
+    positions: Ints,
+    cuts: Cuts | None,
     content: Content | None,
     asset: Asset | None,
     region: Floats | None,
@@ -291,7 +295,7 @@ def _gather_maps(
     work: Path,
     run: Run,
 ) -> dict[MapKind, Canvas]:
-    """All maps of the result as canvases in `work`, band by band."""
+    """All maps of the result as canvases in `work`, band by band; without `cuts` the blocks of `positions` fade."""
     dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
     height, width = frame.size
     canvases = {
@@ -307,15 +311,18 @@ def _gather_maps(
         before = exemplar.maps[: exemplar.maps.index(MapKind.NORMAL)]
         normal = sum(CHANNELS[kind] for kind in before)
     levelled = _levelled_channels(exemplar)
-    offsets = level(stack, cuts.sources, levelled, exemplar.wraps, frame.torus) if levelled else None
+    sources = positions if cuts is None else cuts.sources
+    offsets = level(stack, sources, levelled, exemplar.wraps, frame.torus) if levelled else None
+    shared: dict[str, Any] = {
+        "wraps": exemplar.wraps, "torus": frame.torus, "normal": normal, "offsets": offsets, "levelled": levelled
+    }  # fmt: skip
     top = np.float32(65535 if dtype == np.uint16 else 255)
     for first in range(0, height, BAND):
         run.step(first / height)
         last = min(first + BAND, height)
-        band = gather_cut(
-            stack, cuts, (first, last), wraps=exemplar.wraps, torus=frame.torus, normal=normal, offsets=offsets,
-            levelled=levelled,
-        )[:, :width]  # fmt: skip
+        rows = first, last
+        band = gather(stack, positions, rows, **shared) if cuts is None else gather_cut(stack, cuts, rows, **shared)
+        band = band[:, :width]
         if relief is not None:
             relief.lay_over(band, exemplar.maps, first)
         channel = 0
