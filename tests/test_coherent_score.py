@@ -80,8 +80,9 @@ def run(keys: Keys, z: Floats, positions: Ints, sigma: float, rows: tuple[int, i
         "radius": 1, "torus": TORUS, "targets": np.zeros((len(keys.waves), 3)), "potentials": np.zeros((1, 1),
         np.float32),
         "cell": 1 << 20, "guide": np.zeros((height, width, keys.guide.shape[2]), np.float32),
-        "jump_cost": 0.1, "jitter": 2,
-        "seed": 7, "active": np.ones((-(-height // WINDOW), -(-width // WINDOW)), np.bool_),
+        "middles": np.zeros((height, width, 2), np.float32), "piece_radius": 1e6, "spread_cost": 0.0,
+        "jump_cost": 0.1, "jitter": 2, "seed": 7,
+        "active": np.ones((-(-height // WINDOW), -(-width // WINDOW)), np.bool_),
     }  # fmt: skip
     return attend(keys, z, positions, sigma, rows or (0, height), **(arguments | how))
 
@@ -228,6 +229,24 @@ def test_a_token_far_off_finds_the_like_looking_place() -> None:
 
 
 # Costs
+
+
+def test_a_piece_is_continued_within_its_radius_and_left_beyond_it_at_a_price() -> None:
+    keys = keys_of(noise(96, 96))
+    positions = continuing(keys, 12, 12)
+    positions[:, 8:] = (positions[:, 8:] + (24, 40)) % 96
+    z = clean(keys, positions)
+    middles = np.zeros((12, 12, 2), np.float32)
+    middles[:, 8:] = 5, 9  # the left piece's middle is far from its right edge, the other piece's is near
+    middles[:, :8] = 5, 2
+    how = {"middles": middles, "piece_radius": 3.5, "torus": OPEN, "jump_cost": 1e6, "jitter": 0}
+    _, free = run(keys, z, positions, 1.0, **how, spread_cost=0.0)
+    _, priced = run(keys, z, positions, 1.0, **how, spread_cost=1e6)
+    own = (free == positions).all(axis=2)
+    assert bool(own.all())
+    assert bool((priced[3:8, 2:5] == positions[3:8, 2:5]).all()), "within the radius nothing changes"
+    follows = (positions[4:7, 8] - np.array([0, BLOCK])) % 96
+    np.testing.assert_array_equal(priced[4:7, 7], follows)
 
 
 def test_places_that_continue_no_neighbour_can_be_priced_out() -> None:

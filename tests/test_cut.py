@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import pytest
@@ -36,6 +38,11 @@ def random_positions(size: tuple[int, int], rows: int, columns: int, wraps: tupl
     rng = np.random.default_rng(seed)
     tops = [n if wrap else n - BLOCK + 1 for n, wrap in zip(size, wraps, strict=True)]
     return np.stack([rng.integers(0, top, (rows, columns)) for top in tops], -1).astype(np.int32)
+
+
+def cut(*arguments: Any, radius: float = 1e6, **how: Any) -> Labels:
+    """`cut_overlaps` of pieces that may be as large as they like."""
+    return cut_overlaps(*arguments, radius=radius, **how)
 
 
 def sources(labels: Labels, positions: Ints) -> Ints:
@@ -79,7 +86,7 @@ def bricks(side: int = 128, seed: int = 0) -> Floats:
 
 
 def test_one_rigid_piece_is_not_cut() -> None:
-    labels = cut_overlaps(bricks(), piece(8, 9, (16, 24)), TORUS, OPEN, SWEEPS, 0)
+    labels = cut(bricks(), piece(8, 9, (16, 24)), TORUS, OPEN, SWEEPS, 0)
     assert labels.shape == (64, 72)
     assert labels.dtype == np.uint8
     assert bool((labels == OWN).all())
@@ -90,7 +97,7 @@ def test_the_cut_finds_the_joint_to_the_texel() -> None:
     # the pieces meet in the middle of a tile; the joint lies 12 texels to the right of it
     positions = two_pieces(16, 16, (0, 32)) - np.array([0, 44], np.int32)
     before = seam_cost(image, sources(np.full((128, 128), OWN, np.uint8), positions))
-    labels = cut_overlaps(image, positions, TORUS, OPEN, {8: 64, 4: 16, 2: 8, 1: 8}, 0)
+    labels = cut(image, positions, TORUS, OPEN, {8: 64, 4: 16, 2: 8, 1: 8}, 0)
     assert seam_cost(image, sources(labels, positions)) < 1e-3 * before
 
 
@@ -101,7 +108,7 @@ def test_a_cut_costs_less_than_the_join_of_the_blocks(torus: tuple[bool, bool], 
     image = np.cumsum(rng.normal(size=(96, 96, 2)), axis=1).astype(np.float32)
     positions = random_positions((96, 96), 8, 8, TORUS, seed)
     positions = np.repeat(np.repeat(positions[::4, ::4], 4, axis=0), 4, axis=1) + piece(8, 8, (0, 0))
-    labels = cut_overlaps(image, positions, TORUS, torus, SWEEPS, seed)
+    labels = cut(image, positions, TORUS, torus, SWEEPS, seed)
     own = sources(np.full(labels.shape, OWN, np.uint8), positions)
     assert seam_cost(image, sources(labels, positions)) < 0.9 * seam_cost(image, own)
 
@@ -111,7 +118,7 @@ def test_cuts_stay_within_their_reach_and_out_of_blocks_that_are_not_wanted() ->
     positions = random_positions((96, 96), 10, 10, TORUS, 0)
     wanted = np.ones((10, 10), np.bool_)
     wanted[3:6, 2:9] = False
-    labels = cut_overlaps(image, positions, TORUS, TORUS, SWEEPS, 0, reach=1, wanted=wanted)
+    labels = cut(image, positions, TORUS, TORUS, SWEEPS, 0, reach=1, wanted=wanted)
     texels = np.repeat(np.repeat(wanted, BLOCK, 0), BLOCK, 1)
     assert bool((labels[~texels] == OWN).all())
     assert bool((labels[texels] != OWN).any())
@@ -119,10 +126,25 @@ def test_cuts_stay_within_their_reach_and_out_of_blocks_that_are_not_wanted() ->
     assert int(np.abs(labels.astype(int) % SPAN - REACH).max()) == 1
 
 
+def test_a_piece_gives_way_where_it_reaches_beyond_its_radius() -> None:
+    image = np.full((128, 128, 3), 0.5, np.float32)
+    image += 0.01 * np.random.default_rng(0).random(image.shape, dtype=np.float32)  # a cut costs little anywhere
+    positions = np.where(
+        np.arange(24)[None, :, None] < 18, piece(8, 24, (0, 0)), piece(8, 24, (40, 24))
+    ).astype(np.int32)  # fmt: skip
+
+    def long(labels: Labels) -> float:
+        apart = sources(labels, positions) - np.stack(np.meshgrid(np.arange(64), np.arange(192), indexing="ij"), -1)
+        return float((apart == 0).all(axis=2).sum(axis=1).mean()) / BLOCK
+
+    assert 17 < long(cut(image, positions, TORUS, OPEN, SWEEPS, 0)) < 20
+    assert long(cut(image, positions, TORUS, OPEN, SWEEPS, 0, radius=7)) < 16.5
+
+
 def test_texels_come_from_inside_an_exemplar_that_does_not_wrap() -> None:
     image = np.random.default_rng(0).random((64, 80, 3), dtype=np.float32)
     positions = random_positions((64, 80), 9, 7, OPEN, 0)
-    placed = sources(cut_overlaps(image, positions, OPEN, OPEN, SWEEPS, 0), positions)
+    placed = sources(cut(image, positions, OPEN, OPEN, SWEEPS, 0), positions)
     assert int(placed.min()) >= 0
     assert bool((placed.max(axis=(0, 1)) < (64, 80)).all())
 
@@ -130,11 +152,11 @@ def test_texels_come_from_inside_an_exemplar_that_does_not_wrap() -> None:
 def test_cuts_depend_on_the_seed_and_not_on_the_number_of_threads() -> None:
     image = np.random.default_rng(0).random((96, 96, 3), dtype=np.float32)
     positions = random_positions((96, 96), 9, 12, TORUS, 0)
-    first, other = (cut_overlaps(image, positions, TORUS, TORUS, SWEEPS, seed) for seed in (0, 1))
+    first, other = (cut(image, positions, TORUS, TORUS, SWEEPS, seed) for seed in (0, 1))
     threads = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        alone = cut_overlaps(image, positions, TORUS, TORUS, SWEEPS, 0)
+        alone = cut(image, positions, TORUS, TORUS, SWEEPS, 0)
     finally:
         numba.set_num_threads(threads)
     assert first.tobytes() == alone.tobytes()
@@ -143,7 +165,7 @@ def test_cuts_depend_on_the_seed_and_not_on_the_number_of_threads() -> None:
 
 def test_progress_rises() -> None:
     heard: list[float] = []
-    cut_overlaps(bricks(), two_pieces(8, 8, (0, 32)), TORUS, OPEN, SWEEPS, 0, step=heard.append)
+    cut(bricks(), two_pieces(8, 8, (0, 32)), TORUS, OPEN, SWEEPS, 0, step=heard.append)
     assert heard == sorted(heard)
     assert 0 <= heard[0] < 0.1
     assert 0.9 < heard[-1] <= 1
@@ -215,7 +237,7 @@ def test_every_texel_is_fetched_where_its_label_says_and_fades_at_cuts(
 def test_inside_a_piece_texels_are_the_exemplars_to_the_bit_in_any_bands() -> None:
     stack = np.random.default_rng(0).random((96, 96, 4), dtype=np.float32)
     positions = two_pieces(8, 8, (8, 40))
-    labels = cut_overlaps(stack, positions, TORUS, OPEN, SWEEPS, 0)
+    labels = cut(stack, positions, TORUS, OPEN, SWEEPS, 0)
     cuts = Cuts.of(labels, positions, (96, 96), TORUS, OPEN, (0, 0))
     shared = {"wraps": TORUS, "torus": OPEN, "normal": -1, "offsets": None, "levelled": ()}
     whole = gather_cut(stack, cuts, (0, 64), **shared)  # type: ignore[arg-type]

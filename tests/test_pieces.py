@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from texsynth.model.latent import BLOCK
-from texsynth.pieces import fields_of_large_pieces
+from texsynth.pieces import beyond, fields_of_large_pieces, middles_of_pieces
 
 Ints = NDArray[np.int32]
 OPEN, TORUS = (False, False), (True, True)
@@ -125,3 +125,35 @@ def test_the_same_random_numbers_cut_alike_and_others_elsewhere() -> None:
     first, again, other = (leaving(positions, 6, seed=seed) for seed in (3, 3, 4))
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
+
+
+# Middles
+
+
+def test_every_token_knows_the_middle_of_its_piece() -> None:
+    positions = unrelated(20, 20)
+    positions[4:9, 6:12] = piece(5, 6, (300, 400))
+    middles = middles_of_pieces(positions, (1000, 1000), OPEN, OPEN)
+    np.testing.assert_array_equal(middles[4:9, 6:12], np.broadcast_to(np.float32([6, 8.5]), (5, 6, 2)))
+    np.testing.assert_array_equal(middles[0, 0], (0, 0))
+    np.testing.assert_array_equal(middles[15, 3], (15, 3))
+
+
+def test_the_middle_of_a_piece_across_the_wrap_edge_lies_in_it() -> None:
+    positions = unrelated(24, 24)
+    for y in range(8):
+        for x in range(6):
+            positions[(20 + y) % 24, (20 + x) % 24] = piece(8, 6, (200, 200))[y, x]
+    middles = middles_of_pieces(positions, (1000, 1000), OPEN, TORUS)
+    corner = middles[1, 0] % 24
+    np.testing.assert_array_equal(corner, (23.5, 22.5))
+    for y, x in ((20, 20), (3, 1)):  # opposite corners of the piece
+        far = beyond(y, x, *middles[y, x], 24, 24, True, True, 2.0)
+        assert far == pytest.approx(np.hypot(3.5, 2.5) / 2 - 1)
+    assert beyond(0, 0, *middles[0, 0], 24, 24, True, True, 2.0) == 0
+
+
+def test_beyond_its_radius_the_distance_counts_in_radii() -> None:
+    assert beyond(3, 4, 0.0, 0.0, 100, 100, False, False, 5.0) == 0
+    assert beyond(6, 8, 0.0, 0.0, 100, 100, False, False, 5.0) == pytest.approx(1)
+    assert beyond(94, 0, 0.0, 0.0, 100, 100, True, False, 5.0) == pytest.approx(0.2)

@@ -39,9 +39,11 @@ def two_pieces(rows: int = 20, columns: int = 20) -> Ints:
     return np.where(right[:, :, None], piece(rows, columns, (56, 72)), piece(rows, columns, (0, 0))).astype(np.int32)
 
 
-def annealed(keys: Keys, positions: Ints, torus: tuple[bool, bool] = OPEN, seed: int = 1, sweeps: int = 16) -> Ints:
+def annealed(
+    keys: Keys, positions: Ints, torus: tuple[bool, bool] = OPEN, seed: int = 1, sweeps: int = 16, radius: float = 1e6
+) -> Ints:
     guide = np.zeros((*positions.shape[:2], 0), np.float32)
-    return anneal_seams(keys, positions, torus, guide, sweeps, seed)
+    return anneal_seams(keys, positions, torus, guide, radius, sweeps, seed)
 
 
 def translations(positions: Ints) -> set[tuple[int, int]]:
@@ -72,6 +74,17 @@ def test_a_boundary_costs_no_more_afterwards_and_uses_no_new_translation(keys: K
     assert translations(moved) == translations(positions)
     assert bool((moved[:, :3] == positions[:, :3]).all()), "far from the boundary nothing moves"
     assert bool((moved[:, -3:] == positions[:, -3:]).all())
+
+
+def test_a_piece_gives_way_where_it_reaches_beyond_its_radius(keys: Keys) -> None:
+    right = np.arange(24) >= 18
+    positions = np.where(right[None, :, None], piece(8, 24, (56, 72)), piece(8, 24, (0, 0))).astype(np.int32)
+
+    def long(placed: Ints) -> int:
+        return int((placed == piece(8, 24, (0, 0))).all(axis=2).sum(axis=1).max())
+
+    assert long(annealed(keys, positions)) >= 17
+    assert long(annealed(keys, positions, radius=5)) <= 15
 
 
 def test_the_same_seed_moves_boundaries_alike(keys: Keys) -> None:

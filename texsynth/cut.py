@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from texsynth.model.coherent_score import _hash, _into
 from texsynth.model.latent import BLOCK
+from texsynth.pieces import beyond, middles_of_pieces
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -29,6 +30,7 @@ OWN = REACH * SPAN + REACH  # the label of a texel's own block
 # Temperatures and the cost of a cut's length for each texel of it, in units of the mean cost of the cuts at the start.
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.02
 LENGTH = 0.05
+SPREAD = 8.0  # and of a texel beside a cut that continues a piece at twice its radius
 SAMPLE = 4096  # joins that the unit is measured on
 FEATURES = 4  # principal components of the maps that mismatch is measured in
 
@@ -61,11 +63,12 @@ def source_of(positions, i, j, y, x, height, width, wrap_y, wrap_x):  # type: ig
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kernel, compiled as a whole)
-    labels, cell, features, positions, wrap_y, wrap_x, torus_y, torus_x, reach, wanted, colour, temperature,
-    length, seed
+    labels, cell, features, positions, middles, radius, spread, wrap_y, wrap_x, torus_y, torus_x, reach, wanted, colour,
+    temperature, length, seed
 ):  # fmt: skip
     rows, columns = labels.shape
     height, width = features.shape[:2]
+    tall, wide = middles.shape[:2]
     for line in prange(rows):
         y = np.int64(line)
         source = np.empty((5, 2), np.int64)  # of the cell's top left texel, with the label of the cell, of a neighbour
@@ -124,7 +127,12 @@ def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kerne
                     again = again or (label[o] >= 0 and source[o, 0] == source[m, 0] and source[o, 1] == source[m, 1])
                 if again:
                     continue
-                total = np.float32(0)
+                i, j = by + label[m] // SPAN - REACH, bx + label[m] % SPAN - REACH
+                i, j = i % tall, j % wide
+                total = np.float32(cell) * spread * beyond(
+                    y * cell / BLOCK, x * cell / BLOCK, middles[i, j, 0], middles[i, j, 1], tall, wide, torus_y,
+                    torus_x, radius,
+                )  # fmt: skip
                 my, mx = source[m, 0], source[m, 1]
                 for k in range(1, count):
                     ky, kx = source[k, 0], source[k, 1]
@@ -175,6 +183,8 @@ def cut_overlaps(
     torus: tuple[bool, bool],
     sweeps: dict[int, int],
     seed: int,
+    *,
+    radius: float,
     reach: int = REACH,
     wanted: NDArray[np.bool_] | None = None,
     step: Callable[[float], None] = lambda _: None,
@@ -184,11 +194,13 @@ def cut_overlaps(
     label = (i + REACH) * SPAN + j + REACH, |i|, |j| <= REACH; the texel at (y, x) then comes from exemplar texel
     positions[y // 8 + i, x // 8 + j] + (y, x) - 8 (y // 8 + i, x // 8 + j).
     features: float32 (H, W, C), what mismatch is measured in. positions: int32 (h, w, 2). wraps, torus: directions in
-    which the exemplar, the result continue. sweeps: how many, by cell side (8, 4, 2, 1 in this order). reach: blocks
-    that a cut may move by, at most REACH. wanted: bool (h, w), blocks worth the work, or None for all. step: told the
-    fraction done. The same for any number of threads.
+    which the exemplar, the result continue. sweeps: how many, by cell side (8, 4, 2, 1 in this order). radius: blocks
+    from a piece's middle beyond which it costs to continue it. reach: blocks that a cut may move by, at most REACH.
+    wanted: bool (h, w), blocks worth the work, or None for all. step: told the fraction done. The same for any number
+    of threads.
     """
     features = _principal(features)
+    middles = middles_of_pieces(positions, features.shape[:2], wraps, torus)
     labels: Labels = np.full(positions.shape[:2], OWN, np.uint8)
     wanted = np.ones(positions.shape[:2], np.bool_) if wanted is None else wanted
     unit = max(_mean_cost(features, positions, wraps), 1e-6)
@@ -204,8 +216,9 @@ def cut_overlaps(
                 step((done + colour / 2) / count)
                 draw = int(np.random.default_rng([seed, done, colour]).integers(2**62))
                 _sweep(
-                    labels, cell, features, positions, *wraps, *closed, reach, wanted, colour,
-                    np.float32(temperature * unit * cell), np.float32(LENGTH * unit), draw,
+                    labels, cell, features, positions, middles, np.float32(radius), np.float32(SPREAD * unit), *wraps,
+                    *closed, reach, wanted, colour, np.float32(temperature * unit * cell), np.float32(LENGTH * unit),
+                    draw,
                 )  # fmt: skip
             done += 1
     return labels

@@ -25,6 +25,7 @@ from texsynth.layout import FLOOR, Frame
 from texsynth.model.coherent_score import TOKEN_CHANNELS, WINDOW, Keys, attend, build_keys
 from texsynth.model.exemplar_score import noise_levels, step_weights
 from texsynth.model.latent import BLOCK
+from texsynth.pieces import middles_of_pieces
 from texsynth.presets import FineLevel, Preset
 from texsynth.quilting import replace_large_pieces
 from texsynth.run import Run
@@ -38,9 +39,12 @@ RADIUS = 1  # tokens around the own one that a patch compares
 # In units of `Keys.spacing`: what a place costs that continues no neighbour, and the gain with which the use of the
 # exemplar's cells is evened out from step to step.
 JUMP, EVEN = 0.2, 0.2
+SPREAD = 25.0  # and what it costs to continue a piece at twice its radius
 SWEEPS = 32  # of the seams, before a level's denoising steps
 LAST_SWEEPS = 16  # and after those of the finest level
-LONGEST_PIECE, CUT_PIECE = 0.3, 0.18  # of the exemplar's shorter side: the diagonal of what is cut, and into what
+# Of the exemplar's shorter side: the diagonal of pieces that are quilted, the fields they are cut into, and the radius
+# of pieces.
+LONGEST_PIECE, CUT_PIECE, PIECE_RADIUS = 0.35, 0.25, 0.15
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
 QUIET = 0.02  # share of broken neighbour pairs under which a window needs only half of the steps
@@ -126,12 +130,13 @@ def _refine(
     guide, guide_keys = _guidance(exemplar, content, scale, (rows, columns), image.shape[:2])
     keys = build_keys(image, exemplar.wraps, exemplar.lattice, scale, FLOOR, guide_keys)
     targets = frame.phase_targets(scale)
+    radius = PIECE_RADIUS * min(keys.size) / BLOCK
     balance = _Balance(keys, rows * columns)
     sigmas = noise_levels(fine.noise, LAST_NOISE, fine.steps)
     if state.step is None:
         placed = _inside(_in_phase(positions, keys, targets), keys)
         needed = _active(placed, keys, mask, scale, frame.torus)
-        _begin(state, placed, keys, frame, scale, fine.noise, guide, needed, balance, scale >= coarsest // 4)
+        _begin(state, placed, keys, frame, scale, fine.noise, guide, needed, balance, scale >= coarsest // 2)
         state.advance(0, 0, (steps.done, steps.saved))
     steps.done, steps.saved = state.counts
     step, start = state.step or (0, 0)
@@ -144,6 +149,7 @@ def _refine(
         z, place = state.latent(i % 2), state.places(i % 2)
         z_next, place_next = state.latent(1 - i % 2), state.places(1 - i % 2)
         nats = keys.spacing / (2 * sigma**2)
+        middles = middles_of_pieces(place, keys.size, keys.wraps, frame.torus)
         active = state.active(half=i % 2 == 0 and i < fine.steps - 1)
         for first, last in _bands(rows):
             if first < start:
@@ -152,7 +158,8 @@ def _refine(
             mean, chosen = attend(
                 now, z, place, sigma, (first, last), radius=RADIUS, torus=frame.torus, targets=targets,
                 potentials=(balance.potentials / (2 * sigma**2)).astype(np.float32), cell=balance.cell, guide=guide,
-                jump_cost=JUMP * nats, jitter=fine.jitter, seed=_seed(frame.seed, scale, i), active=active,
+                middles=middles, piece_radius=radius, spread_cost=SPREAD * nats, jump_cost=JUMP * nats,
+                jitter=fine.jitter, seed=_seed(frame.seed, scale, i), active=active,
             )  # fmt: skip
             following_z = mean + (z[first:last] - mean) * np.float32(keep)
             if fresh:
@@ -172,7 +179,7 @@ def _refine(
         before, end = state.places(end), 1 - end
         # into the other field: a run that is killed here finds what it started from
         state.places(end)[:] = anneal_seams(
-            keys, before, frame.torus, guide, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps)
+            keys, before, frame.torus, guide, radius, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps)
         )
         fault_point("expand_seams")
     state.finish(end)
@@ -210,7 +217,10 @@ def _begin(
             balance.cell, rng,
         )  # fmt: skip
     else:  # there a boundary's few tokens would be a piece's whole width
-        positions = anneal_seams(keys, positions, frame.torus, guide, SWEEPS, _seed(frame.seed, scale, -1))
+        radius = PIECE_RADIUS * min(keys.size) / BLOCK
+        positions = anneal_seams(
+            keys, positions, frame.torus, guide, radius, SWEEPS, _seed(frame.seed, scale, -1)
+        )  # fmt: skip
     state.begin(positions, active, balance.potentials)
     for first, last in _bands(positions.shape[0]):
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]

@@ -1,6 +1,7 @@
 """Rigid pieces: connected output tokens that come from one rigid piece of the exemplar, and how they are kept small.
 
-Which parts of the pieces that are too large are to be fetched from elsewhere; `quilting.py` does it.
+Denoising lets pieces grow. The fields of a piece that is far too large are fetched from elsewhere (`quilting.py`), and
+from then on it costs a token the more to continue a piece the farther it lies from the piece's middle.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance
 
 
 @njit(cache=True)
-def _fields(labels, origins, torus_y, torus_x, longest, limit, field):  # type: ignore[no-untyped-def]
+def _extents(labels, torus_y, torus_x):  # type: ignore[no-untyped-def]
+    """Lowest and highest token of each piece, from its first one on so that pieces across the wrap edge stay whole."""
     rows, columns = labels.shape
-    # extent of each piece, measured from its first token so that pieces across the wrap edge stay whole
     low = np.zeros((rows * columns, 2), np.int32)
     high = np.zeros((rows * columns, 2), np.int32)
     for y in range(rows):
@@ -66,6 +67,24 @@ def _fields(labels, origins, torus_y, torus_x, longest, limit, field):  # type: 
                 dx = (dx + columns // 2) % columns - columns // 2
             low[root, 0], low[root, 1] = min(low[root, 0], dy), min(low[root, 1], dx)
             high[root, 0], high[root, 1] = max(high[root, 0], dy), max(high[root, 1], dx)
+    return low, high
+
+
+@njit(cache=True)
+def _middles(labels, torus_y, torus_x, out):  # type: ignore[no-untyped-def]
+    low, high = _extents(labels, torus_y, torus_x)
+    rows, columns = labels.shape
+    for y in range(rows):
+        for x in range(columns):
+            root = labels[y, x]
+            out[y, x, 0] = root // columns + 0.5 * (low[root, 0] + high[root, 0])
+            out[y, x, 1] = root % columns + 0.5 * (low[root, 1] + high[root, 1])
+
+
+@njit(cache=True)
+def _fields(labels, origins, torus_y, torus_x, longest, limit, field):  # type: ignore[no-untyped-def]
+    rows, columns = labels.shape
+    low, high = _extents(labels, torus_y, torus_x)
     for y in range(rows):
         for x in range(columns):
             root = labels[y, x]
@@ -82,6 +101,26 @@ def _fields(labels, origins, torus_y, torus_x, longest, limit, field):  # type: 
             fx = int((dx - low[root, 1]) / limit + origins[root % len(origins), 1]) if wide > limit else 0
             if (fy + fx) % 2 == 1:
                 field[y, x] = (np.int64(root) * 4096 + fy) * 4096 + fx
+
+
+@njit(cache=True, fastmath=True, inline="always")
+def beyond(y, x, middle_y, middle_x, rows, columns, torus_y, torus_x, radius):  # type: ignore[no-untyped-def]
+    """How far token (y, x) lies outside of a circle of `radius` tokens around a piece's middle: in radii, 0 inside."""
+    dy, dx = y - middle_y, x - middle_x
+    if torus_y:
+        dy -= rows * np.round(dy / rows)
+    if torus_x:
+        dx -= columns * np.round(dx / columns)
+    return np.float32(max(np.float32(0), np.sqrt(dy * dy + dx * dx) / radius - 1))
+
+
+def middles_of_pieces(
+    positions: Ints, size: tuple[int, int], wraps: tuple[bool, bool], torus: tuple[bool, bool]
+) -> NDArray[np.float32]:
+    """float32 (h, w, 2): the middle (y, x) in tokens of the piece that each token belongs to; arguments as below."""
+    out = np.empty(positions.shape, np.float32)
+    _middles(_label(positions, *size, *wraps, *torus, 1), *torus, out)
+    return out
 
 
 def fields_of_large_pieces(

@@ -27,7 +27,7 @@ from texsynth.content import Content, Relief, prepare_content, resized_rows
 from texsynth.cut import REACH, cut_overlaps
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, halved, prepare_exemplar
-from texsynth.expand import CRISP, Steps, expand
+from texsynth.expand import CRISP, PIECE_RADIUS, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
 from texsynth.gather_cut import Cuts, gather_cut
@@ -271,7 +271,8 @@ def _cut(
     if not path.is_file():
         labels = cut_overlaps(
             exemplar.weighted, positions, exemplar.wraps, frame.torus, preset.cut_sweeps, options.seed,
-            reach=REACH if content is None else GUIDED_REACH, wanted=mask, step=run.step,
+            radius=PIECE_RADIUS * min(exemplar.size) / BLOCK, reach=REACH if content is None else GUIDED_REACH,
+            wanted=mask, step=run.step,
         )  # fmt: skip
         temporary = path.with_suffix(".tmp.npy")
         np.save(temporary, labels)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from texsynth.lattice import Lattice
 from texsynth.model.latent import BLOCK, BlockPCA, dense_tokens, to_tensor
+from texsynth.pieces import beyond
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -70,7 +71,7 @@ def _into(value, size, limit, wraps):  # type: ignore[no-untyped-def]
 def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     z, positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, radius, inverse, waves, targets,
     phase_weight, potentials, cell, similar, similar_step, guide, guide_keys, jump_cost, jitter, seed,
-    active, first, last, mean, chosen,
+    middles, piece_radius, spread_cost, active, first, last, mean, chosen,
 ):  # fmt: skip
     rows, columns, channels = z.shape
     limit_y = (tokens.shape[0] - 1) * stride
@@ -81,6 +82,7 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     for y in prange(first, last):
         cand = np.empty((CANDIDATES, 2), np.int32)
         score = np.empty(CANDIDATES, np.float32)
+        spread = np.empty(CANDIDATES, np.float32)
         zi = np.empty((span * span, 2), np.int32)
         for x in range(columns):
             if not active[y // WINDOW, x // WINDOW]:
@@ -109,6 +111,9 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                         continue
                     cand[n, 0] = _into(py, height, limit_y, wrap_y)
                     cand[n, 1] = _into(px, width, limit_x, wrap_x)
+                    spread[n] = spread_cost * beyond(
+                        y, x, middles[ny, nx, 0], middles[ny, nx, 1], rows, columns, torus_y, torus_x, piece_radius
+                    )
                     n += 1
             own = n
             # small shifts of one of these
@@ -182,8 +187,7 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                 for f in range(features):
                     d = guide[y, x, f] - guide_keys[ey // stride, ex // stride, f]
                     value -= np.float32(0.5) * d * d
-                if k >= own:
-                    value -= jump_cost
+                value -= jump_cost if k >= own else spread[k]
                 score[k] = value
                 best = max(best, value)
             total = np.float32(0)
@@ -220,6 +224,9 @@ def attend(
     jump_cost: float,
     jitter: int,
     seed: int,
+    middles: Floats,
+    piece_radius: float,
+    spread_cost: float,
     active: NDArray[np.bool_],
 ) -> tuple[Floats, Ints]:
     """Posterior mean and best position of the tokens in `rows` (first, last) of the noisy latent `z` = clean + sigma n.
@@ -228,7 +235,9 @@ def attend(
     block's top left. The result depends on z and positions within `radius` tokens of the rows and on nothing else, so
     any order of windows gives the same bytes. targets: float64 (n, 3), phase of token (y, x) is targets @ (y, x, 1).
     potentials: float32 (cy, cx), log weights of exemplar cells of `cell` texels. guide: float32 (h, w, G).
-    jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides. active:
+    jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides.
+    middles: float32 (h, w, 2), from `pieces.middles_of_pieces`; continuing a piece twice `piece_radius` tokens from its
+    middle costs `spread_cost` nats. active:
     (ceil(h / WINDOW), ceil(w / WINDOW)); tokens of the other windows keep their place, at hardly any cost. Returns
     mean float32 (rows, w, C) and chosen int32 (rows, w, 2).
     """
@@ -238,7 +247,8 @@ def attend(
     _attend(
         z, positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *torus, radius, np.float32(0.5 / sigma**2),
         keys.waves, targets, 0.5 / keys.tolerance**2, potentials, cell, keys.similar, keys.similar_step, guide,
-        keys.guide, np.float32(jump_cost), jitter, seed, active, first, last, mean, chosen,
+        keys.guide, np.float32(jump_cost), jitter, seed, middles, np.float32(piece_radius), np.float32(spread_cost),
+        active, first, last, mean, chosen,
     )  # fmt: skip
     return mean, chosen
 
