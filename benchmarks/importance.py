@@ -4,7 +4,8 @@
 
 Every exemplar and seed is synthesised twice, with importance and with every step of every window. Wall-clock seconds
 are those of the stage that importance shortens, processor seconds those of the whole synthesis in all threads: beside
-other work on the machine only the latter can be compared. d is that of quality.py. Leaves results.json in OUT.
+other work on the machine only the latter can be compared, and roughly. d is that of quality.py. Leaves results.json in
+OUT.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -85,27 +87,22 @@ def made(exemplar: Path, options: Options) -> dict[str, float]:
 
 
 def summary(runs: list[dict[str, Any]]) -> list[Row]:
-    """Values of single runs; a difference is what importance changes, so less is better but for what it saves."""
+    """What importance saved and what it cost, by single runs."""
 
-    def of(name: str, value: Any) -> Row:
-        return row(name, "-", [(f"{run['exemplar']} {run['seed']}", value(run)) for run in runs])
+    def of(name: str, value: Callable[[dict[str, Any]], float], less_is_better: bool = True) -> Row:
+        labelled = [(f"{run['exemplar']} {run['seed']}", value(run)) for run in runs]
+        return row(name, "-", labelled, badness=lambda v: v if less_is_better else -v)
 
-    def saved(name: str) -> Any:
-        return lambda run: 1 - run["on"][name] / run["off"][name]
+    def saved(name: str) -> Callable[[dict[str, Any]], float]:
+        return lambda run: run["off"][name] - run["on"][name]
 
-    shares = [
-        ("share of window steps saved", lambda run: run["on"]["saved"]),
-        ("share of the seconds of expand saved", saved("expand_seconds")),
-        ("share of all processor seconds saved", saved("processor_seconds")),
-    ]
     return [
-        *(
-            row(name, "-", [(f"{run['exemplar']} {run['seed']}", value(run)) for run in runs], badness=lambda v: -v)
-            for name, value in shares
-        ),
+        of("share of window steps saved", lambda run: run["on"]["saved"], False),
+        of("seconds of expand saved", saved("expand_seconds"), False),
+        of("processor seconds saved", saved("processor_seconds"), False),
         of("d albedo with importance", lambda run: run["on"]["d"]),
         of("d albedo without", lambda run: run["off"]["d"]),
-        of("d albedo, with less without", lambda run: run["on"]["d"] - run["off"]["d"]),
+        of("d albedo that importance adds", lambda run: run["on"]["d"] - run["off"]["d"]),
     ]
 
 
