@@ -93,7 +93,11 @@ Preset = Annotated[
 ]
 Profile = Annotated[
     str,
-    typer.Option(metavar="auto|cpu|desktop|jetson-orin-nx", help="The machine to plan for.", rich_help_panel=_CHOICES),
+    typer.Option(
+        metavar="auto|cpu|desktop|jetson-orin-nx",
+        help="Where the layout is computed: auto takes an NVIDIA GPU if one works; desktop, jetson-orin-nx need one.",
+        rich_help_panel=_CHOICES,
+    ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Another seed gives another variant.", rich_help_panel=_CHOICES)]
 Density = Annotated[

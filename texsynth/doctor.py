@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from texsynth.processor import FEATURES, multiplies_bfloat16, processor_flags
+
 OLDEST_PYTHON = (3, 11)
 # An 8K run keeps raw canvases (0.5 GB for three maps) beside its checkpoints and the published files with their mips.
 DISK_FOR_8K_GB = 3.0
@@ -96,16 +98,21 @@ def _torch() -> Iterator[Finding]:
         return
     threads = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     yield Finding("torch", True, True, f"{torch.__version__}, {threads}")
-    if not torch.cuda.is_available():
-        build = "this build of torch is for the CPU" if torch.version.cuda is None else "no CUDA device answers"
-        yield Finding("CUDA", False, False, f"{build}, so the CPU is used", "with an NVIDIA GPU install a CUDA torch")
-        return
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        capability = f"{device.major}.{device.minor}"
-        yield Finding(
-            f"CUDA {index}", True, False, f"{device.name}, {device.total_memory / 1e9:.1f} GB, capability {capability}"
-        )
+    from texsynth.profiles import choose_compute, cuda_fault
+
+    fault = cuda_fault()
+    if fault is not None:
+        remedy = "with an NVIDIA GPU install its driver and a CUDA torch"
+        yield Finding("CUDA", False, False, f"{fault}, so the CPU is used", remedy)
+    else:
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            memory = f"{device.total_memory / 1e9:.1f} GB"
+            capability = f"capability {device.major}.{device.minor}"
+            yield Finding(f"CUDA {index}", True, False, f"{device.name}, {memory}, {capability}")
+    chosen = choose_compute("auto").facts()
+    precision = f"attention in {chosen['attention']} at high noise"
+    yield Finding("--profile auto", True, False, f"the layout runs on {chosen['name']}, {precision}")
 
 
 def _library(module: str, distribution: str, purpose: str) -> Finding:
@@ -133,19 +140,10 @@ def _cgroup_cores() -> float | None:
 
 def _cpu_features() -> Finding:
     """The instructions that make bfloat16 attention fast."""
-    words = set(_read("/proc/cpuinfo").split())
-    names = {
-        "avx2": "AVX2",
-        "avx512f": "AVX-512",
-        "avx512_bf16": "AVX-512 bfloat16",
-        "amx_bf16": "AMX bfloat16",
-        "asimd": "NEON",
-        "bf16": "Arm bfloat16",
-        "sve": "SVE",
-    }
-    found = [name for flag, name in names.items() if flag in words]
-    has_bfloat16 = bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
-    detail = (", ".join(found) or "unknown") + ("" if has_bfloat16 else "; no bfloat16, so float32 is used")
+    flags = processor_flags()
+    found = [name for flag, name in FEATURES.items() if flag in flags]
+    lack = "" if multiplies_bfloat16(flags) else "; no bfloat16, so float32 is used"
+    detail = (", ".join(found) or "unknown") + lack
     return Finding("CPU", bool(found), False, detail, "nothing to do; it may be slow")
 
 

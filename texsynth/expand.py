@@ -47,7 +47,9 @@ LAST_SWEEPS = 16  # and after those of the finest level
 LONGEST_PIECE, CUT_PIECE, PIECE_RADIUS = 0.35, 0.25, 0.15
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
-QUIET = 0.02  # share of broken neighbour pairs under which a window needs only half of the steps
+# Share of broken neighbour pairs under which a window needs only half of the steps; 0 turns this importance off, as
+# benchmarks/importance.py does to measure it.
+QUIET = 0.02
 
 
 @dataclass

@@ -23,6 +23,7 @@ from texsynth.lattice import Lattice
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import BLOCK, to_tensor
 from texsynth.presets import Preset
+from texsynth.profiles import ON_CPU, Compute
 from texsynth.run import Run
 
 Ints = NDArray[np.int32]
@@ -85,9 +86,12 @@ def coarsest_scale(exemplar: Exemplar) -> int:
 
 
 def sample_layout(
-    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run
+    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run, compute: Compute = ON_CPU
 ) -> tuple[Ints, int]:
-    """Positions int32 (h, w, 2) at the coarsest level, in that level's texels, and the level's scale."""
+    """Positions int32 (h, w, 2) at the coarsest level, in that level's texels, and the level's scale.
+
+    Random numbers are drawn on the CPU: a seed means the same layout on every device, up to rounding.
+    """
     scale = coarsest_scale(exemplar)
     image = halved(exemplar.weighted, int(math.log2(scale)))
     rows, columns = frame.tokens(scale)
@@ -98,12 +102,12 @@ def sample_layout(
     patch = max(3, int(PATCH_SHARE * min(image.shape[:2]) / BLOCK) // 2 * 2 + 1)
     score = ExemplarScore(
         to_tensor(image), exemplar.wraps, patch=patch, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
-        dimensions=KEY_DIMENSIONS, cell=CELL,
+        dimensions=KEY_DIMENSIONS, cell=CELL, device=compute.device, dtype=compute.dtype,
     )  # fmt: skip
-    prior = _priors(exemplar, frame, content, score, scale)
+    prior = _priors(exemplar, frame, content, score, scale).to(compute.device)
     generator = torch.Generator().manual_seed(frame.seed)
     sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, preset.base_steps)
-    z = torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE
+    z = (torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE).to(compute.device)
     for i, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
         run.step(i / preset.base_steps)
         score.balance(z, sigma, frame.torus, prior, BALANCE_ITERATIONS, 1.0, generator)
@@ -111,8 +115,8 @@ def sample_layout(
             break
         mean = score.denoise(z, sigma, frame.torus, prior)
         keep, fresh = step_weights(sigma, following)
-        z = mean + (z - mean) * keep + fresh * torch.randn(z.shape, generator=generator)
-    return score.attended(z, sigmas[-2], frame.torus, prior).numpy(), scale
+        z = mean + (z - mean) * keep + fresh * torch.randn(z.shape, generator=generator).to(compute.device)
+    return score.attended(z, sigmas[-2], frame.torus, prior).cpu().numpy(), scale
 
 
 def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: ExemplarScore, scale: int) -> Prior:

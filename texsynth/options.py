@@ -30,6 +30,7 @@ class Options:
 
     size: output texels per side, a power of two from 64 to 8192.
     maps: the maps to write, in this order, without repetition.
+    profile: where the layout is computed; see profiles.py.
     content: 0 = pure synthesis, 1 = keeps every edge of the asset (restyle only).
     density: exemplar texels per output texel, above 0, at most 16.
     detail: strength of the attention gather, 0..1.

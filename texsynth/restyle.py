@@ -47,6 +47,7 @@ from texsynth.material import (
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
 from texsynth.presets import PRESETS, Preset
+from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, write_manifest
 from texsynth.report.page import plain, write_report
 from texsynth.run import Run, write_atomically
@@ -103,6 +104,7 @@ def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Opti
 
 
 def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
+    compute = choose_compute(options.profile)
     with run.stage("load", 0.0, 0.03):
         material = estimate_missing(
             load_material(exemplar_path, directx=options.directx, nonfinite=options.nonfinite), options.maps
@@ -116,7 +118,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         frame = plan_frame(exemplar, (options.size, options.size), torus, options.seed)
     preset = PRESETS[options.preset]
     with run.stage("layout", 0.03, 0.2):
-        layout = _kept(work / "layout.npz", lambda: sample_layout(exemplar, frame, content, preset, run))
+        layout = _kept(work / "layout.npz", lambda: sample_layout(exemplar, frame, content, preset, run, compute))
     with run.stage("expand", 0.2, 0.65):
         mask = _wanted_windows(asset, region, options.size)
         preview = _previewer(exemplar, frame, out, run)
@@ -131,7 +133,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         maps = publish_maps(out, canvases, options.format, run)
     with run.stage("report", 0.93, 1.0):
         index = positions if cuts is None else cuts.index()
-        manifest = _finish(out, maps, canvases, material, exemplar, asset, index, steps, options, run)
+        manifest = _finish(out, maps, canvases, material, exemplar, asset, index, steps, compute, options, run)
     shutil.rmtree(work, ignore_errors=True)
     (out / PREVIEW).unlink(missing_ok=True)
     return manifest
@@ -390,6 +392,7 @@ def _finish(
     asset: Asset | None,
     positions: Ints,
     steps: Steps,
+    compute: Compute,
     options: Options,
     run: Run,
 ) -> dict[str, Any]:
@@ -433,6 +436,7 @@ def _finish(
         "lattice": {"periods": len(exemplar.lattice.waves), "strength": exemplar.lattice.strength},
         "window_steps": {"done": steps.done, "saved": steps.saved},
         "exemplar_wraps": exemplar.wraps,
+        "layout_device": compute.facts(),
     }
     write_report(
         out, manifest, material, report, run, canvases=canvases,

@@ -21,6 +21,8 @@ QUERY_CHUNK = 8192  # queries a fused attention call; bounds working memory
 SAMPLE = 1024  # queries that estimate the potentials
 # Below this noise bfloat16's 8 bits of q . k / sigma^2 would move attention; above it they do not (error < 0.3 nats).
 BFLOAT16_SIGMA = 0.3
+HEAD_STEP = 8  # CUDA's fused attention kernels take heads whose dimension is a multiple of this
+CPU = torch.device("cpu")
 
 
 def patches(tokens: Tensor, patch: int, torus: tuple[bool, bool]) -> Tensor:
@@ -38,6 +40,10 @@ class Prior:
     queries: Tensor
     keys: Tensor
 
+    def to(self, device: torch.device) -> Prior:
+        """The same prior on another device."""
+        return Prior(self.queries.to(device), self.keys.to(device))
+
 
 class ExemplarScore:
     """Posterior mean of clean tokens given noisy ones, for one level of the exemplar's pyramid.
@@ -45,6 +51,9 @@ class ExemplarScore:
     image: float32 (K, H, W), the weighted stack at this level. patch: odd, tokens a side. stride: texels between keys.
     The latent is the image's own block PCA. Keys are projected to the `dimensions` in which the exemplar's patches lie:
     noise outside that space moves all logits alike and so changes nothing.
+
+    device: where keys, values, potentials and attention live; `z` and `prior` must lie there too, and means come back
+    there. `positions` (M, 2), texels of the keys, stay on the CPU. dtype: of attention from BFLOAT16_SIGMA upwards.
     """
 
     def __init__(
@@ -58,10 +67,14 @@ class ExemplarScore:
         floor: float,
         dimensions: int,
         cell: int,
+        device: torch.device = CPU,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
+        # On the CPU for every device, at little cost: a component's sign is the solver's choice, and with another sign
+        # a seed would mean another layout; and cuDNN would round the tokens to TF32.
         self.latent = BlockPCA.fit(image, channels, floor)
-        self.patch = patch
-        self.tokens = dense_tokens(self.latent, image, wraps, stride)
+        self.patch, self.device, self.dtype = patch, device, dtype
+        self.tokens = dense_tokens(self.latent, image, wraps, stride).to(device)
         gh, gw = self.tokens.shape[1:]
         r, step = patch // 2, BLOCK // stride
         ys = torch.arange(gh) if wraps[0] else torch.arange(min(r * step, gh // 2), max(gh - r * step, gh // 2 + 1))
@@ -82,10 +95,11 @@ class ExemplarScore:
         self.values = self.tokens[:, ys][:, :, xs].reshape(self.tokens.shape[0], -1).T.contiguous()
         self.positions = torch.stack(torch.meshgrid(ys * stride, xs * stride, indexing="ij"), -1).reshape(-1, 2)
         lines = torch.div(self.positions, cell, rounding_mode="floor")
-        _, self.groups = torch.unique(lines[:, 0] * (1 << 20) + lines[:, 1], return_inverse=True)
-        count = torch.bincount(self.groups)
-        self.target = count / count.sum()
-        self.potentials = torch.zeros(len(count))
+        _, groups = torch.unique(lines[:, 0] * (1 << 20) + lines[:, 1], return_inverse=True)
+        count = torch.bincount(groups)
+        self.groups = groups.to(device)
+        self.target = (count / count.sum()).to(device)
+        self.potentials = torch.zeros(len(count), device=device)
 
     def queries(self, z: Tensor, torus: tuple[bool, bool]) -> Tensor:
         """Projected patches (h w, D) of the noisy tokens `z`, float32 (C, h, w)."""
@@ -104,19 +118,27 @@ class ExemplarScore:
         """Move the potentials towards equal use of every exemplar cell, on a sample of queries.
 
         Relaxed Sinkhorn: v <- v - damping * log(use / target); carried from noise level to noise level, so that a few
-        iterations a step converge.
+        iterations a step converge. `generator` is a CPU generator, so that all devices draw the same sample.
         """
         queries = self.queries(z, torus)
-        pick = torch.randperm(len(queries), generator=generator)[:SAMPLE]
+        pick = torch.randperm(len(queries), generator=generator)[:SAMPLE].to(self.device)
         logits = self.logits(
             queries[pick], sigma, None if prior is None else prior.queries[pick], None if prior is None else prior.keys
         )
         weights = torch.exp(logits - logits.amax(dim=1, keepdim=True))
-        grouped = torch.zeros(len(pick), len(self.target)).index_add_(1, self.groups, weights).clamp_min(1e-30).log()
+        grouped = self._by_group(weights).clamp_min(1e-30).log()
         for _ in range(iterations):
             use = torch.softmax(grouped + self.potentials, dim=1).mean(dim=0)
             self.potentials -= damping * (use.clamp_min(1e-6) / self.target).log().clamp(-4, 4)
             self.potentials -= self.potentials.mean()
+
+    def _by_group(self, weights: Tensor) -> Tensor:
+        """Sums of `weights` (n, M) over the keys of each exemplar cell: (n, groups)."""
+        if self.device.type == "cpu":
+            sums = torch.zeros(len(weights), len(self.target))
+            return sums.index_add_(1, self.groups, weights)
+        # elsewhere index_add_ sums in any order, and one seed would give different layouts from run to run
+        return weights @ F.one_hot(self.groups, len(self.target)).to(weights.dtype)
 
     def denoise(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None) -> Tensor:
         """Posterior mean of the clean tokens, float32 (C, h, w); z = clean + sigma * noise."""
@@ -124,13 +146,13 @@ class ExemplarScore:
         bias = self.potentials[self.groups] - 0.5 * self.keys.square().sum(1) / sigma**2
         coarse = bias.bfloat16().float()  # in two halves, so that bfloat16 keeps 16 bits of it
         key_parts = [self.keys, coarse[:, None], (bias - coarse)[:, None]]
-        query_parts = [queries / sigma**2, torch.ones(len(queries), 2)]
+        query_parts = [queries / sigma**2, queries.new_ones(len(queries), 2)]
         if prior is not None:
             key_parts.append(prior.keys)
             query_parts.append(prior.queries)
-        kind = torch.bfloat16 if sigma >= BFLOAT16_SIGMA else torch.float32
-        key = torch.cat(key_parts, 1).to(kind)
-        query = torch.cat(query_parts, 1).to(kind)
+        kind = self.dtype if sigma >= BFLOAT16_SIGMA else torch.float32
+        key = self._head(torch.cat(key_parts, 1)).to(kind)
+        query = self._head(torch.cat(query_parts, 1)).to(kind)
         value = F.pad(self.values, (0, key.shape[1] - self.values.shape[1])).to(kind)
         parts = [
             F.scaled_dot_product_attention(chunk[None, None], key[None, None], value[None, None], scale=1.0)[0, 0]
@@ -138,6 +160,10 @@ class ExemplarScore:
         ]
         mean = torch.cat(parts)[:, : self.values.shape[1]].float()
         return mean.T.reshape(z.shape)
+
+    def _head(self, rows: Tensor) -> Tensor:
+        """`rows` (n, D) with zeros up to the next dimension that the device's fused attention takes."""
+        return rows if self.device.type == "cpu" else F.pad(rows, (0, -rows.shape[1] % HEAD_STEP))
 
     def attended(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None) -> Tensor:
         """Exemplar texel (y, x) of the block that each token attends to most, int32 (h, w, 2)."""
@@ -151,7 +177,7 @@ class ExemplarScore:
                 None if prior is None else prior.keys,
             )  # fmt: skip
             best.append((logits + self.potentials[self.groups]).argmax(dim=1))
-        return self.positions[torch.cat(best)].reshape(*z.shape[1:], 2).int()
+        return self.positions.to(self.device)[torch.cat(best)].reshape(*z.shape[1:], 2).int()
 
 
 def noise_levels(first: float, last: float, steps: int) -> list[float]:
