@@ -18,16 +18,22 @@ from torch import Tensor
 from texsynth.model.latent import BLOCK, BlockPCA, dense_tokens
 
 QUERY_CHUNK = 8192  # queries a fused attention call; bounds working memory
+PATCH_CHUNK = 2**16  # patches that are unfolded at once, for the same reason
 SAMPLE = 1024  # queries that estimate the potentials
 # Below this noise bfloat16's 8 bits of q . k / sigma^2 would move attention; above it they do not (error < 0.3 nats).
 BFLOAT16_SIGMA = 0.3
 
 
-def patches(tokens: Tensor, patch: int, torus: tuple[bool, bool]) -> Tensor:
-    """Patches of float32 (C, h, w) around every token as rows (h w, C patch^2); edges wrap or repeat."""
+def patches(tokens: Tensor, patch: int, torus: tuple[bool, bool], rows: tuple[int, int] | None = None) -> Tensor:
+    """Patches of float32 (C, h, w) around every token as rows (h w, C patch^2); edges wrap or repeat.
+
+    rows: only of the tokens in these rows (first, last).
+    """
     r = patch // 2
     padded = F.pad(tokens[None], (0, 0, r, r), mode="circular" if torus[0] else "replicate")
     padded = F.pad(padded, (r, r, 0, 0), mode="circular" if torus[1] else "replicate")
+    if rows is not None:
+        padded = padded[:, :, rows[0] : rows[1] + 2 * r]
     return F.unfold(padded, patch)[0].T
 
 
@@ -89,7 +95,13 @@ class ExemplarScore:
 
     def queries(self, z: Tensor, torus: tuple[bool, bool]) -> Tensor:
         """Projected patches (h w, D) of the noisy tokens `z`, float32 (C, h, w)."""
-        projected: Tensor = (patches(z, self.patch, torus) - self.key_mean) @ self.projection
+        rows, columns = z.shape[1:]
+        projected = torch.empty(rows * columns, self.projection.shape[1])
+        step = max(1, PATCH_CHUNK // columns)
+        for first in range(0, rows, step):
+            last = min(first + step, rows)
+            around = patches(z, self.patch, torus, (first, last))
+            projected[first * columns : last * columns] = (around - self.key_mean) @ self.projection
         return projected
 
     def logits(self, queries: Tensor, sigma: float, prior: Tensor | None, prior_keys: Tensor | None) -> Tensor:
@@ -124,19 +136,20 @@ class ExemplarScore:
         bias = self.potentials[self.groups] - 0.5 * self.keys.square().sum(1) / sigma**2
         coarse = bias.bfloat16().float()  # in two halves, so that bfloat16 keeps 16 bits of it
         key_parts = [self.keys, coarse[:, None], (bias - coarse)[:, None]]
-        query_parts = [queries / sigma**2, torch.ones(len(queries), 2)]
         if prior is not None:
             key_parts.append(prior.keys)
-            query_parts.append(prior.queries)
         kind = torch.bfloat16 if sigma >= BFLOAT16_SIGMA else torch.float32
         key = torch.cat(key_parts, 1).to(kind)
-        query = torch.cat(query_parts, 1).to(kind)
         value = F.pad(self.values, (0, key.shape[1] - self.values.shape[1])).to(kind)
-        parts = [
-            F.scaled_dot_product_attention(chunk[None, None], key[None, None], value[None, None], scale=1.0)[0, 0]
-            for chunk in (query[i : i + QUERY_CHUNK] for i in range(0, len(query), QUERY_CHUNK))
-        ]
-        mean = torch.cat(parts)[:, : self.values.shape[1]].float()
+        mean = torch.empty(len(queries), self.values.shape[1])
+        for first in range(0, len(queries), QUERY_CHUNK):
+            part = slice(first, first + QUERY_CHUNK)
+            query_parts = [queries[part] / sigma**2, torch.ones(len(queries[part]), 2)]
+            if prior is not None:
+                query_parts.append(prior.queries[part])
+            query = torch.cat(query_parts, 1).to(kind)
+            attended = F.scaled_dot_product_attention(query[None, None], key[None, None], value[None, None], scale=1.0)
+            mean[part] = attended[0, 0, :, : self.values.shape[1]]
         return mean.T.reshape(z.shape)
 
     def attended(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None) -> Tensor:
