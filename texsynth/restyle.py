@@ -268,7 +268,9 @@ def _cut(
 ) -> Cuts:
     """Minimum cuts between the pieces, from the file of an earlier run if it is there."""
     path = work / "cuts.npy"
-    if not path.is_file():
+    if path.is_file():
+        labels = np.load(path)
+    else:
         labels = cut_overlaps(
             exemplar.weighted, positions, exemplar.wraps, frame.torus, preset.cut_sweeps, options.seed,
             reach=REACH if content is None else GUIDED_REACH, wanted=mask, step=run.step,
@@ -279,7 +281,6 @@ def _cut(
         fault_point("cut")
     # where nothing ties the result to its place, its edge is not the edge of a block of the exemplar's compression
     free = options.tileable and content is None and mask is None
-    labels = np.load(path)
     return Cuts.of(labels, positions, exemplar.size, exemplar.wraps, frame.torus, ROLL if free else (0, 0))
 
 

@@ -9,6 +9,7 @@ part of the exemplar used equally, as optimal transport asks; without them the f
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,9 @@ from texsynth.model.latent import BLOCK, BlockPCA, dense_tokens
 
 QUERY_CHUNK = 8192  # queries a fused attention call; bounds working memory
 PATCH_CHUNK = 2**16  # patches that are unfolded at once, for the same reason
+# Logits that exist at once. Buffers of 64 MB, freed in another order than they were made, left the heap in pieces: its
+# peak varied by up to 1 GB from run to run.
+MOST_LOGITS = 2**22
 SAMPLE = 1024  # queries that estimate the potentials
 # Below this noise bfloat16's 8 bits of q . k / sigma^2 would move attention; above it they do not (error < 0.3 nats).
 BFLOAT16_SIGMA = 0.3
@@ -106,9 +110,10 @@ class ExemplarScore:
 
     def logits(self, queries: Tensor, sigma: float, prior: Tensor | None, prior_keys: Tensor | None) -> Tensor:
         """log p(key | query) up to a constant of the row, without potentials: (n, M)."""
-        logits: Tensor = (queries @ self.keys.T - 0.5 * self.keys.square().sum(1)) / sigma**2
+        logits: Tensor = queries @ self.keys.T
+        logits.sub_(0.5 * self.keys.square().sum(1)).div_(sigma**2)
         if prior is not None and prior_keys is not None:
-            logits = logits + prior @ prior_keys.T
+            logits.add_(prior @ prior_keys.T)
         return logits
 
     def balance(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None, iterations: int,
@@ -120,11 +125,14 @@ class ExemplarScore:
         """
         queries = self.queries(z, torus)
         pick = torch.randperm(len(queries), generator=generator)[:SAMPLE]
-        logits = self.logits(
-            queries[pick], sigma, None if prior is None else prior.queries[pick], None if prior is None else prior.keys
-        )
-        weights = torch.exp(logits - logits.amax(dim=1, keepdim=True))
-        grouped = torch.zeros(len(pick), len(self.target)).index_add_(1, self.groups, weights).clamp_min(1e-30).log()
+        grouped = torch.zeros(len(pick), len(self.target))
+        for part in self._chunks(len(pick)):
+            logits = self.logits(
+                queries[pick[part]], sigma, None if prior is None else prior.queries[pick[part]],
+                None if prior is None else prior.keys,
+            )  # fmt: skip
+            grouped[part].index_add_(1, self.groups, logits.sub_(logits.amax(dim=1, keepdim=True)).exp_())
+        grouped = grouped.clamp_min_(1e-30).log_()
         for _ in range(iterations):
             use = torch.softmax(grouped + self.potentials, dim=1).mean(dim=0)
             self.potentials -= damping * (use.clamp_min(1e-6) / self.target).log().clamp(-4, 4)
@@ -155,16 +163,20 @@ class ExemplarScore:
     def attended(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None) -> Tensor:
         """Exemplar texel (y, x) of the block that each token attends to most, int32 (h, w, 2)."""
         queries = self.queries(z, torus)
-        chunk = max(1, 2**24 // len(self.keys))
-        best = []
-        for first in range(0, len(queries), chunk):
-            part = slice(first, first + chunk)
+        best = torch.empty(len(queries), dtype=torch.int64)
+        for part in self._chunks(len(queries)):
             logits = self.logits(
                 queries[part], sigma, None if prior is None else prior.queries[part],
                 None if prior is None else prior.keys,
             )  # fmt: skip
-            best.append((logits + self.potentials[self.groups]).argmax(dim=1))
-        return self.positions[torch.cat(best)].reshape(*z.shape[1:], 2).int()
+            best[part] = logits.add_(self.potentials[self.groups]).argmax(dim=1)
+        return self.positions[best].reshape(*z.shape[1:], 2).int()
+
+    def _chunks(self, queries: int) -> Iterator[slice]:
+        """Slices of so many queries that there are at most MOST_LOGITS logits at once."""
+        step = max(1, MOST_LOGITS // len(self.keys))
+        for first in range(0, queries, step):
+            yield slice(first, min(first + step, queries))
 
 
 def noise_levels(first: float, last: float, steps: int) -> list[float]:
