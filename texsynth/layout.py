@@ -165,10 +165,7 @@ def _source_plan(exemplar: Exemplar, frame: Frame, rows: int, columns: int, plac
     sources = ((strata + rng.uniform(0, 1, strata.shape)) / side)[rng.permutation(len(strata))[:total]]
     ys, xs = (np.arange(rows) + 0.5) * extent[0] / rows, (np.arange(columns) + 0.5) * extent[1] / columns
     tokens = np.stack(np.meshgrid(ys, xs, indexing="ij"), -1).reshape(-1, 2)
-    # a tree, because a small exemplar has tens of thousands of regions in an 8K result; a box of side 0 does not wrap
-    nearest = KDTree(centres, boxsize=np.where(frame.torus, extent, 0)).query(tokens)[1]
-    offset = tokens - centres[nearest]
-    offset = np.where(frame.torus, (offset + extent / 2) % extent - extent / 2, offset)
+    nearest, offset = _nearest(tokens, centres, extent, frame.torus)
     wanted = sources[nearest] + offset / exemplar.size
     period: Doubles = np.where(exemplar.wraps, 1.0, 0.5)  # half a turn over an exemplar that does not continue
     harmonics = np.arange(1, SOURCE_HARMONICS + 1)
@@ -178,6 +175,19 @@ def _source_plan(exemplar: Exemplar, frame: Frame, rows: int, columns: int, plac
         np.concatenate([offered * period * float(m) for m in harmonics], 1),
         SOURCE_NATS,
     )
+
+
+def _nearest(
+    points: Doubles, centres: Doubles, extent: Doubles, torus: tuple[bool, bool]
+) -> tuple[NDArray[np.intp], Doubles]:
+    """The centre nearest to each point, and the way (n, 2) from it to the point; all in 0..extent, (y, x).
+
+    By a tree: a small exemplar has tens of thousands of regions in an 8K result.
+    """
+    box = np.where(torus, extent, 0)  # a side of 0 does not wrap
+    nearest: NDArray[np.intp] = KDTree(centres, boxsize=box).query(points)[1]
+    offset = points - centres[nearest]
+    return nearest, np.where(torus, (offset + extent / 2) % extent - extent / 2, offset)
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:
