@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from texsynth.model import exemplar_score
 from texsynth.model.exemplar_score import BFLOAT16_SIGMA, ExemplarScore, Prior, noise_levels, patches, step_weights
 from texsynth.model.latent import BLOCK
 
@@ -292,3 +293,30 @@ def test_patches_wrap_on_a_torus_and_repeat_the_edge_elsewhere() -> None:
     assert repeated.tolist() == [0, 0, 1, 0, 0, 1, 4, 4, 5]
     assert patches(tokens, 3, (True, False))[0].tolist() == [8, 8, 9, 0, 0, 1, 4, 4, 5]
     assert math.prod(patches(tokens, 3, TORUS).shape) == 12 * 9
+
+
+@pytest.mark.parametrize("torus", [OPEN, TORUS, (True, False)])
+def test_patches_of_some_rows_are_those_rows_of_all_patches(torus: tuple[bool, bool]) -> None:
+    tokens = torch.arange(60.0).reshape(2, 5, 6)
+    for first, last in ((0, 2), (2, 4), (4, 5)):
+        assert torch.equal(patches(tokens, 3, torus, (first, last)), patches(tokens, 3, torus)[first * 6 : last * 6])
+
+
+@pytest.mark.parametrize("torus", [OPEN, TORUS])
+def test_working_on_a_few_queries_at_once_changes_nothing(
+    torus: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def results() -> tuple[Tensor, Tensor, Tensor]:
+        score = score_of(exemplar())
+        z = noisy(score, 0.5, 7, 9)
+        score.balance(z, 0.5, torus, None, 10, 1.0, torch.Generator().manual_seed(0))
+        return score.potentials, score.denoise(z, 0.2, torus, None), score.attended(z, 0.5, torus, None)
+
+    whole = results()
+    monkeypatch.setattr(exemplar_score, "PATCH_CHUNK", 20)
+    monkeypatch.setattr(exemplar_score, "QUERY_CHUNK", 25)
+    monkeypatch.setattr(exemplar_score, "MOST_LOGITS", 11 * 32 * 40)
+    parts = results()
+    assert torch.allclose(whole[0], parts[0], atol=1e-3)
+    assert torch.allclose(whole[1], parts[1], atol=1e-3)
+    assert torch.equal(whole[2], parts[2])

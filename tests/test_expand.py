@@ -13,8 +13,8 @@ from scipy import ndimage
 from texsynth.content import prepare_content
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.exemplar import Exemplar, build_exemplar
-from texsynth.expand import Steps, expand
-from texsynth.layout import Frame, coarsest_scale, plan_frame, sample_layout
+from texsynth.expand import Steps, _State, expand
+from texsynth.layout import Frame, _nearest, coarsest_scale, plan_frame, sample_layout
 from texsynth.material import MapKind, Material, TextureMap
 from texsynth.model.coherent_score import WINDOW
 from texsynth.model.latent import BLOCK
@@ -247,3 +247,36 @@ def test_content_decides_where_light_and_dark_of_the_exemplar_go(tmp_path: Path)
     tone = ndimage.uniform_filter(small.stack[:, :, :3].mean(axis=2), BLOCK, mode="wrap", origin=-BLOCK // 2)
     found = tone[positions[..., 0], positions[..., 1]]
     assert float(found[:, 10:].mean() - found[:, :6].mean()) > 0.5 * float(tone.std())
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="resident memory is read from Linux's /proc")
+def test_what_is_taken_out_of_memory_is_still_there(tmp_path: Path) -> None:
+    state = _State(tmp_path, 1, (512, 512))
+    state.begin(np.zeros((512, 512, 2), np.int32), np.ones((16, 16), np.uint8), np.zeros((4, 4), np.float32))
+    latent = state.latent(0)
+    before = resident_bytes()
+    latent[:] = np.arange(512, dtype=np.float32)[:, None, None]
+    touched = resident_bytes()
+    state.release()
+    assert touched - before > 0.9 * latent.nbytes
+    assert resident_bytes() < touched - 0.9 * latent.nbytes
+    assert (latent[:, 0, 0] == np.arange(512)).all()
+
+
+def resident_bytes() -> int:
+    status = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("Rss:")).split()[1]) * 1024
+
+
+@pytest.mark.parametrize("torus", [OPEN, TORUS, (False, True)])
+def test_the_nearest_centre_is_the_brute_force_one(torus: tuple[bool, bool]) -> None:
+    rng, extent = np.random.default_rng(0), np.array([60.0, 90.0])
+    points, centres = rng.uniform(0, 1, (500, 2)) * extent, rng.uniform(0, 1, (40, 2)) * extent
+    apart = points[:, None] - centres
+    for axis in range(2):
+        if torus[axis]:
+            apart[:, :, axis] -= np.round(apart[:, :, axis] / extent[axis]) * extent[axis]
+    expected = (apart**2).sum(axis=2).argmin(axis=1)
+    nearest, offset = _nearest(points, centres, extent, torus)
+    assert np.array_equal(nearest, expected)
+    assert np.allclose(offset, apart[np.arange(500), expected])

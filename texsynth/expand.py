@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -170,6 +171,7 @@ def _refine(
             band = active[first // WINDOW]
             steps.done += int(band.sum())
             steps.saved += int((~band).sum())
+            state.release()
             state.advance(i, last, (steps.done, steps.saved))
             fault_point("expand_band")
         start = 0
@@ -228,6 +230,7 @@ def _begin(
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
         fresh = _noise(frame.seed, scale, -1, first, clean.shape)
         state.latent(0)[first:last] = clean + np.float32(noise) * fresh
+        state.release()
 
 
 def _bands(rows: int) -> Iterator[tuple[int, int]]:
@@ -335,7 +338,7 @@ class _State:
             self.counts = journal["done"], journal["saved"]
             self.step = journal["step"], journal["row"]
             self.finished, self._last = journal["finished"], journal["last"]
-        self._maps: dict[str, Any] = {}
+        self._maps: dict[str, np.memmap[Any, Any]] = {}
 
     def _map(self, name: str, dtype: type, channels: tuple[int, ...], create: bool = False) -> Any:
         if name not in self._maps:
@@ -344,8 +347,8 @@ class _State:
             if create:  # reserved at once: a page that finds the disk full kills the process
                 with path.open("wb") as file:
                     os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
-            self._maps[name] = np.asarray(np.memmap(path, dtype, "r+", shape=shape))
-        return self._maps[name]
+            self._maps[name] = np.memmap(path, dtype, "r+", shape=shape)
+        return np.asarray(self._maps[name])
 
     def begin(self, positions: Ints, active: NDArray[np.uint8], potentials: Floats) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -365,6 +368,11 @@ class _State:
     def active(self, half: bool) -> NDArray[np.bool_]:
         work: NDArray[np.uint8] = np.load(self._folder / "active.npy")
         return work > (1 if half else 0)
+
+    def release(self) -> None:
+        """Take the pages touched so far out of this process's memory; the files and the page cache keep them."""
+        for mapped in self._maps.values():
+            mapped._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # numpy has no public name for it
 
     def keep_potentials(self, potentials: Floats, step: int) -> None:
         np.save(self._folder / f"potentials{step}.npy", potentials)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
@@ -167,22 +168,30 @@ def _source_plan(exemplar: Exemplar, frame: Frame, rows: int, columns: int, plac
     strata = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2)
     sources = ((strata + rng.uniform(0, 1, strata.shape)) / side)[rng.permutation(len(strata))[:total]]
     ys, xs = (np.arange(rows) + 0.5) * extent[0] / rows, (np.arange(columns) + 0.5) * extent[1] / columns
-    wanted = np.empty((rows, columns, 2))
-    for i, y in enumerate(ys):  # by rows: the distances to all centres of a whole 8K result would not be small
-        offset = np.stack(np.broadcast_arrays(y, xs), -1)[:, None] - centres
-        for axis in range(2):
-            if frame.torus[axis]:
-                offset[:, :, axis] = (offset[:, :, axis] + extent[axis] / 2) % extent[axis] - extent[axis] / 2
-        nearest = (offset**2).sum(axis=2).argmin(axis=1)
-        wanted[i] = sources[nearest] + offset[np.arange(columns), nearest] / exemplar.size
+    tokens = np.stack(np.meshgrid(ys, xs, indexing="ij"), -1).reshape(-1, 2)
+    nearest, offset = _nearest(tokens, centres, extent, frame.torus)
+    wanted = sources[nearest] + offset / exemplar.size
     period: Doubles = np.where(exemplar.wraps, 1.0, 0.5)  # half a turn over an exemplar that does not continue
     harmonics = np.arange(1, SOURCE_HARMONICS + 1)
     offered = places / np.array(exemplar.size, float)
     return _cosine(
-        np.concatenate([wanted.reshape(-1, 2) * period * float(m) for m in harmonics], 1),
+        np.concatenate([wanted * period * float(m) for m in harmonics], 1),
         np.concatenate([offered * period * float(m) for m in harmonics], 1),
         SOURCE_NATS,
     )
+
+
+def _nearest(
+    points: Doubles, centres: Doubles, extent: Doubles, torus: tuple[bool, bool]
+) -> tuple[NDArray[np.intp], Doubles]:
+    """The centre nearest to each point, and the way (n, 2) from it to the point; all in 0..extent, (y, x).
+
+    By a tree: a small exemplar has tens of thousands of regions in an 8K result.
+    """
+    box = np.where(torus, extent, 0)  # a side of 0 does not wrap
+    nearest: NDArray[np.intp] = KDTree(centres, boxsize=box).query(points)[1]
+    offset = points - centres[nearest]
+    return nearest, np.where(torus, (offset + extent / 2) % extent - extent / 2, offset)
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -31,7 +31,6 @@ from texsynth.expand import CRISP, PIECE_RADIUS, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
 from texsynth.gather_cut import Cuts, gather_cut
-from texsynth.image_io import read_image
 from texsynth.layout import Frame, plan_frame, sample_layout
 from texsynth.levelling import level
 from texsynth.material import (
@@ -42,13 +41,13 @@ from texsynth.material import (
     estimate_missing,
     load_material,
     material_digest,
-    unit_range,
 )
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
 from texsynth.presets import PRESETS, Preset
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, write_manifest
+from texsynth.region import Region, load_region
 from texsynth.report.page import plain, write_report
 from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import MeshAsset, load_mesh, write_glb
@@ -62,7 +61,6 @@ WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
 DETAIL_BLUR = 4.0  # texels; what stays of the exemplar at --detail 0
-SOFT_BORDER = 1 / 128  # of the size: how far inside a region the new material fades in
 DEFAULT_TEXEL = {MapKind.ROUGHNESS: 0.5, MapKind.METALNESS: 0.0, MapKind.HEIGHT: 0.5, MapKind.OPACITY: 1.0}
 PREVIEW_SIDE = 1024
 GUIDED_REACH = 2  # blocks that a cut may move by where content steers: it must not undo that
@@ -110,7 +108,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
             load_material(exemplar_path, directx=options.directx, nonfinite=options.nonfinite), options.maps
         )
         asset = None if asset_path is None else _load_asset(asset_path, options)
-        region = None if options.region is None else _load_region(options.region, options.size)
+        region = None if options.region is None else load_region(options.region, options.size)
         work = _work_folder(out, material, asset, region, options)
         exemplar = prepare_exemplar(material, options.maps, options.density)
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
@@ -168,24 +166,13 @@ def _chosen_material(asset: MeshAsset, name: str | None) -> int:
     return int(np.bincount(index[index >= 0], weights=areas[index >= 0], minlength=len(names)).argmax())
 
 
-def _load_region(path: Path, size: int) -> Floats:
-    """float32 (size, size): 1 where the new material goes, 0 outside, a soft border inside the region."""
-    texels = unit_range(read_image(path).texels)
-    grey = texels[:, :, :3].mean(axis=2) if texels.shape[2] >= 3 else texels[:, :, 0]
-    inside = cv2.resize(np.ascontiguousarray(grey), (size, size), interpolation=cv2.INTER_LINEAR) >= 0.5
-    if not inside.any():
-        raise bad_input(path, "the mask is black everywhere", "paint the texels that may change white")
-    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    return np.asarray(np.clip(depth / max(1.0, SOFT_BORDER * size), 0, 1), np.float32)
-
-
-def _wanted_windows(asset: Asset | None, region: Floats | None, size: int) -> NDArray[np.bool_] | None:
+def _wanted_windows(asset: Asset | None, region: Region | None, size: int) -> NDArray[np.bool_] | None:
     """Tokens, bool (size / 8, size / 8), with a texel to be made: in a UV chart or its gutter, and in the region."""
     wanted: NDArray[np.bool_] | None = None
     if asset is not None and asset.mesh is not None:
         wanted = _any_in_blocks(uv_mask(asset.mesh.mesh, size, asset.replaced))
     if region is not None:
-        blocks = _any_in_blocks(region > 0)
+        blocks = _any_in_blocks(region.inside)
         wanted = blocks if wanted is None else wanted & blocks
     return wanted
 
@@ -198,14 +185,14 @@ def _any_in_blocks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 # --- the state of an unfinished run ------------------------------------------------------------------------------
 
 
-def _work_folder(out: Path, material: Material, asset: Asset | None, region: Floats | None, options: Options) -> Path:
+def _work_folder(out: Path, material: Material, asset: Asset | None, region: Region | None, options: Options) -> Path:
     """OUT/.work, emptied unless `resume` is asked for and what lies there belongs to this very job."""
     choices = {k: str(v) for k, v in asdict(options).items() if k not in ("resume", "profile", "region")}
     digest = hashlib.sha256(json.dumps([__version__, choices, material_digest(material)]).encode())
     if asset is not None:
         digest.update(b"" if asset.material is None else material_digest(asset.material).encode())
         digest.update(b"" if asset.mesh is None else asset.mesh.path.read_bytes())
-    digest.update(b"" if region is None else region.tobytes())
+    digest.update(b"" if region is None else region.inside.tobytes())
     work = out / WORK
     key = work / "job"
     try:
@@ -270,7 +257,9 @@ def _cut(
 ) -> Cuts:
     """Minimum cuts between the pieces, from the file of an earlier run if it is there."""
     path = work / "cuts.npy"
-    if not path.is_file():
+    if path.is_file():
+        labels = np.load(path)
+    else:
         labels = cut_overlaps(
             exemplar.weighted, positions, exemplar.wraps, frame.torus, preset.cut_sweeps, options.seed,
             radius=PIECE_RADIUS * min(exemplar.size) / BLOCK, reach=REACH if content is None else GUIDED_REACH,
@@ -282,7 +271,6 @@ def _cut(
         fault_point("cut")
     # where nothing ties the result to its place, its edge is not the edge of a block of the exemplar's compression
     free = options.tileable and content is None and mask is None
-    labels = np.load(path)
     return Cuts.of(labels, positions, exemplar.size, exemplar.wraps, frame.torus, ROLL if free else (0, 0))
 
 
@@ -293,7 +281,7 @@ def _gather_maps(
     cuts: Cuts | None,
     content: Content | None,
     asset: Asset | None,
-    region: Floats | None,
+    region: Region | None,
     options: Options,
     work: Path,
     run: Run,
@@ -358,7 +346,7 @@ def _levelled_channels(exemplar: Exemplar) -> tuple[int, ...]:
 
 
 def _inside_region(
-    texels: NDArray[Any], kind: MapKind, asset: Asset, region: Floats, size: tuple[int, int], first: int, last: int
+    texels: NDArray[Any], kind: MapKind, asset: Asset, region: Region, size: tuple[int, int], first: int, last: int
 ) -> NDArray[Any]:
     """New texels faded in by the region's weight; where the weight is 0, the asset's own, untouched to the bit."""
     top = np.float32(65535 if texels.dtype == np.uint16 else 255)
@@ -375,7 +363,7 @@ def _inside_region(
             else old_map.encoded(slice(first, last))
         )
         old = (encoded * top + 0.5).astype(texels.dtype)
-    weight = region[first:last, :, None]
+    weight = region.weights(first, last)[:, :, None]
     mixed = old + weight * (texels.astype(np.float32) - old)
     return np.where(weight > 0, (mixed + 0.5).astype(texels.dtype), old)
 

@@ -258,6 +258,7 @@ MOST_POSITIONS = 2**22  # token positions kept; larger levels are sampled at eve
 SIMILAR = 3  # like-looking places a position
 SIMILAR_APART = 24  # texels that a like-looking place must lie away, else it is the same place
 MOST_SIMILAR = 8192  # grid positions that like-looking places are searched among
+SIMILAR_CHUNK = 256  # of them at once: 8 MB of distances, 32 MB of offsets
 
 
 def build_keys(
@@ -311,8 +312,8 @@ def _similar_places(
     norms = patches.square().sum(1)
     count = min(SIMILAR, len(places))
     found, nearest = [], []
-    for first in range(0, len(places), 1024):
-        part = slice(first, first + 1024)
+    for first in range(0, len(places), SIMILAR_CHUNK):
+        part = slice(first, first + SIMILAR_CHUNK)
         distance = norms + norms[part, None] - 2 * patches[part] @ patches.T
         apart = (places[part, None] - places).abs()
         for axis in range(2):

@@ -9,6 +9,7 @@ part of the exemplar used equally, as optimal transport asks; without them the f
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,10 @@ from torch import Tensor
 from texsynth.model.latent import BLOCK, BlockPCA, dense_tokens
 
 QUERY_CHUNK = 8192  # queries a fused attention call; bounds working memory
+PATCH_CHUNK = 2**16  # patches that are unfolded at once, for the same reason
+# Logits that exist at once. Buffers of 64 MB, freed in another order than they were made, left the heap in pieces: its
+# peak varied by up to 1 GB from run to run.
+MOST_LOGITS = 2**22
 SAMPLE = 1024  # queries that estimate the potentials
 # Below this noise bfloat16's 8 bits of q . k / sigma^2 would move attention; above it they do not (error < 0.3 nats).
 BFLOAT16_SIGMA = 0.3
@@ -25,11 +30,16 @@ HEAD_STEP = 8  # CUDA's fused attention kernels take heads whose dimension is a 
 CPU = torch.device("cpu")
 
 
-def patches(tokens: Tensor, patch: int, torus: tuple[bool, bool]) -> Tensor:
-    """Patches of float32 (C, h, w) around every token as rows (h w, C patch^2); edges wrap or repeat."""
+def patches(tokens: Tensor, patch: int, torus: tuple[bool, bool], rows: tuple[int, int] | None = None) -> Tensor:
+    """Patches of float32 (C, h, w) around every token as rows (h w, C patch^2); edges wrap or repeat.
+
+    rows: only of the tokens in these rows (first, last).
+    """
     r = patch // 2
     padded = F.pad(tokens[None], (0, 0, r, r), mode="circular" if torus[0] else "replicate")
     padded = F.pad(padded, (r, r, 0, 0), mode="circular" if torus[1] else "replicate")
+    if rows is not None:
+        padded = padded[:, :, rows[0] : rows[1] + 2 * r]
     return F.unfold(padded, patch)[0].T
 
 
@@ -103,14 +113,21 @@ class ExemplarScore:
 
     def queries(self, z: Tensor, torus: tuple[bool, bool]) -> Tensor:
         """Projected patches (h w, D) of the noisy tokens `z`, float32 (C, h, w)."""
-        projected: Tensor = (patches(z, self.patch, torus) - self.key_mean) @ self.projection
+        rows, columns = z.shape[1:]
+        projected = z.new_empty(rows * columns, self.projection.shape[1])
+        step = max(1, PATCH_CHUNK // columns)
+        for first in range(0, rows, step):
+            last = min(first + step, rows)
+            around = patches(z, self.patch, torus, (first, last))
+            projected[first * columns : last * columns] = (around - self.key_mean) @ self.projection
         return projected
 
     def logits(self, queries: Tensor, sigma: float, prior: Tensor | None, prior_keys: Tensor | None) -> Tensor:
         """log p(key | query) up to a constant of the row, without potentials: (n, M)."""
-        logits: Tensor = (queries @ self.keys.T - 0.5 * self.keys.square().sum(1)) / sigma**2
+        logits: Tensor = queries @ self.keys.T
+        logits.sub_(0.5 * self.keys.square().sum(1)).div_(sigma**2)
         if prior is not None and prior_keys is not None:
-            logits = logits + prior @ prior_keys.T
+            logits.add_(prior @ prior_keys.T)
         return logits
 
     def balance(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None, iterations: int,
@@ -122,11 +139,14 @@ class ExemplarScore:
         """
         queries = self.queries(z, torus)
         pick = torch.randperm(len(queries), generator=generator)[:SAMPLE].to(self.device)
-        logits = self.logits(
-            queries[pick], sigma, None if prior is None else prior.queries[pick], None if prior is None else prior.keys
-        )
-        weights = torch.exp(logits - logits.amax(dim=1, keepdim=True))
-        grouped = self._by_group(weights).clamp_min(1e-30).log()
+        sums = []
+        for part in self._chunks(len(pick)):
+            logits = self.logits(
+                queries[pick[part]], sigma, None if prior is None else prior.queries[pick[part]],
+                None if prior is None else prior.keys,
+            )  # fmt: skip
+            sums.append(self._by_group(logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()))
+        grouped = torch.cat(sums).clamp_min_(1e-30).log_()
         for _ in range(iterations):
             use = torch.softmax(grouped + self.potentials, dim=1).mean(dim=0)
             self.potentials -= damping * (use.clamp_min(1e-6) / self.target).log().clamp(-4, 4)
@@ -146,19 +166,20 @@ class ExemplarScore:
         bias = self.potentials[self.groups] - 0.5 * self.keys.square().sum(1) / sigma**2
         coarse = bias.bfloat16().float()  # in two halves, so that bfloat16 keeps 16 bits of it
         key_parts = [self.keys, coarse[:, None], (bias - coarse)[:, None]]
-        query_parts = [queries / sigma**2, queries.new_ones(len(queries), 2)]
         if prior is not None:
             key_parts.append(prior.keys)
-            query_parts.append(prior.queries)
         kind = self.dtype if sigma >= BFLOAT16_SIGMA else torch.float32
         key = self._head(torch.cat(key_parts, 1)).to(kind)
-        query = self._head(torch.cat(query_parts, 1)).to(kind)
         value = F.pad(self.values, (0, key.shape[1] - self.values.shape[1])).to(kind)
-        parts = [
-            F.scaled_dot_product_attention(chunk[None, None], key[None, None], value[None, None], scale=1.0)[0, 0]
-            for chunk in (query[i : i + QUERY_CHUNK] for i in range(0, len(query), QUERY_CHUNK))
-        ]
-        mean = torch.cat(parts)[:, : self.values.shape[1]].float()
+        mean = queries.new_empty(len(queries), self.values.shape[1])
+        for first in range(0, len(queries), QUERY_CHUNK):
+            part = slice(first, first + QUERY_CHUNK)
+            query_parts = [queries[part] / sigma**2, queries.new_ones(len(queries[part]), 2)]
+            if prior is not None:
+                query_parts.append(prior.queries[part])
+            query = self._head(torch.cat(query_parts, 1)).to(kind)
+            attended = F.scaled_dot_product_attention(query[None, None], key[None, None], value[None, None], scale=1.0)
+            mean[part] = attended[0, 0, :, : self.values.shape[1]]
         return mean.T.reshape(z.shape)
 
     def _head(self, rows: Tensor) -> Tensor:
@@ -168,16 +189,20 @@ class ExemplarScore:
     def attended(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None) -> Tensor:
         """Exemplar texel (y, x) of the block that each token attends to most, int32 (h, w, 2)."""
         queries = self.queries(z, torus)
-        chunk = max(1, 2**24 // len(self.keys))
-        best = []
-        for first in range(0, len(queries), chunk):
-            part = slice(first, first + chunk)
+        best = torch.empty(len(queries), dtype=torch.int64, device=self.device)
+        for part in self._chunks(len(queries)):
             logits = self.logits(
                 queries[part], sigma, None if prior is None else prior.queries[part],
                 None if prior is None else prior.keys,
             )  # fmt: skip
-            best.append((logits + self.potentials[self.groups]).argmax(dim=1))
-        return self.positions.to(self.device)[torch.cat(best)].reshape(*z.shape[1:], 2).int()
+            best[part] = logits.add_(self.potentials[self.groups]).argmax(dim=1)
+        return self.positions.to(self.device)[best].reshape(*z.shape[1:], 2).int()
+
+    def _chunks(self, queries: int) -> Iterator[slice]:
+        """Slices of so many queries that there are at most MOST_LOGITS logits at once."""
+        step = max(1, MOST_LOGITS // len(self.keys))
+        for first in range(0, queries, step):
+            yield slice(first, min(first + step, queries))
 
 
 def noise_levels(first: float, last: float, steps: int) -> list[float]:
