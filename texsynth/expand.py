@@ -48,14 +48,14 @@ LAST_SWEEPS = 16  # and after those of the finest level
 LONGEST_PIECE, CUT_PIECE, PIECE_RADIUS = 0.35, 0.25, 0.15
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
-# Share of broken neighbour pairs under which a window needs only half of the steps; 0 turns this importance off, as
-# benchmarks/importance.py does to measure it.
-QUIET = 0.02
+# Importance: in every other step, tokens that all their neighbours continue are left as they are.
+# `benchmarks/importance.py` turns it off to measure what it saves and costs.
+REST = True
 
 
 @dataclass
 class Steps:
-    """Window steps that importance left out, for the report."""
+    """Token steps, and those of them that importance left out, for the report."""
 
     done: int = 0
     saved: int = 0
@@ -135,42 +135,41 @@ def _refine(
     targets = frame.phase_targets(scale)
     radius = PIECE_RADIUS * min(keys.size) / BLOCK
     balance = _Balance(keys, rows * columns)
+    wanted = _wanted(mask, scale, (rows, columns))
     sigmas = noise_levels(fine.noise, LAST_NOISE, fine.steps)
     if state.step is None:
         placed = _inside(_in_phase(positions, keys, targets), keys)
-        needed = _active(placed, keys, mask, scale, frame.torus)
-        _begin(state, placed, keys, frame, scale, fine.noise, guide, needed, balance, scale >= coarsest // 2)
+        _begin(state, placed, keys, frame, scale, fine.noise, guide, balance, scale >= coarsest // 2)
         state.advance(0, 0, (steps.done, steps.saved))
     steps.done, steps.saved = state.counts
     step, start = state.step or (0, 0)
     balance.potentials = state.potentials(step)
     for i in range(step, fine.steps):
-        sigma, following = sigmas[i], sigmas[i + 1]
+        sigma = sigmas[i]
         crisp = exemplar.lattice.strength >= CRISP
         now = replace(keys, tolerance=keys.tolerance * (min(1.0, sigma / 0.4) if crisp else 1.0))
-        keep, fresh = step_weights(sigma, following)
+        keep, fresh = step_weights(sigma, sigmas[i + 1])
         z, place = state.latent(i % 2), state.places(i % 2)
         z_next, place_next = state.latent(1 - i % 2), state.places(1 - i % 2)
         nats = keys.spacing / (2 * sigma**2)
         middles = middles_of_pieces(place, keys.size, keys.wraps, frame.torus)
-        active = state.active(half=i % 2 == 0 and i < fine.steps - 1)
+        rest = REST and i % 2 == 0 and i < fine.steps - 1
         for first, last in _bands(rows):
             if first < start:
                 continue
             run.step(part[0] + (part[1] - part[0]) * (i + first / rows) / fine.steps)
-            mean, chosen = attend(
+            mean, chosen, worked = attend(
                 now, z, place, sigma, (first, last), radius=RADIUS, torus=frame.torus, targets=targets,
                 potentials=(balance.potentials / (2 * sigma**2)).astype(np.float32), cell=balance.cell, guide=guide,
                 middles=middles, piece_radius=radius, spread_cost=SPREAD * nats, jump_cost=JUMP * nats,
-                jitter=fine.jitter, seed=_seed(frame.seed, scale, i), active=active,
+                jitter=fine.jitter, seed=_seed(frame.seed, scale, i), active=wanted, rest=rest,
             )  # fmt: skip
             following_z = mean + (z[first:last] - mean) * np.float32(keep)
             if fresh:
                 following_z += np.float32(fresh) * _noise(frame.seed, scale, i, first, mean.shape)
             z_next[first:last], place_next[first:last] = following_z, chosen
-            band = active[first // WINDOW]
-            steps.done += int(band.sum())
-            steps.saved += int((~band).sum())
+            steps.done += worked
+            steps.saved += (last - first) * columns - worked
             state.release()
             state.advance(i, last, (steps.done, steps.saved))
             fault_point("expand_band")
@@ -208,7 +207,6 @@ def _begin(
     scale: int,
     noise: float,
     guide: Floats,
-    active: NDArray[np.uint8],
     balance: _Balance,
     coarse: bool,
 ) -> None:
@@ -225,7 +223,7 @@ def _begin(
         positions = anneal_seams(
             keys, positions, frame.torus, guide, radius, SWEEPS, _seed(frame.seed, scale, -1)
         )  # fmt: skip
-    state.begin(positions, active, balance.potentials)
+    state.begin(positions, balance.potentials)
     for first, last in _bands(positions.shape[0]):
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
         fresh = _noise(frame.seed, scale, -1, first, clean.shape)
@@ -268,39 +266,15 @@ def _inside(positions: Ints, keys: Keys) -> Ints:
     return np.ascontiguousarray(np.stack(placed, -1), dtype=np.int32)
 
 
-def _active(
-    positions: Ints, keys: Keys, mask: NDArray[np.bool_] | None, scale: int, torus: tuple[bool, bool]
-) -> NDArray[np.uint8]:
-    """How much work each window of WINDOW x WINDOW tokens needs: 0 none (no texel wanted), 1 half, 2 all of the steps.
-
-    A window whose tokens already continue each other is settled: steps change little there.
-    """
-    broken = np.zeros(positions.shape[:2], np.float32)
-    for axis in range(2):
-        apart = np.roll(positions, -1, axis=axis) - positions
-        apart[..., axis] -= BLOCK
-        for k in range(2):
-            if keys.wraps[k]:
-                half = keys.size[k] // 2
-                apart[..., k] = (apart[..., k] + half) % keys.size[k] - half
-        split = (np.abs(apart) > 0).any(axis=2)
-        if not torus[axis]:
-            np.moveaxis(split, axis, 0)[-1] = False
-        broken += split
-    rows, columns = positions.shape[:2]
-    windows = np.full((-(-rows // WINDOW), -(-columns // WINDOW)), 2, np.uint8)
-    for y in range(windows.shape[0]):
-        for x in range(windows.shape[1]):
-            here = np.s_[y * WINDOW : (y + 1) * WINDOW, x * WINDOW : (x + 1) * WINDOW]
-            if broken[here].mean() < 2 * QUIET:
-                windows[y, x] = 1
-            if mask is not None:
-                part = mask[
-                    y * WINDOW * scale : (y + 1) * WINDOW * scale, x * WINDOW * scale : (x + 1) * WINDOW * scale
-                ]
-                if not part.any():
-                    windows[y, x] = 0
-    return windows
+def _wanted(mask: NDArray[np.bool_] | None, scale: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Windows of WINDOW x WINDOW tokens of a level of `shape` that hold a texel to be made; mask: as in `expand`."""
+    windows = -(-shape[0] // WINDOW), -(-shape[1] // WINDOW)
+    if mask is None:
+        return np.ones(windows, np.bool_)
+    side = WINDOW * scale
+    padded = np.zeros((windows[0] * side, windows[1] * side), np.bool_)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return np.asarray(padded.reshape(windows[0], side, windows[1], side).any(axis=(1, 3)))
 
 
 class _Balance:
@@ -350,13 +324,12 @@ class _State:
             self._maps[name] = np.memmap(path, dtype, "r+", shape=shape)
         return np.asarray(self._maps[name])
 
-    def begin(self, positions: Ints, active: NDArray[np.uint8], potentials: Floats) -> None:
+    def begin(self, positions: Ints, potentials: Floats) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         for i in range(2):
             self._map(f"latent{i}", np.float32, (TOKEN_CHANNELS,), create=True)
             self._map(f"places{i}", np.int32, (2,), create=True)
         self.places(0)[:] = positions
-        np.save(self._folder / "active.npy", active)
         self.keep_potentials(potentials, 0)
 
     def latent(self, i: int) -> Any:
@@ -364,10 +337,6 @@ class _State:
 
     def places(self, i: int) -> Any:
         return self._map(f"places{i}", np.int32, (2,))
-
-    def active(self, half: bool) -> NDArray[np.bool_]:
-        work: NDArray[np.uint8] = np.load(self._folder / "active.npy")
-        return work > (1 if half else 0)
 
     def release(self) -> None:
         """Take the pages touched so far out of this process's memory; the files and the page cache keep them."""

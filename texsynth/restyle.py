@@ -422,7 +422,7 @@ def _finish(
             "evenness": evenness(index, exemplar.size),
         },
         "lattice": {"periods": len(exemplar.lattice.waves), "strength": exemplar.lattice.strength},
-        "window_steps": {"done": steps.done, "saved": steps.saved},
+        "token_steps": {"done": steps.done, "saved": steps.saved},
         "exemplar_wraps": exemplar.wraps,
         "layout_device": compute.facts(),
     }

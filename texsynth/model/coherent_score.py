@@ -67,11 +67,35 @@ def _into(value, size, limit, wraps):  # type: ignore[no-untyped-def]
     return min(max(value, 0), limit)
 
 
+@njit(cache=True, fastmath=True, inline="always")
+def _settled(positions, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x):  # type: ignore[no-untyped-def]
+    """Whether all eight neighbours of a token continue it."""
+    rows, columns = positions.shape[:2]
+    for dy in range(-1, 2):
+        for dx in range(-1, 2):
+            ny, nx = y + dy, x + dx
+            if torus_y:
+                ny = ny % rows
+            if torus_x:
+                nx = nx % columns
+            if ny < 0 or ny >= rows or nx < 0 or nx >= columns:
+                continue
+            py = positions[ny, nx, 0] - positions[y, x, 0] - dy * BLOCK
+            px = positions[ny, nx, 1] - positions[y, x, 1] - dx * BLOCK
+            if wrap_y:
+                py = py % height
+            if wrap_x:
+                px = px % width
+            if py != 0 or px != 0:
+                return False
+    return True
+
+
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     z, positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, radius, inverse, waves, targets,
     phase_weight, potentials, cell, similar, similar_step, guide, guide_keys, jump_cost, jitter, seed,
-    middles, piece_radius, spread_cost, active, first, last, mean, chosen,
+    middles, piece_radius, spread_cost, active, rest, first, last, mean, chosen, worked,
 ):  # fmt: skip
     rows, columns, channels = z.shape
     limit_y = (tokens.shape[0] - 1) * stride
@@ -85,12 +109,16 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
         spread = np.empty(CANDIDATES, np.float32)
         zi = np.empty((span * span, 2), np.int32)
         for x in range(columns):
-            if not active[y // WINDOW, x // WINDOW]:
+            idle = not active[y // WINDOW, x // WINDOW]
+            if rest and not idle:
+                idle = _settled(positions, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x)
+            if idle:
                 py, px = positions[y, x, 0], positions[y, x, 1]
                 chosen[y - first, x, 0], chosen[y - first, x, 1] = py, px
                 for c in range(channels):
                     mean[y - first, x, c] = tokens[py // stride, px // stride, c]
                 continue
+            worked[y - first] += 1
             rng = _hash(np.uint64(seed) ^ (np.uint64(y) * np.uint64(0x100000001B3) + np.uint64(x)))
             n = 0
             # own place and the places that continue the eight neighbours
@@ -228,7 +256,8 @@ def attend(
     piece_radius: float,
     spread_cost: float,
     active: NDArray[np.bool_],
-) -> tuple[Floats, Ints]:
+    rest: bool = False,
+) -> tuple[Floats, Ints, int]:
     """Posterior mean and best position of the tokens in `rows` (first, last) of the noisy latent `z` = clean + sigma n.
 
     z: float32 (h, w, C). positions: int32 (h, w, 2), where each token attended before, exemplar texels (y, x) of its
@@ -238,19 +267,21 @@ def attend(
     jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides.
     middles: float32 (h, w, 2), from `pieces.middles_of_pieces`; continuing a piece twice `piece_radius` tokens from its
     middle costs `spread_cost` nats. active:
-    (ceil(h / WINDOW), ceil(w / WINDOW)); tokens of the other windows keep their place, at hardly any cost. Returns
-    mean float32 (rows, w, C) and chosen int32 (rows, w, 2).
+    (ceil(h / WINDOW), ceil(w / WINDOW)); tokens of the other windows keep their place, at hardly any cost, and
+    with `rest` so do those that all their neighbours continue. Returns mean float32 (rows, w, C), chosen int32
+    (rows, w, 2) and the number of tokens that attended.
     """
     first, last = rows
     mean = np.empty((last - first, *z.shape[1:]), np.float32)
     chosen = np.empty((last - first, z.shape[1], 2), np.int32)
+    worked = np.zeros(last - first, np.int64)
     _attend(
         z, positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *torus, radius, np.float32(0.5 / sigma**2),
         keys.waves, targets, 0.5 / keys.tolerance**2, potentials, cell, keys.similar, keys.similar_step, guide,
         keys.guide, np.float32(jump_cost), jitter, seed, middles, np.float32(piece_radius), np.float32(spread_cost),
-        active, first, last, mean, chosen,
+        active, rest, first, last, mean, chosen, worked,
     )  # fmt: skip
-    return mean, chosen
+    return mean, chosen, int(worked.sum())
 
 
 TOKEN_CHANNELS = 16  # one cache line of float32
