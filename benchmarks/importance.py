@@ -1,8 +1,8 @@
-"""What importance saves and what it costs: windows that are settled get half of the denoising steps (expand.py).
+"""What importance saves and what it costs: settled tokens rest in every other denoising step (expand.py).
 
     python benchmarks/importance.py [--data FOLDER --only NAME] [--seeds 1] [--size 1024] [--preset standard]
 
-Every exemplar and seed is synthesised twice, with importance and with every step of every window. Wall-clock seconds
+Every exemplar and seed is synthesised twice, with importance and with every step of every token. Wall-clock seconds
 are those of the stage that importance shortens, processor seconds those of the whole synthesis in all threads: beside
 other work on the machine only the latter can be compared, and roughly. d is that of quality.py. Leaves results.json in
 OUT.
@@ -31,7 +31,6 @@ from texsynth.options import Options
 from texsynth.restyle import synthesize
 from texsynth.run import Run
 
-NO_WINDOW_IS_QUIET = 0.0  # for expand.QUIET: importance off
 WARM_UP_SIZE = 128  # the first run of a process loads the compiled kernels
 
 
@@ -63,19 +62,19 @@ def compare(exemplar: Path, seed: int, arguments: argparse.Namespace) -> dict[st
     """The same synthesis with (`on`) and without (`off`) importance."""
     options = Options(size=arguments.size, preset=arguments.preset, seed=seed, tileable=True)
     with_importance = made(exemplar, options)
-    with mock.patch.object(expand, "QUIET", NO_WINDOW_IS_QUIET):
+    with mock.patch.object(expand, "REST", False):
         without = made(exemplar, options)
     return {"on": with_importance, "off": without}
 
 
 def made(exemplar: Path, options: Options) -> dict[str, float]:
-    """One synthesis: share of window steps saved, wall and processor seconds, and d of albedo."""
+    """One synthesis: share of token steps saved, wall and processor seconds, and d of albedo."""
     run = Run()
     with tempfile.TemporaryDirectory(prefix="texsynth-importance-") as folder:
         began = time.process_time()
         synthesize(exemplar, Path(folder), options, run)
         processor = time.process_time() - began
-        steps = json.loads((Path(folder) / "report.json").read_text())["window_steps"]
+        steps = json.loads((Path(folder) / "report.json").read_text())["token_steps"]
         albedo = load_material(Path(folder)).maps[MapKind.ALBEDO].encoded()
     known = load_material(exemplar).maps[MapKind.ALBEDO].encoded()
     return {
@@ -97,7 +96,7 @@ def summary(runs: list[dict[str, Any]]) -> list[Row]:
         return lambda run: run["off"][name] - run["on"][name]
 
     return [
-        of("share of window steps saved", lambda run: run["on"]["saved"], False),
+        of("share of token steps saved", lambda run: run["on"]["saved"], False),
         of("seconds of expand saved", saved("expand_seconds"), False),
         of("processor seconds saved", saved("processor_seconds"), False),
         of("d albedo with importance", lambda run: run["on"]["d"]),

@@ -84,7 +84,8 @@ def run(keys: Keys, z: Floats, positions: Ints, sigma: float, rows: tuple[int, i
         "jump_cost": 0.1, "jitter": 2, "seed": 7,
         "active": np.ones((-(-height // WINDOW), -(-width // WINDOW)), np.bool_),
     }  # fmt: skip
-    return attend(keys, z, positions, sigma, rows or (0, height), **(arguments | how))
+    mean, chosen, _ = attend(keys, z, positions, sigma, rows or (0, height), **(arguments | how))
+    return mean, chosen
 
 
 def reference(
@@ -402,3 +403,21 @@ def test_a_large_exemplar_of_odd_size_that_wraps_is_covered_by_whole_strides() -
     assert keys.stride == 2
     assert keys.tokens.shape[:2] == (keys.size[0] // 2, keys.size[1] // 2)
     assert keys.size[0] % 2 == keys.size[1] % 2 == 0, "the last place of a line would have no token"
+
+
+@pytest.mark.parametrize("torus", [TORUS, OPEN])
+def test_tokens_that_all_neighbours_continue_rest_and_the_others_attend_as_ever(torus: tuple[bool, bool]) -> None:
+    keys = keys_of(noise(96, 96))
+    positions = continuing(keys, 12, 12)
+    positions[:, 7:] = (positions[:, 7:] + (24, 40)) % 96
+    z = clean(keys, positions) + np.random.default_rng(0).normal(size=(12, 12, TOKEN_CHANNELS)).astype(np.float32)
+    mean, chosen = run(keys, z, positions, 1.0, rest=True, torus=torus)
+    all_mean, all_chosen = run(keys, z, positions, 1.0, torus=torus)
+    rests = np.ones((12, 12), np.bool_)
+    rests[:, 6:8] = False
+    if torus == TORUS:  # 12 tokens are the exemplar's side: downwards the pieces are closed
+        rests[:, [0, 11]] = False
+    np.testing.assert_array_equal(chosen[rests], positions[rests])
+    np.testing.assert_array_equal(mean[rests], clean(keys, positions)[rests])
+    np.testing.assert_array_equal(chosen[~rests], all_chosen[~rests])
+    np.testing.assert_array_equal(mean[~rests], all_mean[~rests])
