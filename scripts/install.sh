@@ -81,3 +81,12 @@ pip=(.venv/bin/python -m pip install --disable-pip-version-check)
 [ -t 1 ] || pip+=(--quiet) # a person sees the downloads, a log does not
 say "installing $what into .venv with $(.venv/bin/python --version), once"
 "${pip[@]}" "${options[@]}" --editable "$what" || die "pip could not install $what; its message stands above"
+
+# A small synthesis compiles the kernels, so that the first run does not have to wait for them.
+say "compiling the kernels, once"
+warm_up=$(mktemp -d)
+trap 'rm -rf "$warm_up"' EXIT
+{
+    .venv/bin/texsynth procedural brick -o "$warm_up/exemplar" --size 128 &&
+        .venv/bin/texsynth synthesize "$warm_up/exemplar" -o "$warm_up/result" --size 64 --preset draft
+} > /dev/null 2>&1 || say "the kernels could not be compiled now; the first run will do it"

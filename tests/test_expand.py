@@ -252,7 +252,7 @@ def test_content_decides_where_light_and_dark_of_the_exemplar_go(tmp_path: Path)
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="resident memory is read from Linux's /proc")
 def test_what_is_taken_out_of_memory_is_still_there(tmp_path: Path) -> None:
     state = _State(tmp_path, 1, (512, 512))
-    state.begin(np.zeros((512, 512, 2), np.int32), np.ones((16, 16), np.uint8), np.zeros((4, 4), np.float32))
+    state.begin(np.zeros((512, 512, 2), np.int32), np.zeros((4, 4), np.float32))
     latent = state.latent(0)
     before = resident_bytes()
     latent[:] = np.arange(512, dtype=np.float32)[:, None, None]
