@@ -86,7 +86,7 @@ def _features(tone: Floats, content: Content, spacing: int = 1) -> Floats:
     smooth = cv2.GaussianBlur(ranked, (0, 0), 0.5 * spacing)
     dy = (np.roll(smooth, -spacing, 0) - np.roll(smooth, spacing, 0)) * np.float32(0.5)
     dx = (np.roll(smooth, -spacing, 1) - np.roll(smooth, spacing, 1)) * np.float32(0.5)
-    weight = np.float32(8 * content.strength**1.5)
+    weight = np.float32(8 * content.strength)
     return np.ascontiguousarray(np.stack([ranked, dy, dx], axis=2) * weight, dtype=np.float32)
 
 
@@ -112,7 +112,7 @@ class Relief:
     def lay_over(self, stack: Floats, maps: tuple[MapKind, ...], first: int) -> None:
         """Add the relief to `stack`, float32 (rows, W, K), encoded maps of the result from row `first` on, in place.
 
-        Encoded albedo takes the tone's detail times strength^2; normals are combined by reoriented normal mapping
+        Encoded albedo takes the tone's detail times strength^1.5; normals are combined by reoriented normal mapping
         (Barre-Brisebois and Hill 2012) with the content's normal, its x and y times strength.
         """
         strength = self._content.strength
@@ -121,7 +121,7 @@ class Relief:
         for kind in maps:
             if kind is MapKind.ALBEDO:
                 detail = resized_rows(self._detail[:, :, None], self._size, rows)
-                stack[:, :, channel : channel + 3] += np.float32(strength**2) * detail
+                stack[:, :, channel : channel + 3] += np.float32(strength**1.5) * detail
             if kind is MapKind.NORMAL and self._slope is not None:
                 base = resized_rows(self._slope, self._size, rows) * np.float32(strength)
                 normal = stack[:, :, channel : channel + 3]
