@@ -63,7 +63,7 @@ def source_of(positions, i, j, y, x, height, width, wrap_y, wrap_x):  # type: ig
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kernel, compiled as a whole)
-    labels, cell, features, positions, middles, radius, spread, wrap_y, wrap_x, torus_y, torus_x, reach, wanted, colour,
+    labels, cell, features, positions, middles, radius, spread, wrap_y, wrap_x, torus_y, torus_x, wanted, colour,
     temperature, length, seed
 ):  # fmt: skip
     rows, columns = labels.shape
@@ -109,7 +109,7 @@ def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kerne
                 if py != source[0, 0] or px != source[0, 1]:
                     kinds += 1
                     ri, rj = i - by + REACH, j - bx + REACH
-                    near_enough = abs(ri - REACH) <= reach and abs(rj - REACH) <= reach
+                    near_enough = abs(ri - REACH) <= REACH and abs(rj - REACH) <= REACH
                     inside_y = wrap_y or (py >= 0 and py + cell <= height)
                     inside_x = wrap_x or (px >= 0 and px + cell <= width)
                     if near_enough and inside_y and inside_x:
@@ -185,7 +185,6 @@ def cut_overlaps(
     seed: int,
     *,
     radius: float,
-    reach: int = REACH,
     wanted: NDArray[np.bool_] | None = None,
     step: Callable[[float], None] = lambda _: None,
 ) -> Labels:
@@ -195,9 +194,8 @@ def cut_overlaps(
     positions[y // 8 + i, x // 8 + j] + (y, x) - 8 (y // 8 + i, x // 8 + j).
     features: float32 (H, W, C), what mismatch is measured in. positions: int32 (h, w, 2). wraps, torus: directions in
     which the exemplar, the result continue. sweeps: how many, by cell side (8, 4, 2, 1 in this order). radius: blocks
-    from a piece's middle beyond which it costs to continue it. reach: blocks that a cut may move by, at most REACH.
-    wanted: bool (h, w), blocks worth the work, or None for all. step: told the fraction done. The same for any number
-    of threads.
+    from a piece's middle beyond which it costs to continue it. wanted: bool (h, w), blocks worth the work, or None for
+    all. step: told the fraction done. The same for any number of threads.
     """
     features = _principal(features)
     middles = middles_of_pieces(positions, features.shape[:2], wraps, torus)
@@ -217,7 +215,7 @@ def cut_overlaps(
                 draw = int(np.random.default_rng([seed, done, colour]).integers(2**62))
                 _sweep(
                     labels, cell, features, positions, middles, np.float32(radius), np.float32(SPREAD * unit), *wraps,
-                    *closed, reach, wanted, colour, np.float32(temperature * unit * cell), np.float32(LENGTH * unit),
+                    *closed, wanted, colour, np.float32(temperature * unit * cell), np.float32(LENGTH * unit),
                     draw,
                 )  # fmt: skip
             done += 1

@@ -24,7 +24,7 @@ from mipmap.metrics import evenness, largest_verbatim
 from texsynth import __version__
 from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows
-from texsynth.cut import REACH, cut_overlaps
+from texsynth.cut import cut_overlaps
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, halved, prepare_exemplar
 from texsynth.expand import CRISP, PIECE_RADIUS, Steps, expand
@@ -63,7 +63,6 @@ BAND = 256  # texel rows that are gathered and written at once
 DETAIL_BLUR = 4.0  # texels; what stays of the exemplar at --detail 0
 DEFAULT_TEXEL = {MapKind.ROUGHNESS: 0.5, MapKind.METALNESS: 0.0, MapKind.HEIGHT: 0.5, MapKind.OPACITY: 1.0}
 PREVIEW_SIDE = 1024
-GUIDED_REACH = 2  # blocks that a cut may move by where content steers: it must not undo that
 ROLL = (3, 5)  # texels of the torus by which a free result is moved, off the grid of its blocks
 
 
@@ -262,8 +261,7 @@ def _cut(
     else:
         labels = cut_overlaps(
             exemplar.weighted, positions, exemplar.wraps, frame.torus, preset.cut_sweeps, options.seed,
-            radius=PIECE_RADIUS * min(exemplar.size) / BLOCK, reach=REACH if content is None else GUIDED_REACH,
-            wanted=mask, step=run.step,
+            radius=PIECE_RADIUS * min(exemplar.size) / BLOCK, wanted=mask, step=run.step,
         )  # fmt: skip
         temporary = path.with_suffix(".tmp.npy")
         np.save(temporary, labels)
