@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from texsynth.cut import REACH, SPAN, Labels, block_sources, source_of
+from texsynth.model.coherent_score import settled
 from texsynth.model.latent import BLOCK
 
 Floats = NDArray[np.float32]
@@ -21,29 +23,10 @@ FEATHER = np.array([0.25, 0.5, 0.25], np.float32)  # weights of a texel and its 
 
 
 @njit(cache=True, nogil=True)
-def _quiet_blocks(sources, uniform, height, width, wrap_y, wrap_x, torus_y, torus_x, out):  # type: ignore[no-untyped-def]
-    """Blocks that with all their eight neighbours are one rigid piece of the exemplar."""
-    rows, columns = uniform.shape
-    for y in range(rows):
-        for x in range(columns):
-            quiet = True
-            for dy in range(-1, 2):
-                for dx in range(-1, 2):
-                    ny, nx = y + dy, x + dx
-                    if torus_y:
-                        ny = ny % rows
-                    if torus_x:
-                        nx = nx % columns
-                    if ny < 0 or ny >= rows or nx < 0 or nx >= columns:
-                        continue
-                    py = sources[ny, nx, 0] - sources[y, x, 0] - dy * BLOCK
-                    px = sources[ny, nx, 1] - sources[y, x, 1] - dx * BLOCK
-                    if wrap_y:
-                        py = py % height
-                    if wrap_x:
-                        px = px % width
-                    quiet = quiet and uniform[ny, nx] and py == 0 and px == 0
-            out[y, x] = quiet
+def _settled_blocks(sources, height, width, wrap_y, wrap_x, torus_y, torus_x, out):  # type: ignore[no-untyped-def]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x] = settled(sources, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x)
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -186,7 +169,9 @@ class Cuts:
         """From the labels of `positions` in an exemplar of `size` that wraps as `wraps` says."""
         sources, uniform = block_sources(labels, positions, (0, 0))
         quiet = np.empty(uniform.shape, np.bool_)
-        _quiet_blocks(sources, uniform, *size, *wraps, *torus, quiet)
+        _settled_blocks(sources, *size, *wraps, *torus, quiet)
+        edges = ["wrap" if closed else "nearest" for closed in torus]
+        quiet &= ndimage.minimum_filter(uniform, 3, mode=edges)
         return cls(labels, positions, sources, quiet, roll)
 
     def index(self) -> Ints:

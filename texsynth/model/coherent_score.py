@@ -68,7 +68,7 @@ def _into(value, size, limit, wraps):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True, inline="always")
-def _settled(positions, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x):  # type: ignore[no-untyped-def]
+def settled(positions, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x):  # type: ignore[no-untyped-def]
     """Whether all eight neighbours of a token continue it."""
     rows, columns = positions.shape[:2]
     for dy in range(-1, 2):
@@ -111,7 +111,7 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
         for x in range(columns):
             idle = not active[y // WINDOW, x // WINDOW]
             if rest and not idle:
-                idle = _settled(positions, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x)
+                idle = settled(positions, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x)
             if idle:
                 py, px = positions[y, x, 0], positions[y, x, 1]
                 chosen[y - first, x, 0], chosen[y - first, x, 1] = py, px
