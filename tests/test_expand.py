@@ -13,10 +13,11 @@ from scipy import ndimage
 from texsynth.content import prepare_content
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.exemplar import Exemplar, build_exemplar
-from texsynth.expand import Steps, _State, expand
+from texsynth.expand import EVEN, TONE, Steps, _Balance, _State, expand
+from texsynth.lattice import NO_LATTICE
 from texsynth.layout import Frame, _nearest, coarsest_scale, plan_frame, sample_layout
 from texsynth.material import MapKind, Material, TextureMap
-from texsynth.model.coherent_score import WINDOW
+from texsynth.model.coherent_score import WINDOW, build_keys
 from texsynth.model.latent import BLOCK
 from texsynth.presets import PRESETS
 from texsynth.run import Progress, Run
@@ -116,6 +117,22 @@ def test_the_same_seed_gives_the_same_places_and_another_seed_others(exemplar: E
     ]
     assert results[0] == results[1]
     assert results[0] != results[2]
+
+
+def test_tones_that_are_used_too_much_become_dear_and_cells_are_evened_out_for_large_results_only() -> None:
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)
+    image = np.ascontiguousarray(np.broadcast_to(ramp[:, None, None], (256, 256, 3)))
+    keys = build_keys(image, OPEN, NO_LATTICE, 1, 0.15, np.zeros((256, 256, 0), np.float32))
+    half = np.stack(np.meshgrid(np.arange(0, 128, 8), np.arange(0, 256, 8), indexing="ij"), -1).astype(np.int32)
+    small = _Balance(keys, 128)  # an eighth of the exemplar's tokens
+    small.update(half, keys.spacing)  # the dark half is shown, and all of its columns
+    rows = small.potentials.mean(axis=1) / keys.spacing
+    assert small.share == 0.125
+    assert float(rows[:15].max()) < float(rows[17:].min()) - TONE
+    large = _Balance(keys, 16 * 1024)
+    large.update(half[:, :16], keys.spacing)  # the dark half's left half
+    dark = large.potentials[:15] / keys.spacing
+    assert float(dark[:, :15].max()) < float(dark[:, 17:].min()) - 0.5 * EVEN
 
 
 def test_windows_that_nobody_wants_cost_no_steps(exemplar: Exemplar, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from texsynth import levelling
+from texsynth.cut import OWN
 from texsynth.gather import fade, gather
-from texsynth.levelling import MOST, level
+from texsynth.levelling import MOST
 from texsynth.model.latent import BLOCK
 
 Floats = NDArray[np.float32]
@@ -180,6 +182,16 @@ def test_bands_in_any_order_are_the_whole_to_the_bit() -> None:
 # Levelling
 
 
+def level(
+    stack: Floats, positions: Ints, channels: tuple[int, ...], wraps: tuple[bool, bool], torus: tuple[bool, bool],
+    labels: NDArray[np.uint8] | None = None,
+) -> Floats:  # fmt: skip
+    """Offsets of blocks that are cut nowhere, or as the labels say, but for their middles."""
+    shape = positions.shape[0] * BLOCK, positions.shape[1] * BLOCK
+    labels = np.full(shape, OWN, np.uint8) if labels is None else labels
+    return levelling.level(stack, positions, labels, positions, channels, wraps, torus)
+
+
 def two_tones() -> tuple[Floats, Ints]:
     """An exemplar whose right half is lighter by 0.08, and a result that jumps between the halves in its middle."""
     stack = np.full((64, 128, 1), 0.5, np.float32)
@@ -207,6 +219,22 @@ def test_levelling_closes_a_step_in_tone_at_a_join_and_fades_away_from_it() -> N
     size = np.abs(offsets[:, :, 0]).mean(axis=0)
     assert size[0] < 0.2 * size[31]
     assert size[63] < 0.2 * size[32]
+    assert not offsets[:, 0].any(), "exact where no step is near"
+
+
+def test_levelling_sees_no_step_where_the_cut_runs_in_what_both_pieces_share() -> None:
+    rows, columns = 8, 16
+    stack = np.full((64, 256, 1), 0.5, np.float32)
+    stack[:, 112:] += 0.1  # two bricks
+    stack[:, 56:60] = stack[:, 120:124] = 0.2  # and mortar at the same place of both
+    positions = piece(rows, columns, (0, 0)) % np.array([64, 256], np.int32)
+    positions[:, 8:, 1] += 64  # the second comes from the lighter brick, and continues the first one's grid
+    straight = level(stack, positions, (0,), OPEN, OPEN)
+    labels = np.full((rows * BLOCK, columns * BLOCK), OWN, np.uint8)
+    labels[:, 58:64] = OWN + 1  # the cut moves into the mortar
+    cut = level(stack, positions, (0,), OPEN, OPEN, labels)
+    assert float(np.abs(straight).max()) > 0.02
+    assert not cut.any()
 
 
 def test_levelling_never_moves_a_texel_far_or_out_of_range() -> None:

@@ -13,7 +13,7 @@ from texsynth.lattice import NO_LATTICE, Lattice
 from texsynth.model.coherent_score import Keys, build_keys
 from texsynth.model.latent import BLOCK
 from texsynth.pieces import fields_of_large_pieces
-from texsynth.quilting import APART, MERGES, replace_large_pieces
+from texsynth.quilting import APART, MERGES, replace_large_pieces, replace_repeated
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -192,3 +192,24 @@ def test_the_same_random_numbers_quilt_alike_and_what_is_given_is_not_changed() 
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
     np.testing.assert_array_equal(positions, piece(20, 20, (0, 0), keys.size))
+
+
+def test_of_two_pieces_with_the_same_blocks_the_smaller_goes_elsewhere_and_the_rest_stays() -> None:
+    keys = keys_of(noise(320, 320))
+    positions = piece(12, 12, (0, 0), keys.size)
+    positions[:, 7:] = piece(12, 5, (160, 200), keys.size)
+    positions[4:8, 8:11] = piece(4, 3, (16, 24), keys.size)  # shown already, further left
+    no_guide = np.zeros((12, 12, 0), np.float32)
+    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((0, 3)), np.random.default_rng(0))
+    moved = (after != positions).any(axis=2)
+    assert bool(moved[4:8, 8:11].all())
+    assert int(moved.sum()) == 12
+    assert len(np.unique(after.reshape(-1, 2) // BLOCK, axis=0)) == 144, "nothing is shown twice"
+
+
+def test_what_is_shown_once_is_left_alone() -> None:
+    keys = keys_of(noise(160, 160))
+    positions = piece(10, 10, (24, 56), keys.size)
+    no_guide = np.zeros((10, 10, 0), np.float32)
+    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((0, 3)), np.random.default_rng(0))
+    np.testing.assert_array_equal(after, positions)

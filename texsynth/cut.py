@@ -30,7 +30,7 @@ OWN = REACH * SPAN + REACH  # the label of a texel's own block
 # Temperatures and the cost of a cut's length for each texel of it, in units of the mean cost of the cuts at the start.
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.02
 LENGTH = 0.05
-SPREAD = 8.0  # and of a texel beside a cut that continues a piece at twice its radius
+SPREAD = 12.0  # and of a texel beside a cut that continues a piece at twice its radius
 SAMPLE = 4096  # joins that the unit is measured on
 FEATURES = 4  # principal components of the maps that mismatch is measured in
 

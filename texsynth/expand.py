@@ -28,7 +28,7 @@ from texsynth.model.exemplar_score import noise_levels, step_weights
 from texsynth.model.latent import BLOCK
 from texsynth.pieces import middles_of_pieces
 from texsynth.presets import FineLevel, Preset
-from texsynth.quilting import replace_large_pieces
+from texsynth.quilting import replace_large_pieces, replace_repeated
 from texsynth.run import Run
 from texsynth.seams import anneal_seams
 
@@ -37,9 +37,10 @@ Ints = NDArray[np.int32]
 
 LAST_NOISE = 0.08
 RADIUS = 1  # tokens around the own one that a patch compares
-# In units of `Keys.spacing`: what a place costs that continues no neighbour, and the gain with which the use of the
-# exemplar's cells is evened out from step to step.
-JUMP, EVEN = 0.2, 0.2
+# In units of `Keys.spacing`: what a place costs that continues no neighbour, and the gains with which the use of the
+# exemplar's cells and tones is evened out from step to step.
+JUMP, EVEN, TONE = 0.2, 0.2, 0.25
+TONES = 8  # classes of the blocks' first principal component, equally frequent in the exemplar
 SPREAD = 25.0  # and what it costs to continue a piece at twice its radius
 SWEEPS = 32  # of the seams, before a level's denoising steps
 LAST_SWEEPS = 16  # and after those of the finest level
@@ -160,7 +161,7 @@ def _refine(
             run.step(part[0] + (part[1] - part[0]) * (i + first / rows) / fine.steps)
             mean, chosen, worked = attend(
                 now, z, place, sigma, (first, last), radius=RADIUS, torus=frame.torus, targets=targets,
-                potentials=(balance.potentials / (2 * sigma**2)).astype(np.float32), cell=balance.cell, guide=guide,
+                potentials=(balance.potentials / (2 * sigma**2)).astype(np.float32), cell=BLOCK, guide=guide,
                 middles=middles, piece_radius=radius, spread_cost=SPREAD * nats, jump_cost=JUMP * nats,
                 jitter=fine.jitter, seed=_seed(frame.seed, scale, i), active=wanted, rest=rest,
             )  # fmt: skip
@@ -218,6 +219,8 @@ def _begin(
             keys, positions, frame.torus, guide, frame.phase_targets(scale), LONGEST_PIECE * side, CUT_PIECE * side,
             balance.cell, rng,
         )  # fmt: skip
+        if balance.share < 1:
+            positions = replace_repeated(keys, positions, frame.torus, guide, frame.phase_targets(scale), rng)
     else:  # there a boundary's few tokens would be a piece's whole width
         radius = PIECE_RADIUS * min(keys.size) / BLOCK
         positions = anneal_seams(
@@ -278,21 +281,32 @@ def _wanted(mask: NDArray[np.bool_] | None, scale: int, shape: tuple[int, int]) 
 
 
 class _Balance:
-    """Evens out how often the exemplar's cells are used, from step to step: dual ascent on the transport cost."""
+    """Evens out how often the exemplar's cells and tones are used, from step to step: dual ascent on transport costs.
+
+    potentials: float32 (ceil(H / 8), ceil(W / 8)), squared distance, of the exemplar's blocks. cell: side of a cell,
+    texels. share: of the exemplar's area that the result has, at most 1.
+    """
 
     def __init__(self, keys: Keys, tokens: int) -> None:
         side = BLOCK * math.sqrt(TOKENS_A_CELL * (keys.size[0] * keys.size[1] / BLOCK**2) / tokens)
         self.cell = int(min(max(BLOCK, side), min(keys.size) // 4))
-        self.shape = -(-keys.size[0] // self.cell), -(-keys.size[1] // self.cell)
-        self.potentials = np.zeros(self.shape, np.float32)
-        # a result smaller than the exemplar cannot show all of it in whole pieces
-        self._gain = EVEN * min(1.0, tokens * BLOCK**2 / (keys.size[0] * keys.size[1]))
+        self.share = min(1.0, tokens * BLOCK**2 / (keys.size[0] * keys.size[1]))
+        ys, xs = (np.arange(0, size, BLOCK) for size in keys.size)
+        cells = ys[:, None] // self.cell * -(-keys.size[1] // self.cell) + xs // self.cell
+        at = [np.minimum(line // keys.stride, n - 1) for line, n in zip((ys, xs), keys.tokens.shape, strict=False)]
+        tone = keys.tokens[at[0][:, None], at[1], 0]
+        classes = max(2, min(TONES, tokens // TOKENS_A_CELL))
+        tones = np.searchsorted(np.quantile(tone, np.arange(1, classes) / classes), tone)
+        # a result smaller than the exemplar cannot show all of its cells in whole pieces, but all of its tones
+        self._groups = (EVEN * self.share, cells), (TONE, tones)
+        self.potentials = np.zeros(cells.shape, np.float32)
 
     def update(self, positions: Ints, spacing: float) -> None:
-        cells = positions[..., 0] // self.cell * self.shape[1] + positions[..., 1] // self.cell
-        count = self.potentials.size
-        use = np.bincount(cells.ravel(), minlength=count).reshape(self.shape) / cells.size
-        self.potentials -= (self._gain * spacing * np.log((use * count + 0.1) / 1.1)).astype(np.float32)
+        at = tuple((positions.reshape(-1, 2) // BLOCK).T)
+        for gain, groups in self._groups:
+            wanted = np.maximum(np.bincount(groups.ravel()), 1) / groups.size
+            use = np.bincount(groups[at], minlength=len(wanted)) / len(at[0])
+            self.potentials -= (gain * spacing * np.log((use / wanted + 0.1) / 1.1)).astype(np.float32)[groups]
         self.potentials -= self.potentials.mean()
 
 

@@ -114,12 +114,19 @@ def beyond(y, x, middle_y, middle_x, rows, columns, torus_y, torus_x, radius):  
     return np.float32(max(np.float32(0), np.sqrt(dy * dy + dx * dx) / radius - 1))
 
 
+def label_pieces(
+    positions: Ints, size: tuple[int, int], wraps: tuple[bool, bool], torus: tuple[bool, bool]
+) -> NDArray[np.int64]:
+    """int64 (h, w): the number of the first token of the piece that each token belongs to; arguments as below."""
+    return np.asarray(_label(positions, *size, *wraps, *torus, 1))
+
+
 def middles_of_pieces(
     positions: Ints, size: tuple[int, int], wraps: tuple[bool, bool], torus: tuple[bool, bool]
 ) -> NDArray[np.float32]:
     """float32 (h, w, 2): the middle (y, x) in tokens of the piece that each token belongs to; arguments as below."""
     out = np.empty(positions.shape, np.float32)
-    _middles(_label(positions, *size, *wraps, *torus, 1), *torus, out)
+    _middles(label_pieces(positions, size, wraps, torus), *torus, out)
     return out
 
 
@@ -138,7 +145,7 @@ def fields_of_large_pieces(
     Pieces whose extent's diagonal is above `longest` tokens are cut like a chequerboard with fields of `limit` tokens a
     side; every other field of it is to leave.
     """
-    labels = _label(positions, *size, *wraps, *torus, 1)
+    labels = label_pieces(positions, size, wraps, torus)
     keys = np.full(labels.shape, -1, np.int64)
     _fields(labels, rng.uniform(0, 1, (1021, 2)), *torus, longest, limit, keys)
     known, numbers = np.unique(keys, return_inverse=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from texsynth.model.coherent_score import Keys, _into
 from texsynth.model.latent import BLOCK
-from texsynth.pieces import fields_of_large_pieces
+from texsynth.pieces import fields_of_large_pieces, label_pieces
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -159,13 +159,36 @@ def replace_large_pieces(
     starts = np.searchsorted(fields.ravel()[order], np.arange(count + 1))
     for field in rng.permutation(count):
         flat = order[starts[field] : starts[field + 1]]
-        members = np.stack([flat // fields.shape[1], flat % fields.shape[1]], -1)
-        for axis, side in enumerate(fields.shape):  # seen from the first one, across the edge that wraps
-            if torus[axis]:
-                apart = members[:, axis] - members[0, axis]
-                members[:, axis] = members[0, axis] + (apart + side // 2) % side - side // 2
-        quilt.replace(members, rng)
+        quilt.replace(_members(flat, fields.shape, torus), rng)
     return quilt.positions
+
+
+def replace_repeated(
+    keys: Keys, positions: Ints, torus: tuple[bool, bool], guide: Floats, targets: Doubles, rng: np.random.Generator
+) -> Ints:
+    """Positions int32 (h, w, 2) in which hardly a block of the exemplar is shown twice; arguments as above.
+
+    Of two pieces that share blocks the smaller one's are fetched from elsewhere, for results smaller than the exemplar.
+    """
+    pieces = label_pieces(positions, keys.size, keys.wraps, torus).ravel()
+    order = np.lexsort((pieces, -np.bincount(pieces)[pieces]))  # the largest piece first
+    blocks = (positions.reshape(-1, 2)[order] + BLOCK // 2) // BLOCK
+    first, seen = np.unique(blocks, axis=0, return_index=True, return_inverse=True)[1:]
+    repeated = order[first[seen.ravel()] != np.arange(len(order))]
+    quilt = _Quilt(keys, positions.copy(), torus, guide, targets, BLOCK)
+    for piece in rng.permutation(np.unique(pieces[repeated])):
+        quilt.replace(_members(repeated[pieces[repeated] == piece], positions.shape[:2], torus), rng)
+    return quilt.positions
+
+
+def _members(flat: Places, size: tuple[int, ...], torus: tuple[bool, bool]) -> Places:
+    """Tokens (n, 2) from their numbers, as seen from the first one across the edge that wraps."""
+    members = np.stack([flat // size[1], flat % size[1]], -1)
+    for axis, side in enumerate(size):
+        if torus[axis]:
+            apart = members[:, axis] - members[0, axis]
+            members[:, axis] = members[0, axis] + (apart + side // 2) % side - side // 2
+    return members
 
 
 def _grid(ys: Places, xs: Places) -> Places:

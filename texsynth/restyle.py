@@ -24,10 +24,10 @@ from mipmap.metrics import evenness, largest_verbatim
 from texsynth import __version__
 from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows
-from texsynth.cut import cut_overlaps
+from texsynth.cut import OWN, cut_overlaps
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, halved, prepare_exemplar
-from texsynth.expand import CRISP, PIECE_RADIUS, Steps, expand
+from texsynth.expand import PIECE_RADIUS, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
 from texsynth.gather_cut import Cuts, gather_cut
@@ -300,8 +300,16 @@ def _gather_maps(
         before = exemplar.maps[: exemplar.maps.index(MapKind.NORMAL)]
         normal = sum(CHANNELS[kind] for kind in before)
     levelled = _levelled_channels(exemplar)
-    sources = positions if cuts is None else cuts.sources
-    offsets = level(stack, sources, levelled, exemplar.wraps, frame.torus) if levelled else None
+    offsets = None
+    if levelled:
+        if cuts is None:
+            labels, sources = (
+                np.full((positions.shape[0] * BLOCK, positions.shape[1] * BLOCK), OWN, np.uint8),
+                positions,
+            )
+        else:
+            labels, sources = cuts.labels, cuts.sources
+        offsets = level(stack, positions, labels, sources, levelled, exemplar.wraps, frame.torus)
     shared: dict[str, Any] = {
         "wraps": exemplar.wraps, "torus": frame.torus, "normal": normal, "offsets": offsets, "levelled": levelled
     }  # fmt: skip
@@ -327,17 +335,11 @@ def _gather_maps(
 
 
 def _levelled_channels(exemplar: Exemplar) -> tuple[int, ...]:
-    """Channels whose steps at joins are levelled: all but the normal's, of exemplars with a crisp lattice.
-
-    Tiles and plates are smooth between their joints, so a step in tone shows; elsewhere the texture itself hides it,
-    and levelling would cost more of the exemplar's large-scale contrast than it mends.
-    """
-    if exemplar.lattice.strength < CRISP:
-        return ()
+    """Channels whose steps at joins are levelled: all but directions and masks."""
     channels: list[int] = []
     first = 0
     for kind in exemplar.maps:
-        if kind is not MapKind.NORMAL:
+        if kind not in (MapKind.NORMAL, MapKind.METALNESS, MapKind.OPACITY):
             channels += range(first, first + CHANNELS[kind])
         first += CHANNELS[kind]
     return tuple(channels)
