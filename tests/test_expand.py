@@ -127,7 +127,7 @@ def test_tones_that_are_used_too_much_become_dear_and_cells_are_evened_out_for_l
     small = _Balance(keys, 128)  # an eighth of the exemplar's tokens
     small.update(half, keys.spacing)  # the dark half is shown, and all of its columns
     rows = small.potentials.mean(axis=1) / keys.spacing
-    assert small.share == 0.125
+    assert small.area == 0.125
     assert float(rows[:15].max()) < float(rows[17:].min()) - TONE
     large = _Balance(keys, 16 * 1024)
     large.update(half[:, :16], keys.spacing)  # the dark half's left half

@@ -30,7 +30,8 @@ OWN = REACH * SPAN + REACH  # the label of a texel's own block
 # Temperatures and the cost of a cut's length for each texel of it, in units of the mean cost of the cuts at the start.
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 2.0, 0.02
 LENGTH = 0.05
-SPREAD = 12.0  # and of a texel beside a cut that continues a piece at twice its radius
+SPREAD = 20.0  # and of a texel beside a cut that continues a piece at twice its radius
+GAP = 6  # tokens; two parts of one piece that lie nearer than this could grow together
 SAMPLE = 4096  # joins that the unit is measured on
 FEATURES = 4  # principal components of the maps that mismatch is measured in
 
@@ -198,7 +199,7 @@ def cut_overlaps(
     all. step: told the fraction done. The same for any number of threads.
     """
     features = _principal(features)
-    middles = middles_of_pieces(positions, features.shape[:2], wraps, torus)
+    middles = middles_of_pieces(positions, features.shape[:2], wraps, torus, GAP)
     labels: Labels = np.full(positions.shape[:2], OWN, np.uint8)
     wanted = np.ones(positions.shape[:2], np.bool_) if wanted is None else wanted
     unit = max(_mean_cost(features, positions, wraps), 1e-6)

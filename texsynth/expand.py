@@ -219,7 +219,7 @@ def _begin(
             keys, positions, frame.torus, guide, frame.phase_targets(scale), LONGEST_PIECE * side, CUT_PIECE * side,
             balance.cell, rng,
         )  # fmt: skip
-        if balance.share < 1:
+        if balance.area <= 1:
             positions = replace_repeated(keys, positions, frame.torus, guide, frame.phase_targets(scale), rng)
     else:  # there a boundary's few tokens would be a piece's whole width
         radius = PIECE_RADIUS * min(keys.size) / BLOCK
@@ -284,13 +284,13 @@ class _Balance:
     """Evens out how often the exemplar's cells and tones are used, from step to step: dual ascent on transport costs.
 
     potentials: float32 (ceil(H / 8), ceil(W / 8)), squared distance, of the exemplar's blocks. cell: side of a cell,
-    texels. share: of the exemplar's area that the result has, at most 1.
+    texels. area: of the result over the exemplar's.
     """
 
     def __init__(self, keys: Keys, tokens: int) -> None:
         side = BLOCK * math.sqrt(TOKENS_A_CELL * (keys.size[0] * keys.size[1] / BLOCK**2) / tokens)
         self.cell = int(min(max(BLOCK, side), min(keys.size) // 4))
-        self.share = min(1.0, tokens * BLOCK**2 / (keys.size[0] * keys.size[1]))
+        self.area = tokens * BLOCK**2 / (keys.size[0] * keys.size[1])
         ys, xs = (np.arange(0, size, BLOCK) for size in keys.size)
         cells = ys[:, None] // self.cell * -(-keys.size[1] // self.cell) + xs // self.cell
         at = [np.minimum(line // keys.stride, n - 1) for line, n in zip((ys, xs), keys.tokens.shape, strict=False)]
@@ -298,7 +298,7 @@ class _Balance:
         classes = max(2, min(TONES, tokens // TOKENS_A_CELL))
         tones = np.searchsorted(np.quantile(tone, np.arange(1, classes) / classes), tone)
         # a result smaller than the exemplar cannot show all of its cells in whole pieces, but all of its tones
-        self._groups = (EVEN * self.share, cells), (TONE, tones)
+        self._groups = (EVEN * min(1.0, self.area), cells), (TONE, tones)
         self.potentials = np.zeros(cells.shape, np.float32)
 
     def update(self, positions: Ints, spacing: float) -> None:

@@ -26,18 +26,19 @@ def _root(parents, i):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance):  # type: ignore[no-untyped-def]
+def _label(positions, height, width, wrap_y, wrap_x, torus_y, torus_x, tolerance, gap):  # type: ignore[no-untyped-def]
     rows, columns = positions.shape[:2]
     parents = np.arange(rows * columns)
     for y in range(rows):
         for x in range(columns):
-            for axis in range(2):
-                ny, nx = (y + 1, x) if axis == 0 else (y, x + 1)
-                if (ny == rows and not torus_y) or (nx == columns and not torus_x):
+            for step in range(2 * gap):
+                down, right = (step // 2 + 1, 0) if step % 2 == 0 else (0, step // 2 + 1)
+                ny, nx = y + down, x + right
+                if (ny >= rows and not torus_y) or (nx >= columns and not torus_x):
                     continue
                 ny, nx = ny % rows, nx % columns
-                dy = positions[ny, nx, 0] - positions[y, x, 0] - (BLOCK if axis == 0 else 0)
-                dx = positions[ny, nx, 1] - positions[y, x, 1] - (BLOCK if axis == 1 else 0)
+                dy = positions[ny, nx, 0] - positions[y, x, 0] - down * BLOCK
+                dx = positions[ny, nx, 1] - positions[y, x, 1] - right * BLOCK
                 if wrap_y:
                     dy = (dy + height // 2) % height - height // 2
                 if wrap_x:
@@ -115,18 +116,21 @@ def beyond(y, x, middle_y, middle_x, rows, columns, torus_y, torus_x, radius):  
 
 
 def label_pieces(
-    positions: Ints, size: tuple[int, int], wraps: tuple[bool, bool], torus: tuple[bool, bool]
+    positions: Ints, size: tuple[int, int], wraps: tuple[bool, bool], torus: tuple[bool, bool], gap: int = 1
 ) -> NDArray[np.int64]:
     """int64 (h, w): the number of the first token of the piece that each token belongs to; arguments as below."""
-    return np.asarray(_label(positions, *size, *wraps, *torus, 1))
+    return np.asarray(_label(positions, *size, *wraps, *torus, 1, gap))
 
 
 def middles_of_pieces(
-    positions: Ints, size: tuple[int, int], wraps: tuple[bool, bool], torus: tuple[bool, bool]
+    positions: Ints, size: tuple[int, int], wraps: tuple[bool, bool], torus: tuple[bool, bool], gap: int = 1
 ) -> NDArray[np.float32]:
-    """float32 (h, w, 2): the middle (y, x) in tokens of the piece that each token belongs to; arguments as below."""
+    """float32 (h, w, 2): the middle (y, x) in tokens of the piece that each token belongs to.
+
+    gap: tokens in a row or column that a piece may be apart from itself. Other arguments as below.
+    """
     out = np.empty(positions.shape, np.float32)
-    _middles(label_pieces(positions, size, wraps, torus), *torus, out)
+    _middles(label_pieces(positions, size, wraps, torus, gap), *torus, out)
     return out
 
 

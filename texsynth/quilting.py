@@ -23,6 +23,7 @@ Places = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 APART = 0.08  # of the exemplar's side: a source nearer than this to the old one is the same piece to the eye
+TWICE = 0.01  # of the result: a piece that is shown a second time can be told from there on
 MERGES = 2  # texels; a source that continues a neighbour this nearly would grow its piece
 # In units of `Keys.spacing` for each token of the surroundings: a phase error of one tolerance, one nat of guidance,
 # and use of the exemplar's cells e times as often as even.
@@ -166,9 +167,10 @@ def replace_large_pieces(
 def replace_repeated(
     keys: Keys, positions: Ints, torus: tuple[bool, bool], guide: Floats, targets: Doubles, rng: np.random.Generator
 ) -> Ints:
-    """Positions int32 (h, w, 2) in which hardly a block of the exemplar is shown twice; arguments as above.
+    """Positions int32 (h, w, 2) in which no large part of the exemplar is shown twice; arguments as above.
 
-    Of two pieces that share blocks the smaller one's are fetched from elsewhere, for results smaller than the exemplar.
+    Of two pieces that share blocks the smaller one's are fetched from elsewhere: for results no larger than the
+    exemplar.
     """
     pieces = label_pieces(positions, keys.size, keys.wraps, torus).ravel()
     order = np.lexsort((pieces, -np.bincount(pieces)[pieces]))  # the largest piece first
@@ -176,7 +178,8 @@ def replace_repeated(
     first, seen = np.unique(blocks, axis=0, return_index=True, return_inverse=True)[1:]
     repeated = order[first[seen.ravel()] != np.arange(len(order))]
     quilt = _Quilt(keys, positions.copy(), torus, guide, targets, BLOCK)
-    for piece in rng.permutation(np.unique(pieces[repeated])):
+    names, counts = np.unique(pieces[repeated], return_counts=True)
+    for piece in rng.permutation(names[counts >= TWICE * len(pieces)]):
         quilt.replace(_members(repeated[pieces[repeated] == piece], positions.shape[:2], torus), rng)
     return quilt.positions
 
