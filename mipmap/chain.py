@@ -55,7 +55,7 @@ FRACTION_BITS, BIN_BITS = 24, 12
 VALUES_PER_THREAD = 1 << 16
 
 
-def _compile(function: Compiled) -> Compiled:
+def compiled(function: Compiled) -> Compiled:
     """Machine code without the interpreter lock, cached on disk where some cache folder can be written."""
     try:
         return cast(Compiled, numba.njit(nogil=True, cache=True)(function))
@@ -250,7 +250,7 @@ class _Reducer:
 _NO_ROUNDING = np.empty(0, np.uint32)
 
 
-@_compile
+@compiled
 def _round_row(values: Floats, packed: NDArray[np.uint32], codes: NDArray[np.uint8]) -> None:
     """Round to 8-bit codes with the table of `_packed_rounding`; `values` must lie in 0..1 + 2^-20."""
     for i in range(codes.shape[0]):
@@ -258,7 +258,7 @@ def _round_row(values: Floats, packed: NDArray[np.uint32], codes: NDArray[np.uin
         codes[i] = np.uint8((packed[fixed >> np.uint32(BIN_BITS)] + fixed) >> np.uint32(BIN_BITS))
 
 
-@_compile
+@compiled
 def _quarter_codes(source: Any, channels: int, table: Floats, result: Floats, packed: Any, codes: Any) -> None:
     quarter = np.float32(0.25)
     for i in range(result.shape[0]):
@@ -290,7 +290,7 @@ def _quarter_codes(source: Any, channels: int, table: Floats, result: Floats, pa
             _round_row(out, packed, codes[i])
 
 
-@_compile
+@compiled
 def _quarter_floats(source: Floats, channels: int, result: Floats, packed: Any, codes: Any) -> None:
     quarter = np.float32(0.25)
     for i in range(result.shape[0]):
@@ -315,7 +315,7 @@ def _quarter_floats(source: Floats, channels: int, result: Floats, packed: Any, 
             _round_row(out, packed, codes[i])
 
 
-@_compile
+@compiled
 def _average_codes(
     source: Any, channels: int, row_taps: Any, column_taps: Any, table: Floats, result: Floats, packed: Any, codes: Any
 ) -> None:
@@ -338,7 +338,7 @@ def _average_codes(
             _round_row(result[i], packed, codes[i])
 
 
-@_compile
+@compiled
 def _average_floats(
     source: Floats, channels: int, row_taps: Any, column_taps: Any, result: Floats, packed: Any, codes: Any
 ) -> None:
@@ -361,7 +361,7 @@ def _average_floats(
             _round_row(result[i], packed, codes[i])
 
 
-@_compile
+@compiled
 def _average_row(row: Any, channels: int, column_taps: Any, result: Floats) -> None:
     width = row.shape[0] // channels
     if width == 1:
@@ -426,7 +426,7 @@ def _packed_rounding(curved: bool) -> NDArray[np.uint32]:
     return entries.astype(np.uint32)  # modulo 2^32, as the kernel adds
 
 
-@_compile
+@compiled
 def _round(values: Floats, first: Any, thresholds: Floats, codes: Any) -> None:
     bins = np.float32(first.shape[0] - 1)
     for i in range(values.shape[0]):
@@ -458,7 +458,7 @@ def carried(texels: Texels, filtering: Filtering) -> Floats:
     return 2 * values - 1 if filtering == "normal" else values
 
 
-@_compile
+@compiled
 def _normalise(means: Floats, shortest: float, encoded: Floats) -> None:
     for i in range(means.shape[0]):
         x, y, z = means[i, 0], means[i, 1], means[i, 2]
