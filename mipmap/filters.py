@@ -94,7 +94,8 @@ def sinc_chain(
     """Yield (level, first_row, rows) from level 0 to 1 x 1, rows (h', width of the level, channels) float32, unclipped.
 
     read(y0, y1) gives rows y0 <= y < y1 of level 0 as (y1 - y0, width, channels) float32: linear light, decoded
-    normals or scalars. It is called from the top in bands of `band_rows`; a repeating map reads some rows of both ends twice.
+    normals or scalars. It is called from the top in bands of `band_rows`; a repeating map reads some rows of both
+    ends twice.
     Resident are a band, 12 to 19 rows of every streamed level, and one level of WHOLE_LEVEL_VALUES with those after it.
     Raises ValueError for sides below 1, another window or another wrap.
     """
