@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.chain import Floats, carried
+from mipmap.chain import Floats, carried, compiled
 
 RoughnessRule = Literal["vmf", "vmf_ggx", "toksvig", "none"]
 
@@ -67,14 +67,12 @@ def roughness_features(roughness: NDArray[Any], normal: NDArray[Any] | None) -> 
     that of the normals as stored, so that their rounding to codes does not count as spread. Roughness in floating point
     below 1e-9 counts as 0, as its fourth power does in float32.
     """
-    alpha = np.square(carried(roughness, "scalar"), dtype=np.float64)
-    alpha_squared = np.square(alpha)
-    if normal is None:
-        return alpha_squared.astype(np.float32)
-    features = np.empty((*roughness.shape[:2], 5), np.float32)
-    features[..., :1] = alpha_squared
-    features[..., 1:4] = carried(normal, "normal")
-    features[..., 4] = _length(features)
+    fractions = np.ascontiguousarray(carried(roughness, "scalar"))
+    features = np.empty((*roughness.shape[:2], 1 if normal is None else 5), np.float32)
+    vectors = np.empty((0, 3), np.float32)
+    if normal is not None:
+        vectors = np.ascontiguousarray(carried(normal, "normal")).reshape(-1, 3)
+    _fill_features(fractions.reshape(-1), vectors, features.reshape(-1, features.shape[2]))
     return features
 
 
@@ -83,13 +81,20 @@ def roughness_of(features: Floats, rule: RoughnessRule) -> Floats:
     alpha_squared: NDArray[Any] = np.clip(features[..., :1], 0, 1)
     if features.shape[2] == 5 and rule != "none":
         before = features[..., 4:]
-        length = np.divide(_length(features)[..., None], before, out=np.ones_like(before), where=before > 0)
+        # Rounded as in `_fill_features`, so that equal vectors have equal lengths before and after averaging.
+        vectors = features[..., 1:4].astype(np.float64)
+        after = np.sqrt((vectors**2).sum(axis=2, keepdims=True)).astype(np.float32)
+        length = np.divide(after, before, out=np.ones_like(before), where=before > 0)
         alpha_squared = widened(alpha_squared, length, rule)
     return np.sqrt(np.sqrt(np.asarray(alpha_squared, np.float64))).astype(np.float32)
 
 
-def _length(features: Floats) -> Floats:
-    """Length of x, y, z, rounded once, so that equal vectors have equal lengths before and after averaging."""
-    vectors = features[..., 1:4].astype(np.float64)
-    squared = np.einsum("...c,...c->...", vectors, vectors)
-    return np.asarray(np.sqrt(squared), np.float32)
+@compiled
+def _fill_features(fractions: Any, vectors: Any, features: Any) -> None:
+    for i in range(features.shape[0]):
+        alpha = np.float64(fractions[i]) * np.float64(fractions[i])
+        features[i, 0] = alpha * alpha
+        if features.shape[1] == 5:
+            x, y, z = vectors[i, 0], vectors[i, 1], vectors[i, 2]
+            features[i, 1], features[i, 2], features[i, 3] = x, y, z
+            features[i, 4] = np.sqrt(np.float64(x) * x + np.float64(y) * y + np.float64(z) * z)

@@ -99,7 +99,7 @@ def reference(maps: dict[str, np.ndarray], kind: str, options: ChainOptions) -> 
                     gain = 1 if options.roughness == "vmf" else 2
                     alpha2 = alpha2 + gain * (1 - length**2) / (3 * length - length**3)
                 elif options.roughness == "toksvig":
-                    power = 2 / alpha2 - 2
+                    power = 2 / np.maximum(alpha2, 1e-12) - 2
                     alpha2 = 2 / (length * power / (length + power * lost) + 2)
             shown = np.clip(alpha2, 0, 1)[..., None] ** 0.25
         levels.append(np.clip(shown, 0, 1) * top)
