@@ -248,7 +248,7 @@ def _feature_reader(kind: str, maps: Mapping[str, Rows], options: ChainOptions) 
             if normals is not None:
                 _give_back(normals)
         else:
-            features = np.array(carried(texels, FILTERING[kind]), np.float32)
+            features = carried(texels, FILTERING[kind])
         _give_back(texels)
         return features
 

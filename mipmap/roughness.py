@@ -46,18 +46,33 @@ def widened(alpha_squared: NDArray[Any], length: NDArray[Any], rule: RoughnessRu
     and above is no spread. Raises ValueError for another rule.
     """
     check_rule(rule)
-    base = np.clip(np.asarray(alpha_squared, np.float64), 0, 1)
-    ell = np.clip(np.asarray(length, np.float64), 0, 1)
-    ell = np.where(1 - ell < SMALLEST_LOSS, 1, ell)
-    with np.errstate(divide="ignore"):  # a mean of no length is infinitely spread: alpha is then 1
-        if rule in ("vmf", "vmf_ggx"):
-            inverse_kappa = (1 - ell * ell) / (ell * (3 - ell * ell))
-            base = base + (2 if rule == "vmf_ggx" else 1) * inverse_kappa
-        elif rule == "toksvig":
-            # 1/s' = 1/s + (1 - l)/l, with 1/s = alpha^2 / (2 - 2 alpha^2); then 2/(s' + 2) = 2 q / (1 + 2 q).
-            inverse = base / np.maximum(2 - 2 * base, 1e-300) + (1 - ell) / ell
-            base = np.where(np.isfinite(inverse), 2 * inverse / (1 + 2 * np.where(np.isfinite(inverse), inverse, 0)), 1)
-    return np.minimum(base, 1)
+    base, ell = np.broadcast_arrays(np.asarray(alpha_squared, np.float64), np.asarray(length, np.float64))
+    result = np.empty(base.shape, np.float64)
+    _widen(np.ravel(base), np.ravel(ell), get_args(RoughnessRule).index(rule), result.reshape(-1))
+    return result
+
+
+@compiled
+def _widen(alpha_squared: Any, length: Any, rule: int, result: Any) -> None:
+    for i in range(result.shape[0]):
+        result[i] = _widened(alpha_squared[i], length[i], rule)
+
+
+@compiled
+def _widened(alpha_squared: float, length: float, rule: int) -> float:
+    """`widened` of one texel; `rule` is the place in RoughnessRule."""
+    base = min(max(alpha_squared, 0.0), 1.0)
+    if rule == 3 or 1 - length < SMALLEST_LOSS:
+        return base
+    if length <= 0:  # a mean of no length is infinitely spread
+        return 1.0
+    if rule == 2:
+        if base == 1:
+            return 1.0
+        inverse = base / (2 - 2 * base) + (1 - length) / length  # 1/s'
+        return 2 * inverse / (1 + 2 * inverse)
+    inverse_kappa = (1 - length * length) / (length * (3 - length * length))
+    return min(base + (1 if rule == 0 else 2) * inverse_kappa, 1.0)
 
 
 def roughness_features(roughness: NDArray[Any], normal: NDArray[Any] | None) -> Floats:
@@ -78,15 +93,20 @@ def roughness_features(roughness: NDArray[Any], normal: NDArray[Any] | None) -> 
 
 def roughness_of(features: Floats, rule: RoughnessRule) -> Floats:
     """(h, w, 1) float32 roughness 0..1 of averaged `roughness_features`."""
-    alpha_squared: NDArray[Any] = np.clip(features[..., :1], 0, 1)
-    if features.shape[2] == 5 and rule != "none":
-        before = features[..., 4:]
-        # Rounded as in `_fill_features`, so that equal vectors have equal lengths before and after averaging.
-        vectors = features[..., 1:4].astype(np.float64)
-        after = np.sqrt((vectors**2).sum(axis=2, keepdims=True)).astype(np.float32)
-        length = np.divide(after, before, out=np.ones_like(before), where=before > 0)
-        alpha_squared = widened(alpha_squared, length, rule)
-    return np.sqrt(np.sqrt(np.asarray(alpha_squared, np.float64))).astype(np.float32)
+    check_rule(rule)
+    roughness = np.empty((*features.shape[:2], 1), np.float32)
+    flat = np.ascontiguousarray(features).reshape(-1, features.shape[2])
+    _roughness(flat, get_args(RoughnessRule).index(rule), roughness.reshape(-1))
+    return roughness
+
+
+@compiled
+def _roughness(features: Any, rule: int, roughness: Any) -> None:
+    for i in range(features.shape[0]):
+        length = 1.0
+        if features.shape[1] == 5 and features[i, 4] > 0:
+            length = _length(features[i, 1], features[i, 2], features[i, 3]) / np.float64(features[i, 4])
+        roughness[i] = np.sqrt(np.sqrt(_widened(np.float64(features[i, 0]), length, rule)))
 
 
 @compiled
@@ -97,4 +117,10 @@ def _fill_features(fractions: Any, vectors: Any, features: Any) -> None:
         if features.shape[1] == 5:
             x, y, z = vectors[i, 0], vectors[i, 1], vectors[i, 2]
             features[i, 1], features[i, 2], features[i, 3] = x, y, z
-            features[i, 4] = np.sqrt(np.float64(x) * x + np.float64(y) * y + np.float64(z) * z)
+            features[i, 4] = _length(x, y, z)
+
+
+@compiled
+def _length(x: float, y: float, z: float) -> Any:
+    """Rounded to float32, so that equal vectors have equal lengths before and after averaging."""
+    return np.float32(np.sqrt(np.float64(x) * x + np.float64(y) * y + np.float64(z) * z))
