@@ -33,7 +33,7 @@ from mipmap.chain import (
     stored_floats,
     to_texels,
 )
-from mipmap.charts import ChartFilter, Charts, chart_chain
+from mipmap.charts import ChartFilter, Charts, ReadCharts, chart_chain
 from mipmap.coverage import coverage_scales
 from mipmap.filters import Wrap, sinc_chain
 from mipmap.roughness import RoughnessRule, check_rule, roughness_features, roughness_of
@@ -168,23 +168,24 @@ def map_chain(
         if level == 0:
             texels = _texels(source, first_row, first_row + means.shape[0])
             yield level, first_row, stored_floats(texels, filtering) if as_float else texels
+            _give_back(texels)
             continue
-        if kind == "roughness":
-            means = roughness_of(means, options.roughness)  # noqa: PLW2901
-        elif covered:
-            means = means * np.float32(scales[level])  # noqa: PLW2901
-        shown = _in_range(kind, means)
-        yield level, first_row, to_texels(shown, np.dtype(np.float32) if as_float else source.dtype, filtering)
+        finished = roughness_of(means, options.roughness) if kind == "roughness" else means
+        if covered:
+            finished = finished * np.float32(scales[level])
+        finished = _in_range(kind, finished)
+        yield level, first_row, to_texels(finished, np.dtype(np.float32) if as_float else source.dtype, filtering)
 
 
 def chart_levels(charts: Rows, options: ChainOptions = DEFAULTS) -> list[Charts]:
     """The chart map of every level, (h, w) int32: which chart each texel of a chain with `charts` belongs to."""
     height, width = charts.shape[:2]
     parts: dict[int, list[Charts]] = {}
-    empty = np.zeros((1, width, 0), np.float32)
-    for level, _, _, owner in chart_chain(
-        lambda y0, y1: np.repeat(empty, y1 - y0, axis=0), lambda y0, y1: charts[y0:y1], height, width, 0, options.filter
-    ):
+
+    def no_texels(y0: int, y1: int) -> Floats:
+        return np.empty((y1 - y0, width, 0), np.float32)
+
+    for level, _, _, owner in chart_chain(no_texels, _chart_reader(charts), height, width, 0, options.filter):
         parts.setdefault(level, []).append(owner)
     return [np.concatenate(parts[level]) for level in sorted(parts)]
 
@@ -224,10 +225,8 @@ def _means(
     channels = read(0, 1).shape[2]
     rows = _band_rows(source)
     if charts is not None:
-        chart_rows = charts
-        for level, first_row, means, _ in chart_chain(
-            read, lambda y0, y1: chart_rows[y0:y1], height, width, channels, options.filter, band_rows=rows
-        ):
+        chain = chart_chain(read, _chart_reader(charts), height, width, channels, options.filter, band_rows=rows)
+        for level, first_row, means, _ in chain:
             yield level, first_row, means
     elif options.filter != "box":
         yield from sinc_chain(read, height, width, channels, options.filter, options.wrap, band_rows=rows)
@@ -249,8 +248,20 @@ def _feature_reader(kind: str, maps: Mapping[str, Rows], options: ChainOptions) 
                 _give_back(normals)
         else:
             features = carried(texels, FILTERING[kind])
+            if np.may_share_memory(features, texels):  # float32 is carried as it is
+                features = features.copy()
         _give_back(texels)
         return features
+
+    return read
+
+
+def _chart_reader(charts: Rows) -> ReadCharts:
+    def read(y0: int, y1: int) -> NDArray[Any]:
+        rows = charts[y0:y1]
+        copy = np.array(rows)
+        _give_back(rows)
+        return copy
 
     return read
 

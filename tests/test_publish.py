@@ -158,6 +158,20 @@ def test_a_constant_map_is_compressed_and_reads_back_as_exr(tmp_path: Path) -> N
         assert not file.channels()["Y"].pixels.any()
 
 
+def test_the_roughness_of_published_mips_takes_up_the_bumps_that_their_normals_lose(tmp_path: Path) -> None:
+    canvases = canvases_of(tmp_path / "work", 16, 16)
+    canvases[MapKind.ROUGHNESS].write_rows(0, np.full((16, 16, 1), 50, np.uint8))
+    for name, normals in (("bumpy", canvases[MapKind.NORMAL].read_rows(0, 16)), ("flat", None)):
+        if normals is None:
+            flat = np.broadcast_to(np.array([128, 128, 255], np.uint8), (16, 16, 3))
+            canvases[MapKind.NORMAL].write_rows(0, np.ascontiguousarray(flat))
+        publish_maps(tmp_path / name, canvases, "png", Run())
+    bumpy, flat_mip = (cv2.imread(str(tmp_path / name / "mips" / "roughness.2.png"), -1) for name in ("bumpy", "flat"))
+    assert bumpy is not None and flat_mip is not None
+    assert (flat_mip == 50).all()
+    assert (bumpy > 100).all()
+
+
 # --- the manifest
 
 
