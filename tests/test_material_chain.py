@@ -394,7 +394,7 @@ def test_without_roughness_and_coverage_the_box_is_the_streaming_box_chain() -> 
 def test_a_memory_mapped_chain_needs_less_memory_than_the_map(
     tmp_path: Path, kind: str, dtype: str, options: str, charted: bool
 ) -> None:
-    """A sparse file, every texel looked at, in a process of its own; how far the peak rises above a small map's counts."""
+    """A sparse file, every texel looked at, in its own process; how far the peak rises above a small map's counts."""
     width, height, channels = 4096, 4096, 3 if kind == "albedo" else 1
     for name, rows in (("large", height), ("small", 64), ("large charts", height), ("small charts", 64)):
         with (tmp_path / name).open("wb") as file:
