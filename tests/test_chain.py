@@ -208,9 +208,66 @@ def test_a_band_of_another_width_is_refused() -> None:
         list(box_chain([np.zeros((2, 4, 1), np.uint8), np.zeros((2, 5, 1), np.uint8)], 4, 4, "scalar"))
 
 
-def test_floating_point_bands_are_refused() -> None:
-    with pytest.raises(ValueError, match="uint8 or uint16"):
-        list(box_chain([np.zeros((4, 4, 1), np.float32)], 4, 4, "scalar"))  # type: ignore[list-item]
+@pytest.mark.parametrize("dtype", [np.float64, np.int16])
+def test_bands_of_other_types_are_refused(dtype: Any) -> None:
+    with pytest.raises(ValueError, match="must be uint8, uint16, float16 or float32"):
+        list(box_chain([np.zeros((4, 4, 1), dtype)], 4, 4, "scalar"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([np.float16, np.float32]), st.integers(0, 99))
+def test_high_dynamic_range_keeps_its_energy_on_every_level(height: int, width: int, dtype: Any, seed: int) -> None:
+    light = (np.random.default_rng(seed).lognormal(0, 3, (height, width, 3)) / 16).astype(dtype)
+    energy = light.astype(np.float64).mean(axis=(0, 1))
+    for level in whole_levels(light, "colour", as_float=True):
+        assert level.astype(np.float64).mean(axis=(0, 1)) == pytest.approx(energy, rel=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 2.0**100, width=32))
+def test_a_floating_point_constant_stays_itself_to_the_bit(height: int, width: int, value: float) -> None:
+    constant = np.full((height, width, 2), value, np.float32)
+    for level in whole_levels(constant, "scalar"):
+        assert level.dtype == np.float32
+        assert (level == np.float32(value)).all()
+
+
+def test_half_floats_come_out_as_half_floats_of_the_same_averages() -> None:
+    light = np.random.default_rng(5).lognormal(0, 2, (21, 34, 3)).astype(np.float16)
+    half, single = whole_levels(light, "colour"), whole_levels(light.astype(np.float32), "colour")
+    for level, exact in zip(half, single, strict=True):
+        assert level.dtype == np.float16
+        assert (level == exact.astype(np.float16)).all()
+
+
+def test_floating_point_normals_are_encoded_like_integer_ones() -> None:
+    codes = random_codes((9, 14), 3, np.uint16)
+    from_codes = whole_levels(codes, "normal", as_float=True)
+    from_floats = whole_levels((codes / 65535).astype(np.float32), "normal")
+    for level, other in zip(from_codes, from_floats, strict=True):
+        assert np.abs(level - other).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("size", [(700, 256), (333, 511)])
+def test_threads_change_nothing(size: tuple[int, int], dtype: Any) -> None:
+    texels = (random_codes(size, 3, np.uint16) / (257 if dtype == np.uint8 else 1)).astype(dtype)
+    for one, many in zip(
+        whole_levels(texels, "colour", 400), whole_levels(texels, "colour", 400, workers=3), strict=True
+    ):
+        assert (one == many).all()
+
+
+@pytest.mark.parametrize("filtering", ["colour", "scalar"])
+def test_the_fast_rounding_steps_where_the_exact_one_does(filtering: Any) -> None:
+    """Values of single texels between and on the thresholds, through a 1 x 1 level that nothing else averages."""
+    codes = np.arange(256, dtype=np.uint8)
+    pairs = np.stack(np.meshgrid(codes, codes, indexing="ij"), axis=-1).reshape(-1, 2)  # each pair averages to a value
+    fast = whole_levels(np.ascontiguousarray(pairs.T)[:, None, :], filtering)[1]
+    table = decoding_table(np.dtype(np.uint8), filtering).astype(np.float64)
+    mean = table[pairs].mean(axis=1)
+    exact = (to_srgb(mean) if filtering == "colour" else mean) * 255
+    assert np.abs(fast.reshape(-1) - exact).max() <= 0.5 + 1e-3
 
 
 def test_a_normal_map_of_two_channels_is_refused() -> None:

@@ -18,7 +18,8 @@ import OpenEXR
 import pytest
 from PIL import Image
 
-from mipmap.chain import box_chain, level_sizes
+from mipmap.chain import level_sizes
+from mipmap.material_chain import material_levels
 from texsynth.canvas import Canvas
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.material import CHANNELS, MapKind
@@ -26,14 +27,14 @@ from texsynth.publish import file_entry, publish_maps, verify, withdraw, write_m
 from texsynth.run import Progress, Run
 
 ROOT = Path(__file__).resolve().parent.parent
-FILTERING: dict[MapKind, Any] = {MapKind.ALBEDO: "colour", MapKind.NORMAL: "normal", MapKind.ROUGHNESS: "scalar"}
+KINDS = (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS)
 
 
 def canvases_of(folder: Path, height: int, width: int, dtype: Any = np.uint8, seed: int = 0) -> dict[MapKind, Canvas]:
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     canvases = {}
-    for kind in FILTERING:
+    for kind in KINDS:
         canvas = Canvas.create(folder / f"{kind}.raw", kind, height, width, CHANNELS[kind], dtype)
         shape = (height, width, CHANNELS[kind])
         canvas.write_rows(0, random.integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype))
@@ -68,12 +69,8 @@ def published(tmp_path: Path) -> Path:
     return out
 
 
-def levels_of(canvas: Canvas, **options: Any) -> list[np.ndarray]:
-    parts: dict[int, list[np.ndarray]] = {}
-    bands = [canvas.read_rows(0, canvas.height)]
-    for level, _, rows in box_chain(bands, canvas.height, canvas.width, FILTERING[canvas.kind], **options):
-        parts.setdefault(level, []).append(rows)
-    return [np.concatenate(parts[level]) for level in sorted(parts)]
+def levels_of(canvases: dict[MapKind, Canvas], **options: Any) -> dict[str, list[np.ndarray]]:
+    return material_levels({kind: canvas.read_rows(0, canvas.height) for kind, canvas in canvases.items()}, **options)
 
 
 def chunks_of(png: Path) -> list[tuple[bytes, bytes]]:
@@ -98,9 +95,9 @@ def test_every_published_level_decodes_in_opencv_to_the_texels_of_the_chain(
 ) -> None:
     canvases = canvases_of(tmp_path / "work", height, width)
     maps = publish_maps(tmp_path / "out", canvases, "png", Run())
-    for kind, canvas in canvases.items():
+    for kind in canvases:
         entry = maps[kind]
-        for item, texels in zip([entry, *entry["mips"]], levels_of(canvas), strict=True):
+        for item, texels in zip([entry, *entry["mips"]], levels_of(canvases)[kind], strict=True):
             decoded = cv2.imread(str(tmp_path / "out" / item["file"]), cv2.IMREAD_UNCHANGED)
             assert decoded is not None
             shown = decoded[..., None] if decoded.ndim == 2 else decoded[..., ::-1]
@@ -140,9 +137,9 @@ def test_the_albedo_says_that_it_is_srgb_and_the_other_maps_say_nothing_about_co
 def test_exr_holds_the_half_floats_of_every_level(tmp_path: Path, height: int, width: int) -> None:
     canvases = canvases_of(tmp_path / "work", height, width)
     maps = publish_maps(tmp_path / "out", canvases, "exr", Run())
-    for kind, canvas in canvases.items():
+    for kind in canvases:
         entry = maps[kind]
-        for item, texels in zip([entry, *entry["mips"]], levels_of(canvas, as_float=True), strict=True):
+        for item, texels in zip([entry, *entry["mips"]], levels_of(canvases, as_float=True)[kind], strict=True):
             with OpenEXR.File(str(tmp_path / "out" / item["file"]), separate_channels=True) as file:
                 planes = {name: channel.pixels for name, channel in file.channels().items()}
             names = ["Y"] if entry["channels"] == 1 else ["R", "G", "B"]
@@ -159,6 +156,20 @@ def test_a_constant_map_is_compressed_and_reads_back_as_exr(tmp_path: Path) -> N
     assert maps["roughness"]["bytes"] < 40 * 64 * 2 / 4
     with OpenEXR.File(str(tmp_path / "roughness.exr"), separate_channels=True) as file:
         assert not file.channels()["Y"].pixels.any()
+
+
+def test_the_roughness_of_published_mips_takes_up_the_bumps_that_their_normals_lose(tmp_path: Path) -> None:
+    canvases = canvases_of(tmp_path / "work", 16, 16)
+    canvases[MapKind.ROUGHNESS].write_rows(0, np.full((16, 16, 1), 50, np.uint8))
+    for name, normals in (("bumpy", canvases[MapKind.NORMAL].read_rows(0, 16)), ("flat", None)):
+        if normals is None:
+            flat = np.broadcast_to(np.array([128, 128, 255], np.uint8), (16, 16, 3))
+            canvases[MapKind.NORMAL].write_rows(0, np.ascontiguousarray(flat))
+        publish_maps(tmp_path / name, canvases, "png", Run())
+    bumpy, flat_mip = (cv2.imread(str(tmp_path / name / "mips" / "roughness.2.png"), -1) for name in ("bumpy", "flat"))
+    assert bumpy is not None and flat_mip is not None
+    assert (flat_mip == 50).all()
+    assert (bumpy > 100).all()
 
 
 # --- the manifest
@@ -185,8 +196,8 @@ def test_the_manifest_describes_every_map_and_every_level(published: Path) -> No
 
 def test_a_published_folder_verifies_and_holds_nothing_else(published: Path) -> None:
     assert verify(published) == []
-    mips = {f"mips/{kind}.{level}.png" for kind in FILTERING for level in range(1, len(level_sizes(20, 12)))}
-    assert files_in(published) == mips | {f"{kind}.png" for kind in FILTERING} | {"preview.png", "material.json"}
+    mips = {f"mips/{kind}.{level}.png" for kind in KINDS for level in range(1, len(level_sizes(20, 12)))}
+    assert files_in(published) == mips | {f"{kind}.png" for kind in KINDS} | {"preview.png", "material.json"}
 
 
 def test_the_same_canvases_give_the_same_bytes(published: Path, tmp_path: Path) -> None:

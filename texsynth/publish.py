@@ -44,7 +44,8 @@ from io import BufferedRandom, BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
 
-from mipmap.chain import Filtering, box_chain, level_sizes
+from mipmap.chain import level_sizes
+from mipmap.material_chain import map_chain
 from texsynth.canvas import Canvas, Texels
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exr_writer import ExrWriter
@@ -59,8 +60,6 @@ MANIFEST = "material.json"
 WITHDRAWN = ".material.json.withdrawn"
 MIPS = "mips"
 Format = Literal["png", "exr"]
-# A band of this size keeps the chain's rows in the processor's caches; larger bands were not faster.
-BAND_BYTES = 2 << 20
 LARGEST_MANIFEST = 16 << 20
 POLL_S = 0.1
 
@@ -234,12 +233,6 @@ def _file_names(kind: MapKind, canvas: Canvas, fmt: str) -> list[str]:
     return [f"{kind}.{fmt}", *(f"{MIPS}/{kind}.{level}.{fmt}" for level in range(1, levels))]
 
 
-def _filtering(kind: MapKind) -> Filtering:
-    if kind == MapKind.ALBEDO:
-        return "colour"
-    return "normal" if kind == MapKind.NORMAL else "scalar"
-
-
 def _encode_all(
     canvases: Mapping[MapKind, Canvas], outputs: Mapping[MapKind, list[_PendingFile]], fmt: str, run: Run
 ) -> None:
@@ -248,7 +241,7 @@ def _encode_all(
     encoded = dict.fromkeys(canvases, 0)  # rows of level 0 done; each thread writes its own entry
 
     def encode(kind: MapKind) -> None:
-        for rows in _encode_map(canvases[kind], outputs[kind], fmt):
+        for rows in _encode_map(kind, canvases, outputs[kind], fmt):
             encoded[kind] += rows
             if stop.is_set():
                 return
@@ -266,18 +259,23 @@ def _encode_all(
             stop.set()
 
 
-def _encode_map(canvas: Canvas, files: list[_PendingFile], fmt: str) -> Iterator[int]:
-    """Encode one canvas and its mips into `files` (level 0 first); yields the rows of level 0 as they are done."""
-    filtering = _filtering(canvas.kind)
+def _encode_map(
+    kind: MapKind, canvases: Mapping[MapKind, Canvas], files: list[_PendingFile], fmt: str
+) -> Iterator[int]:
+    """Encode one canvas and its mips into `files` (level 0 first); yields the rows of level 0 as they are done.
+
+    The others are there for the mips of roughness, which take up what the mips of the normal lose.
+    """
+    canvas = canvases[kind]
     writers: list[PngWriter | ExrWriter] = []
     for file, (height, width) in zip(files, level_sizes(canvas.height, canvas.width), strict=True):
         shape = (height, width, canvas.channels)
         if fmt == "exr":
             writers.append(ExrWriter(file.write, file.patch, shape))
         else:
-            writers.append(PngWriter(file.write, shape, canvas.dtype, srgb=filtering == "colour"))
-    chain = box_chain(_bands(canvas), canvas.height, canvas.width, filtering, as_float=fmt == "exr")
-    for level, _, rows in chain:
+            writers.append(PngWriter(file.write, shape, canvas.dtype, srgb=kind == MapKind.ALBEDO))
+    sources = {str(name): _CanvasRows(source) for name, source in canvases.items()}
+    for level, _, rows in map_chain(kind, sources, as_float=fmt == "exr"):
         writers[level].write_rows(rows)
         if level == 0:
             fault_point("publish_band")
@@ -287,11 +285,17 @@ def _encode_map(canvas: Canvas, files: list[_PendingFile], fmt: str) -> Iterator
         file.finish()
 
 
-def _bands(canvas: Canvas) -> Iterator[Texels]:
-    rows = max(1, BAND_BYTES * canvas.height // canvas.nbytes)
-    rows = 1 << (rows.bit_length() - 1)  # a power of two, so that bands end where texels of the first levels do
-    for y in range(0, canvas.height, rows):
-        yield canvas.read_rows(y, min(canvas.height, y + rows))
+class _CanvasRows:
+    """A canvas as the chain reads it: rows by slice."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = canvas
+        self.shape = (canvas.height, canvas.width, canvas.channels)
+        self.dtype = canvas.dtype
+
+    def __getitem__(self, rows: slice, /) -> Texels:
+        first, end, _ = rows.indices(self._canvas.height)
+        return self._canvas.read_rows(first, end)
 
 
 def _map_entry(canvas: Canvas, files: list[_PendingFile], fmt: str) -> dict[str, Any]:
