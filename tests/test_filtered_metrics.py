@@ -178,6 +178,14 @@ def test_a_view_is_the_brute_force_mean_over_the_footprint(
     assert seen[row, column] == pytest.approx(brute_force(source, view, row, column), abs=0.01)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("encoding", ["srgb", "normal", "scalar"])
+def test_a_view_averages_what_the_texels_stand_for(dtype: type, encoding: Encoding) -> None:
+    source = texture(np.random.default_rng(0).random((40, 30, 3)), dtype, encoding)
+    decoded = Texture(source.linear(), "linear")
+    assert np.abs(see(source, View(45)) - see(decoded, View(45))).max() < 1e-6
+
+
 def test_a_texture_seen_head_on_is_itself() -> None:
     source = texture(stone(40, 56), np.uint16)
     assert np.abs(see(source, View(0, 0)) - source.linear()).max() < 1e-6

@@ -56,13 +56,14 @@ def trusted_sampler() -> Iterator[tuple[Sampler, str]]:
     Yields (sampler, reason). The sampler belongs to the calling thread.
     """
     place, reason = _trial_in_a_process()
-    if place is None:
+    sampler = None
+    if place is not None:
+        try:
+            sampler = GlSampler(gl_displays()[place])
+        except (GlUnavailable, IndexError) as error:  # another process may have taken the device since
+            reason = f"GL passed its trial and then gave no context ({error})"
+    if sampler is None:
         yield ExactSampler(), reason
-        return
-    try:
-        sampler = GlSampler(gl_displays()[place])
-    except (GlUnavailable, IndexError) as error:  # another process may have taken the device since
-        yield ExactSampler(), f"GL passed its trial and then gave no context ({error})"
         return
     with sampler:
         yield sampler, reason

@@ -99,25 +99,21 @@ def see(texture: Texture, view: View, rows: slice = slice(None)) -> Image:
     """
     height, width = view.screen(texture.size)
     top, bottom, _ = rows.indices(height)
-    texels, decoding = _readable(texture)
+    texels, integers = np.asarray(texture.texels), texture.texels.dtype != np.float32
+    decoding = texture.decoding() if integers else np.empty(0, np.float32)
+    curved = texture.encoding == "srgb" and not integers
     first, axes, footprint = view.first_centre(texture.size), view.axes(), view.footprint()
     out = np.empty((max(0, bottom - top), width, texture.channels), np.float32)
 
     def fill(start: int) -> None:
         band = out[start : start + BAND]
-        _average(texels, decoding, first + (top + start) * axes[1], axes, footprint, band)
+        _average(texels, decoding, curved, first + (top + start) * axes[1], axes, footprint, band)
+        if texture.encoding == "normal" and not integers:  # a mean of vectors is the vector of the mean
+            band *= 2
+            band -= 1
 
     in_threads(fill, range(0, len(out), BAND))
     return out
-
-
-def _readable(texture: Texture) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Texels for `_average` with the table that decodes them: integers as stored; float32 decoded, an empty table."""
-    if texture.texels.dtype != np.float32:
-        return np.asarray(texture.texels), texture.decoding()
-    if texture.encoding in ("linear", "scalar"):  # already what `linear` would copy
-        return np.asarray(texture.texels), np.empty(0, np.float32)
-    return texture.linear(), np.empty(0, np.float32)
 
 
 @compiled
@@ -168,15 +164,26 @@ def _covered(
 
 
 @compiled
+def _value(code: Any, decoding: NDArray[np.float32], curved: bool) -> float:
+    if decoding.size:
+        return np.float64(decoding[int(code)])
+    if not curved:
+        return np.float64(code)
+    return code / 12.92 if code <= 0.04045 else ((np.float64(code) + 0.055) / 1.055) ** 2.4
+
+
+@compiled
 def _average(
     texels: NDArray[Any],
     decoding: NDArray[np.float32],
+    curved: bool,
     first: NDArray[np.float64],
     axes: NDArray[np.float64],
     footprint: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None:
-    """Fill out (h, w, C), whose top left pixel is centred on `first`."""
+    """Fill out (h, w, C), whose top left pixel is centred on `first`. Texels are looked up in `decoding` unless it is
+    empty, sRGB-decoded where `curved`, and taken as they are otherwise."""
     height, width, channels = texels.shape
     corners = np.empty((4, 2))
     corners[0] = -0.5 * footprint[0] - 0.5 * footprint[1]
@@ -204,7 +211,6 @@ def _average(
                     if weight > 0:
                         area += weight
                         for c in range(channels):
-                            code = texels[row % height, column % width, c]
-                            total[c] += weight * (decoding[int(code)] if decoding.size else code)
+                            total[c] += weight * _value(texels[row % height, column % width, c], decoding, curved)
             for c in range(channels):
                 out[j, i, c] = total[c] / area
