@@ -18,6 +18,13 @@ from texsynth.measure import measure, table
 Texels = NDArray[np.uint8]
 
 
+@pytest.fixture(autouse=True)
+def _no_gl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ADF from the exact footprint without asking the drivers, which takes a second each time."""
+    monkeypatch.setattr("mipmap.metrics.gl_trial.ask", lambda module: [])
+    monkeypatch.setattr("mipmap.metrics.memory_counters.ask", lambda module: [])
+
+
 def stone(height: int = 96, width: int = 128, seed: int = 0) -> NDArray[np.float64]:
     """(H, W) 0..1, a stochastic height field that tiles."""
     noise = np.random.default_rng(seed).standard_normal((height, width))
@@ -58,6 +65,8 @@ def test_a_material_compared_with_itself_has_the_best_value_everywhere(tmp_path:
     for values in measured["maps"].values():
         assert values["distance"] == 0
         assert values["sharpness"] == values["ssim"] == 1
+        assert values["mcr"]["ratio"] == 100
+        assert values["adf"]["value"] == values["adf_slice"]["value"] == 1
         assert values["repetition"]["excess"] == 0
         assert values["wrap"] == {"rows": pytest.approx(1, abs=0.25), "columns": pytest.approx(1, abs=0.25)}
     assert measured["edge_agreement"] == pytest.approx(1)
@@ -70,7 +79,7 @@ def test_the_result_is_json_and_the_table_shows_every_map(tmp_path: Path) -> Non
     lines = table(measured)
     assert lines[0].split() == ["albedo", "normal", "roughness"]
     assert any(line.startswith("distance d") for line in lines)
-    assert len({len(line) for line in lines[:10]}) == 1
+    assert len({len(line) for line in lines[:14]}) == 1
 
 
 def test_blur_raises_the_distance_and_lowers_sharpness_and_ssim(tmp_path: Path) -> None:
@@ -84,14 +93,54 @@ def test_blur_raises_the_distance_and_lowers_sharpness_and_ssim(tmp_path: Path) 
         assert (sign * np.diff([values[name] for values in found]) > 0).all(), name
 
 
-def test_images_of_two_sizes_get_a_distance_but_no_ssim_and_a_line_says_why(tmp_path: Path) -> None:
+def test_a_pair_of_two_sizes_is_refused_in_one_line(tmp_path: Path) -> None:
     generated = write_material(tmp_path / "a", stone(128, 128))
-    measured = measure(generated, write_material(tmp_path / "b", stone(96, 128)))
-    assert measured["maps"]["albedo"]["distance"] < 2
-    assert measured["maps"]["albedo"]["ssim"] is None
-    [why] = [note for note in measured["notes"] if note.startswith("ssim")]
-    assert "128 x 128 and 128 x 96" in why
-    assert f"note: {why}" in table(measured)
+    message = refusal(generated, write_material(tmp_path / "b", stone(96, 128)))
+    assert message.startswith(f"{generated}: is 128 x 128 texels but {tmp_path / 'b'} is 128 x 96; ")
+    assert "--unpaired" in message
+
+
+def test_a_pair_of_two_colour_spaces_is_refused_in_one_line(tmp_path: Path) -> None:
+    encoded = np.repeat(stone()[:, :, None], 3, axis=2).astype(np.float32)
+    save_image(tmp_path / "a.png", np.round(255 * encoded).astype(np.uint8))
+    save_image(tmp_path / "b.exr", srgb_to_linear(encoded))
+    message = refusal(tmp_path / "a.png", tmp_path / "b.exr")
+    assert f"a.png: has its albedo in sRGB but {tmp_path / 'b.exr'} in linear light; " in message
+    assert "--unpaired" in message
+
+
+def test_an_exemplar_of_another_size_gets_a_distance_but_nothing_texel_by_texel(tmp_path: Path) -> None:
+    generated = write_material(tmp_path / "a", stone(128, 128))
+    measured = measure(generated, write_material(tmp_path / "b", stone(96, 128)), paired=False)
+    values = measured["maps"]["albedo"]
+    assert values["distance"] < 2
+    assert values["ssim"] is values["mcr"] is values["adf"] is values["adf_slice"] is None
+    [why] = [note for note in measured["notes"] if note.startswith("ssim, mcr, adf")]
+    lines = table(measured)
+    assert f"note: {why}" in lines
+    assert [line.split()[-3:] for line in lines if line.startswith(("SSIM", "MCR", "ADF"))] == [["-"] * 3] * 4
+
+
+def test_a_pair_gets_mcr_and_adf_with_what_they_depend_on(tmp_path: Path) -> None:
+    folder = write_material(tmp_path / "a", stone())
+    measured = measure(folder, write_material(tmp_path / "b", stone(seed=1)))
+    for values in measured["maps"].values():
+        assert values["mcr"]["tile"] == 256 and values["mcr"]["tolerance"] == 0.05
+        for name in ("adf", "adf_slice"):
+            assert values[name]["value"] == pytest.approx(np.mean(values[name]["by_angle"]))
+            assert abs(values[name]["value"]) < 0.3  # two seeds have nothing in common
+        assert values["adf"]["angles"] == [0, 45, 90] and values["adf"]["incidence"] == 80
+        assert values["adf"]["source"] == "exact footprint on the CPU"
+    assert [note for note in measured["notes"] if note.startswith("adf: filtered by exact footprint on the CPU")]
+
+
+def test_video_memory_names_its_source(tmp_path: Path) -> None:
+    folder = write_material(tmp_path / "a", stone(64, 64))
+    measured = measure(folder, folder)
+    texels = sum(4**k for k in range(7))  # levels 64 x 64 to 1 x 1
+    assert measured["video_memory"]["bytes"] == texels * (4 + 4 + 1)
+    assert measured["video_memory"]["source"] == "computed"
+    assert any(line.startswith("video memory") and line.endswith("computed") for line in table(measured))
 
 
 def test_a_photo_and_a_folder_are_compared_by_their_albedo(tmp_path: Path) -> None:
@@ -104,15 +153,16 @@ def test_a_photo_and_a_folder_are_compared_by_their_albedo(tmp_path: Path) -> No
 
 
 def test_colour_spaces_and_depths_are_settled_before_comparing(tmp_path: Path) -> None:
-    """8-bit sRGB, 16-bit sRGB and linear float of one image are one image."""
+    """8-bit sRGB, 16-bit sRGB and, as an exemplar, linear float of one image are one image."""
     encoded = np.repeat(stone()[:, :, None], 3, axis=2).astype(np.float32)
     save_image(tmp_path / "a.png", np.round(255 * encoded).astype(np.uint8))
     save_image(tmp_path / "b.png", np.round(65535 * encoded).astype(np.uint16))
     save_image(tmp_path / "c.exr", srgb_to_linear(encoded))
-    for other in ("b.png", "c.exr"):
-        values = measure(tmp_path / "a.png", tmp_path / other)["maps"]["albedo"]
-        assert values["distance"] < 0.05
-        assert values["ssim"] > 0.999
+    deep = measure(tmp_path / "a.png", tmp_path / "b.png")["maps"]["albedo"]
+    assert deep["distance"] < 0.05
+    assert deep["ssim"] > 0.999 and deep["adf"]["value"] > 0.999 and deep["mcr"]["ratio"] == 100
+    linear = measure(tmp_path / "a.png", tmp_path / "c.exr", paired=False)["maps"]["albedo"]
+    assert linear["distance"] < 0.05
 
 
 def test_materials_without_a_common_map_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -169,7 +219,7 @@ def test_an_image_above_4096_texels_is_measured_by_windows(tmp_path: Path) -> No
     wide = np.tile(stone(256, 512), (4, 9))[:, :4400]
     save_image(tmp_path / "wide.png", np.round(255 * wide[:, :, None].repeat(3, 2)).astype(np.uint8))
     save_image(tmp_path / "small.png", np.round(255 * stone(256, 512)[:, :, None].repeat(3, 2)).astype(np.uint8))
-    values = measure(tmp_path / "wide.png", tmp_path / "small.png")["maps"]["albedo"]
+    values = measure(tmp_path / "wide.png", tmp_path / "small.png", paired=False)["maps"]["albedo"]
     assert values["distance"] < 0.2
     assert values["sharpness"] == pytest.approx(1, abs=0.05)
     assert values["wrap"]["rows"] == pytest.approx(1, abs=0.15)  # tiles downwards

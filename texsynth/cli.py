@@ -275,17 +275,23 @@ def synthesize_command(
 @app.command("measure")
 def measure_command(
     generated: Annotated[Path, typer.Argument(metavar="GENERATED", help="A result, an image or a folder of maps.")],
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The exemplar, or what it should equal.")],
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="What it should equal, or its exemplar.")],
+    unpaired: Annotated[
+        bool,
+        typer.Option(
+            "--unpaired", help="REFERENCE is an exemplar: it may differ in size and colour space; no SSIM, MCR, ADF."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The metrics as JSON.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Distances and honesty metrics between two textures."""
+    """Fidelity (SSIM, MCR, ADF), distance, video memory and honesty metrics of two textures."""
     _log_level(verbose)
     for path in (generated, reference):
         _existing(path, "an image or a folder of maps")
     from texsynth.measure import measure, table
 
-    measured = measure(generated, reference)
+    measured = measure(generated, reference, paired=not unpaired)
     if as_json:
         _print_json(measured)
     else:

@@ -1,11 +1,13 @@
 """`texsynth measure`: two results, images or folders compared map by map, as a table and as JSON.
 
-The metrics are those of `mipmap.metrics`, on encoded values (albedo sRGB, normals (n + 1)/2, scalars as they are),
-whatever colour space and depth the files are stored in.
+The metrics are those of `mipmap.metrics`, on encoded values (albedo sRGB, normals (n + 1)/2, scalars as they are).
+A pair is compared texel by texel too (SSIM, MCR, ADF), so it has to share size and colour space; a texture and its
+exemplar do not correspond, and may differ in both.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,28 @@ import numpy as np
 import numpy.typing as npt
 
 from mipmap.metrics import (
+    INCIDENCE,
+    TILE,
+    Encoding,
+    Fidelity,
+    MipConsistency,
+    Sampler,
+    Texture,
+    adf,
+    adf_slice,
     distance_unit,
     edge_agreement,
     evenness,
     largest_verbatim,
     match_index,
+    mip_consistency,
+    occupancy,
     regularity,
     repetition,
     sharpness_ratio,
     sliced_wasserstein,
     ssim,
+    trusted_sampler,
     wrap_ratio,
 )
 from texsynth.errors import bad_input
@@ -32,21 +46,29 @@ SMALLEST = 32  # a side in texels: 7 x 7 patches at a quarter of the size
 WHOLE = 4096  # a side up to which an image is looked at whole; of larger ones windows, so that 8K fits in memory
 WINDOW = 1024
 WINDOWS = 3  # a side: 3 x 3 windows
+PAIR_METRICS = ("ssim", "mcr", "adf", "adf_slice")
+SPACES: dict[Encoding, str] = {"srgb": "sRGB", "linear": "linear light", "normal": "(n + 1) / 2", "scalar": "0..1"}
 MATCHED = 1024  # a side of the central window that is matched with the reference when there is no index
 
 Floats = npt.NDArray[np.float32]
 
 
-def measure(generated: Path, reference: Path) -> dict[str, Any]:
+def measure(generated: Path, reference: Path, *, paired: bool = True) -> dict[str, Any]:
     """Compare every map that both have; JSON-ready.
+
+    paired: the generated texture should equal the reference texel by texel, which is measured too. False: the
+    reference is an exemplar, of any size and colour space.
 
     maps: by kind `size`, `reference_size` [h, w]; `distance` (d, see `mipmap.metrics.texture_distance`; 0 best),
     `sliced_wasserstein` and `distance_unit` it comes from; `sharpness` (1 best); `regularity` {regular, lag, kept};
-    `repetition` {excess, lag}; `wrap` {rows, columns} (1 best if it should tile) and `seamless`; `ssim`, null where
-    the sizes differ. `edge_agreement`: 1 best, null with one map only. `copying`: `verbatim`, `evenness`, and
-    `index`, "index.npy" or "matched" (upright copies found by matching the centre of the image).
-    `notes`: one line each: what was not measured and why, what loading assumed.
-    Raises TexsynthError(BAD_INPUT) if a side cannot be loaded, is below 32 texels, or no map is common to both.
+    `repetition` {excess, lag}; `wrap` {rows, columns} (1 best if it should tile) and `seamless`. Of a pair, else null:
+    `ssim` (1 best); `mcr` {ratio (per cent, 100 best), by_level, tile, tiles, tolerance}; `adf` and `adf_slice`
+    {value (1 best), by_angle, angles, incidence, anisotropy, source}. `edge_agreement`: 1 best, null with one map only.
+    `copying`: `verbatim`, `evenness`, and `index`, "index.npy" or "matched" (upright copies found by matching the
+    centre of the image). `video_memory`: VMO of the generated maps, `bytes`, its `source`, and the `computed` bytes.
+    `notes`: one line each: what was not measured and why, what loading assumed, what filtered for ADF and why.
+    Raises TexsynthError(BAD_INPUT) if a side cannot be loaded, is below 32 texels, no map is common to both, or a
+    pair differs in size or colour space.
     """
     made, known = load_material(generated), load_material(reference)
     kinds = [kind for kind in known.maps if kind in made.maps]
@@ -59,21 +81,30 @@ def measure(generated: Path, reference: Path) -> dict[str, Any]:
     for path, material in ((generated, made), (reference, known)):
         if min(material.size) < SMALLEST:
             raise bad_input(path, f"is {_size(material.size)} texels", f"give maps of at least {SMALLEST} x {SMALLEST}")
+    if paired:
+        _require_pair(generated, reference, made, known, kinds)
     notes = [f"{path}: {note}" for path, of in ((generated, made), (reference, known)) for note in of.notes]
     for material, other in ((made, known), (known, made)):
         lacking = [str(kind) for kind in material.maps if kind not in other.maps]
         if lacking:
             notes.append(f"{', '.join(lacking)}: only {material.name} has it, not measured")
-    if made.size != known.size:
-        notes.append(
-            f"ssim: needs equal sizes, got {_size(made.size)} and {_size(known.size)}; resample one to the other's size"
-        )
+    pairs: dict[MapKind, dict[str, Any]] = {}
+    if paired:
+        with trusted_sampler() as (sampler, reason):
+            pairs = {kind: _measure_pair(made.maps[kind], known.maps[kind], sampler) for kind in kinds}
+        notes.append(f"adf: filtered by {sampler.source}; {reason}")
+    else:
+        notes.append("ssim, mcr, adf: need a pair that should be equal texel by texel, not measured")
     return {
         "generated": str(generated),
         "reference": str(reference),
-        "maps": {str(kind): _measure_map(made.maps[kind], known.maps[kind]) for kind in kinds},
+        "maps": {
+            str(kind): _measure_map(made.maps[kind], known.maps[kind]) | pairs.get(kind, dict.fromkeys(PAIR_METRICS))
+            for kind in kinds
+        },
         "edge_agreement": edge_agreement(_centres(made, kinds), _centres(known, kinds)) if len(kinds) > 1 else None,
         "copying": _measure_copying(generated, made.maps[kinds[0]], known.maps[kinds[0]]),
+        "video_memory": _measure_memory(made),
         "notes": notes,
     }
 
@@ -92,6 +123,9 @@ def table(measured: dict[str, Any]) -> list[str]:
         ("wrap edge, rows (1)", [_wrap(values, "rows") for values in maps.values()]),
         ("wrap edge, columns (1)", [_wrap(values, "columns") for values in maps.values()]),
         ("SSIM (1)", ["-" if values["ssim"] is None else f"{values['ssim']:.4f}" for values in maps.values()]),
+        (f"MCR, tiles of {TILE} texels, % (100)", [_shown(values["mcr"], "ratio", ".1f") for values in maps.values()]),
+        (f"ADF, at {INCIDENCE:.0f} degrees (1)", [_shown(values["adf"], "value", ".4f") for values in maps.values()]),
+        ("ADF, head-on slice (1)", [_shown(values["adf_slice"], "value", ".4f") for values in maps.values()]),
     ]
     first = max(len(name) for name, _ in rows)
     widths = [max(len(kind), *(len(cells[i]) for _, cells in rows)) for i, kind in enumerate(maps)]
@@ -105,7 +139,42 @@ def table(measured: dict[str, Any]) -> list[str]:
     how = "" if copying["index"] == "index.npy" else ", found by matching"
     lines.append(f"{'largest verbatim piece'.ljust(first)}  {copying['verbatim']:.3f} of the reference's side{how}")
     lines.append(f"{'evenness of use (1)'.ljust(first)}  {copying['evenness']:.3f}{how}")
+    memory = measured["video_memory"]
+    lines.append(f"{'video memory, VMO'.ljust(first)}  {memory['bytes'] / 1e6:.1f} MB, {memory['source']}")
     return lines + [f"note: {note}" for note in measured["notes"]]
+
+
+def _require_pair(generated: Path, reference: Path, made: Material, known: Material, kinds: list[MapKind]) -> None:
+    if made.size != known.size:
+        raise bad_input(
+            generated,
+            f"is {_size(made.size)} texels but {reference} is {_size(known.size)}",
+            "resample one to the other's size, or add --unpaired if the reference is an exemplar",
+        )
+    for kind in kinds:
+        ours, theirs = _texture(made.maps[kind]).encoding, _texture(known.maps[kind]).encoding
+        if ours != theirs:
+            raise bad_input(
+                generated,
+                f"has its {kind} in {SPACES[ours]} but {reference} in {SPACES[theirs]}",
+                "save both as integers (sRGB) or both as float (linear), or add --unpaired for an exemplar",
+            )
+
+
+def _texture(texture: TextureMap) -> Texture:
+    if texture.kind is MapKind.ALBEDO:
+        return Texture(texture.texels, "linear" if texture.texels.dtype == np.float32 else "srgb")
+    return Texture(texture.texels, "normal" if texture.kind is MapKind.NORMAL else "scalar")
+
+
+def _measure_pair(made: TextureMap, known: TextureMap, sampler: Sampler) -> dict[str, Any]:
+    result, wanted = _texture(made), _texture(known)
+    return {
+        "ssim": _banded_ssim(made, known),
+        "mcr": _plain(mip_consistency(result, wanted)),
+        "adf": _plain(adf(result, wanted, sampler=sampler)),
+        "adf_slice": _plain(adf_slice(result, wanted)),
+    }
 
 
 def _measure_map(made: TextureMap, known: TextureMap) -> dict[str, Any]:
@@ -126,8 +195,16 @@ def _measure_map(made: TextureMap, known: TextureMap) -> dict[str, Any]:
         "repetition": {"excess": repeats.excess, "lag": list(repeats.lag)},
         "wrap": {"rows": rows.ratio, "columns": columns.ratio},
         "seamless": rows.seamless and columns.seamless,
-        "ssim": _banded_ssim(made, known) if made.size == known.size else None,
     }
+
+
+def _plain(found: MipConsistency | Fidelity) -> dict[str, Any]:
+    """As JSON gives it back: lists for tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(found).items()}
+
+
+def _measure_memory(made: Material) -> dict[str, Any]:
+    return asdict(occupancy([_texture(texture) for texture in made.maps.values()]))
 
 
 def _banded_ssim(a: TextureMap, b: TextureMap) -> float:
@@ -222,6 +299,10 @@ def _listed(material: Material) -> str:
 
 def _size(size: tuple[int, int] | list[int]) -> str:
     return f"{size[1]} x {size[0]}"
+
+
+def _shown(found: dict[str, Any] | None, name: str, form: str) -> str:
+    return "-" if found is None else format(found[name], form)
 
 
 def _kept(structure: dict[str, Any]) -> str:

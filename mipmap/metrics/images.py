@@ -45,8 +45,8 @@ def halve(image: ArrayLike) -> Image:
 
 def deviation(image: ArrayLike) -> float:
     """Standard deviation of the texels about the mean colour: root of the channels' mean variance."""
-    pixels = as_image(image).astype(np.float64)
-    return float(np.sqrt(pixels.var(axis=(0, 1)).mean()))
+    channels = np.moveaxis(as_image(image), 2, 0)  # one at a time: float64 for all of them is much for large images
+    return float(np.sqrt(np.mean([channel.var(dtype=np.float64) for channel in channels])))
 
 
 def central(image: Image, side: int) -> Image:

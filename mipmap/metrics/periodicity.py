@@ -14,6 +14,7 @@ REGULAR = 0.25  # a main peak above this is regular structure; of 12 real materi
 #                 0.78-0.99, the others at most 0.17; brickwork in courses has 0.25-0.8
 PROMINENCE = 0.08  # how far the ground between the centre and a peak must fall below the peak
 FINE = 4.0  # sigma in texels of the high-pass for repetition: chance correlation of real materials stays below 0.04
+LAG_BAND = 256  # rows of lags that are normalised at a time, so that float64 is never needed for all of them
 LARGEST = 2048  # a side; of larger images the central window is looked at
 
 
@@ -49,13 +50,18 @@ def autocorrelation(values: NDArray[np.float32], max_lag: tuple[int, int]) -> ND
     products = _lags(fft.irfft2(spectrum * spectrum.conj(), shape), max_lag)
     # Energy of the overlap: a rectangle of the image that the cumulative sum of squares answers at once.
     energy = np.zeros((height + 1, width + 1))
-    energy[1:, 1:] = np.square(values, dtype=np.float64).cumsum(0).cumsum(1)
+    np.square(values, out=energy[1:, 1:], dtype=np.float64)
+    for axis in (0, 1):
+        np.cumsum(energy, axis=axis, out=energy)
     dy, dx = np.arange(-reach_y, reach_y + 1)[:, None], np.arange(-reach_x, reach_x + 1)[None, :]
-    here = _overlap_energy(energy, dy, dx)
-    there = here[::-1, ::-1]
-    scale = np.sqrt(np.maximum(here, 0) * np.maximum(there, 0))
     nothing = 1e-12 * max(float(energy[-1, -1]), 1e-30)
-    return np.where(scale > nothing, np.clip(products / np.maximum(scale, nothing), -1, 1), 0).astype(np.float32)
+    result = np.empty(products.shape, np.float32)
+    for top in range(0, len(dy), LAG_BAND):
+        rows = slice(top, top + LAG_BAND)
+        here, there = _overlap_energy(energy, dy[rows], dx), _overlap_energy(energy, -dy[rows], -dx)
+        scale = np.sqrt(np.maximum(here, 0) * np.maximum(there, 0))
+        result[rows] = np.where(scale > nothing, np.clip(products[rows] / np.maximum(scale, nothing), -1, 1), 0)
+    return result
 
 
 @dataclass(frozen=True)
