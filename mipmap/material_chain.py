@@ -79,7 +79,7 @@ class ChainOptions:
 
     filter: ChartFilter = "box"
     wrap: Wrap = "clamp"
-    roughness: RoughnessRule = "vmf"
+    roughness: RoughnessRule = "vmf_ggx"
     coverage_threshold: float | None = None
 
     def __post_init__(self) -> None:
