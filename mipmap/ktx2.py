@@ -208,8 +208,8 @@ def parse_ktx2(data: bytes) -> Ktx2Texture:
     index = [LEVEL.unpack_from(data, HEADER.size + LEVEL.size * level) for level in range(count)]
     stored = [length for _, length, _ in index]
     compress = scheme == ZSTD
-    if not compress and stored != full:
-        raise FormatError(f"levels of {stored} bytes; {full} are right for {found[0].name}")
+    if sum(stored) > len(data) or (not compress and stored != full):
+        raise FormatError(f"levels of {sum(stored)} bytes in a file of {len(data)}; {found[0].name} takes {sum(full)}")
     # Everything else must lie as the writer lays it, so it is laid again and compared.
     offsets = _offsets(found[0], stored, keys_size, compress)
     front = _front(found[0], height, width, compress, raw_keys, offsets, stored, full)
@@ -293,7 +293,7 @@ def _unpack_keys(packed: bytes) -> dict[str, str]:
         try:
             key, value, rest = entry.decode().split("\0")
         except ValueError as error:  # not UTF-8, or not key NUL value NUL
-            raise FormatError(f"{entry!r} is not a key and a value") from error
+            raise FormatError(f"{entry[:40]!r} is not a key and a value") from error
         if rest or position > len(packed) or any(packed[position - (-length % 4) : position]):
             raise FormatError(f"the entry {key!r} is not as it is written here")
         if not key.isprintable() or not value.isprintable() or (keys and key <= max(keys)):
