@@ -108,7 +108,7 @@ def read_exr(data: bytes) -> Callable[[], None]:
 
 
 # Each reads a file, which may refuse it, and returns what must hold for a file that it accepts: its levels can be
-# decoded, and written again they are the same bytes (of the file, or of the texels where compression is ours to choose).
+# decoded, and written again they are the same bytes (of the texels where compression is ours to choose).
 READERS: dict[str, Callable[[bytes], Callable[[], None]]] = {
     "ktx2": read_ktx2,
     "dds": read_dds,
