@@ -32,7 +32,7 @@ from mipmap.formats import FormatError, TexelFormat, check_levels
 
 Quality = Literal["fast", "medium", "slow"]
 Progress = Callable[[float], None]
-Texels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16]
+Texels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16] | NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 # astcenc's scale 0..100. On albedo at 4x4, 60 takes 10 times as long as 0 for 1.4 dB.
@@ -40,6 +40,7 @@ ASTC_QUALITY: dict[Quality, int] = {"fast": 0, "medium": 10, "slow": 60}
 BC7_PROFILE: dict[Quality, str] = {"fast": "ultrafast", "medium": "veryfast", "slow": "basic"}
 # Texels of one band: a tenth of a second of ASTC, so that a cancelled run stops soon and progress moves.
 BAND_TEXELS = 1 << 17
+LARGEST_HALF = np.float32(65504)
 
 
 def encode_level(
@@ -48,8 +49,8 @@ def encode_level(
     """The blocks of one level, row by row from the top left.
 
     texels: (H, W, C); which C, see `TexelFormat.channels`. uint8, or uint16 which is rounded to 8 bits, in the format's
-    colour space, normals encoded (n + 1)/2; float16 linear light for rgba16f. It may be memory-mapped: bands of rows
-    are read one after the other.
+    colour space, normals encoded (n + 1)/2; for rgba16f float16 or float32 in linear light, of which what is beyond
+    the largest half becomes the largest half. It may be memory-mapped: bands of rows are read one after the other.
     quality: how long ASTC and BC7 search; the other formats have one speed.
     progress: hears 0..1 in the calling thread; what it raises ends the work and goes on to the caller.
     Raises FormatError for texels of another shape or dtype than the format takes.
@@ -214,7 +215,8 @@ class _Cutter:
 
 def _check_texels(texels: Texels, texel_format: TexelFormat) -> tuple[int, int]:
     accepted = {4: (1, 3, 4), 3: (1, 3), 2: (2, 3), 1: (1,)}[texel_format.channels]
-    dtypes: tuple[type, ...] = (np.float16,) if texel_format.codec == "rgba16f" else (np.uint8, np.uint16)
+    half = texel_format.codec == "rgba16f"
+    dtypes: tuple[type, ...] = (np.float16, np.float32) if half else (np.uint8, np.uint16)
     if texels.ndim != 3 or texels.shape[2] not in accepted or texels.dtype not in dtypes or 0 in texels.shape:
         channels = " or ".join(str(number) for number in accepted)
         names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
@@ -236,7 +238,8 @@ def _encode_band(texels: Texels, texel_format: TexelFormat, quality: Quality) ->
     """(h, W, C) texels to blocks; h ends a row of blocks or the level."""
     codec = texel_format.codec
     if codec == "rgba16f":
-        return _stored(texels, 4, np.float16(1)).astype("<f2", copy=False).tobytes()
+        halves = np.clip(texels, -LARGEST_HALF, LARGEST_HALF).astype("<f2") if texels.dtype == np.float32 else texels
+        return _stored(halves, 4, np.float16(1)).astype("<f2", copy=False).tobytes()
     narrow = ((texels.astype(np.uint32) + 128) // 257).astype(np.uint8) if texels.dtype == np.uint16 else texels
     if codec == "rgba8":
         return _stored(narrow, 4, np.uint8(255)).tobytes()

@@ -134,7 +134,9 @@ def parse_exr(data: bytes) -> NDArray[np.float16]:
         row, length = struct.unpack_from("<ii", data, position)
         packed = data[position + 8 : position + 8 + max(0, length)]
         if row != first or length != len(packed):
-            raise FormatError(f"block {block} begins with row {row} and {length} bytes; row {first} is right")
+            raise FormatError(
+                f"block {block} tells of row {row} and {length} bytes; row {first} is right, {len(packed)} are there"
+            )
         rows.append(_unpack(packed, (count, channels, width))[:, order].transpose(0, 2, 1))
         position += 8 + length
     if position != len(data):

@@ -221,6 +221,7 @@ def parse_ktx2(data: bytes) -> Ktx2Texture:
     for key, value in _OWN_KEYS.items():
         if keys.pop(key, None) != value:
             raise FormatError(f"{key} is not {value!r}")
+    _check_further_keys(keys)
     view = memoryview(data)
     levels = tuple(view[offset : offset + length] for offset, length in zip(offsets, stored, strict=True))
     return Ktx2Texture(found[0], height, width, compress, keys, levels)
@@ -268,9 +269,7 @@ def _front(
 
 
 def _pack_keys(texel_format: TexelFormat, further: Mapping[str, str]) -> bytes:
-    reserved = [key for key in further if key.upper().startswith("KTX")]
-    if reserved or not all(key and (key + value).isprintable() for key, value in further.items()):
-        raise FormatError(f"{dict(further)!r}: keys and values are printable, and no key begins with KTX")
+    _check_further_keys(further)
     swizzle = {} if texel_format.swizzle == "rgba" else {"KTXswizzle": texel_format.swizzle}
     packed = b""
     for key, value in sorted((_OWN_KEYS | swizzle | dict(further)).items()):
@@ -295,11 +294,17 @@ def _unpack_keys(packed: bytes) -> dict[str, str]:
         except ValueError as error:  # not UTF-8, or not key NUL value NUL
             raise FormatError(f"{entry[:40]!r} is not a key and a value") from error
         if rest or position > len(packed) or any(packed[position - (-length % 4) : position]):
-            raise FormatError(f"the entry {key!r} is not as it is written here")
-        if not key.isprintable() or not value.isprintable() or (keys and key <= max(keys)):
-            raise FormatError(f"the key {key!r} is not printable or out of order")
+            raise FormatError(f"the entry {key[:40]!r} is not as it is written here")
+        if keys and key <= max(keys):
+            raise FormatError(f"the key {key[:40]!r} is out of order")
         keys[key] = value
     return keys
+
+
+def _check_further_keys(keys: Mapping[str, str]) -> None:
+    for key, value in keys.items():
+        if not key or key.upper().startswith("KTX") or not (key + value).isprintable():
+            raise FormatError(f"key {key[:40]!r}: keys and values must be printable, and no key may begin with KTX")
 
 
 # Data format descriptors (Khronos Data Format 1.3, sections 5.1 to 5.18).

@@ -78,6 +78,13 @@ def test_uncompressed_formats_keep_every_bit() -> None:
     assert (decode_level(encode_level(halves, FORMATS["rgba16f"]), 5, 7, FORMATS["rgba16f"]) == halves).all()
 
 
+def test_floats_become_halves_and_stay_finite() -> None:
+    floats = np.array([[[1e-3, 0.1, 70000.0], [-1e9, 65504.0, 2049.0]]], np.float32)
+    decoded = decode_level(encode_level(floats, FORMATS["rgba16f"]), 1, 2, FORMATS["rgba16f"])
+    assert (decoded[..., :3] == np.clip(floats, -65504, 65504).astype(np.float16)).all()
+    assert (decoded[..., 3] == 1).all()
+
+
 def test_16_bit_texels_are_rounded_to_the_nearest_8_bit_ones() -> None:
     every = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
     decoded = decode_level(encode_level(every, FORMATS["rgba8"]), 256, 256, FORMATS["rgba8"])

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mipmap.encode import encode_chain
 from mipmap.formats import FORMATS, FormatError, TexelFormat
@@ -75,6 +77,26 @@ def test_the_descriptor_agrees_with_the_format(texel_format: TexelFormat) -> Non
     assert [first for first, _, _ in samples] == [
         sum(bits + 1 for _, bits, _ in samples[:k]) for k in range(len(samples))
     ]
+
+
+@given(
+    texel_format=st.sampled_from(EVERY),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    levels=st.integers(1, 7),
+    compress=st.booleans(),
+    key=st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=9).filter(
+        lambda key: "KTX" not in key.upper()
+    ),
+)
+def test_any_size_and_key_comes_back(
+    texel_format: TexelFormat, height: int, width: int, levels: int, compress: bool, key: str
+) -> None:
+    count = min(levels, max(height, width).bit_length())
+    texture = parse_ktx2(written(texel_format, height, width, count, compress=compress, keys={key: "x"}))
+    assert (texture.texel_format, texture.height, texture.width) == (texel_format, height, width)
+    assert texture.keys == {key: "x"}
+    assert [texture.level(k) for k in range(count)] == blocks(texel_format, height, width, count)
 
 
 def test_a_normal_in_two_channels_of_astc_says_where_they_are() -> None:
