@@ -18,7 +18,7 @@ help:
 	@bash scripts/install.sh .
 	@touch $@
 
-.venv/.installed-test: pyproject.toml scripts/install.sh
+.venv/.installed-test: pyproject.toml scripts/install.sh scripts/install_test_tools.sh tests/web/package-lock.json
 	@bash scripts/install.sh '.[test]'
 	@touch .venv/.installed $@
 
@@ -34,5 +34,5 @@ test: .venv/.installed-test
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(DEMO)
+	rm -rf .venv tests/web/node_modules tests/web/chromium/unpacked build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(DEMO)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

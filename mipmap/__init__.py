@@ -1,1 +1,1 @@
-"""Mip chains and texture metrics; needs no torch."""
+"""Mip chains, texture metrics, block formats and the files that hold them; needs no torch."""

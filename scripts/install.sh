@@ -82,6 +82,10 @@ pip=(.venv/bin/python -m pip install --disable-pip-version-check)
 say "installing $what into .venv with $(.venv/bin/python --version), once"
 "${pip[@]}" "${options[@]}" --editable "$what" || die "pip could not install $what; its message stands above"
 
+case $what in
+    *test*) bash scripts/install_test_tools.sh ;;
+esac
+
 # A small synthesis compiles the kernels, so that the first run does not have to wait for them.
 say "compiling the kernels, once"
 warm_up=$(mktemp -d)

@@ -157,8 +157,8 @@ def code_of_readme() -> list[str]:
     return blocks + re.findall(r"`([^`\n]+)`", without_blocks)
 
 
-def test_the_install_script_and_ci_are_valid_and_executable() -> None:
-    for script in (ROOT / ".ci" / "run", ROOT / "scripts" / "install.sh"):
+def test_the_install_scripts_and_ci_are_valid_and_executable() -> None:
+    for script in (ROOT / ".ci" / "run", *(ROOT / "scripts").glob("*.sh")):
         assert script.stat().st_mode & 0o111, f"{script} is not executable"
         assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
 
