@@ -192,6 +192,7 @@ class _Cutter:
         self._width = size[1]
         self._format = texel_format
         self._step = _band_rows(texel_format, size[1])
+        self._kind: tuple[int, np.dtype[Any]] | None = None  # channels and dtype of the rows so far
         self._waiting: list[Texels] = []
         self._waiting_rows = 0
 
@@ -199,6 +200,10 @@ class _Cutter:
         height, width = _check_texels(rows, self._format)
         if width != self._width or height > self.missing:
             raise FormatError(f"rows of {rows.shape}; expected at most {self.missing} rows of width {self._width}")
+        kind = (rows.shape[2], rows.dtype)
+        if kind != self._kind and self._kind is not None:
+            raise FormatError(f"rows of {kind[0]} channels {kind[1]} after rows of {self._kind[0]} {self._kind[1]}")
+        self._kind = kind
         self.missing -= height
         # A copy, for the caller may reuse the memory of the rows while the band is being encoded.
         self._waiting.append(rows.copy())

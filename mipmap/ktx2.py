@@ -49,7 +49,8 @@ class Ktx2Writer:
     levels: how many there are (default: down to 1 x 1). compress: zstd supercompression, each level by itself.
     keys: further keys and values for the file, printable; keys that begin with KTX are reserved.
     The levels may come in any order and mixed, each from its first byte on. Without zstd they go straight to their
-    place; with it each waits compressed in a temporary file, for the largest level comes last in a file.
+    place; with it each waits compressed in a temporary file, for the largest level comes last in a file; spool_folder
+    says where (default: the system's folder for such files).
     Raises FormatError for sizes or keys that such a file cannot have.
     """
 
@@ -63,6 +64,7 @@ class Ktx2Writer:
         levels: int | None = None,
         compress: bool = False,
         keys: Mapping[str, str] | None = None,
+        spool_folder: Path | None = None,
     ) -> None:
         count = max(height, width).bit_length() if levels is None else levels
         check_levels(height, width, count)
@@ -75,7 +77,8 @@ class Ktx2Writer:
         if compress:
             compressor = [zstandard.ZstdCompressor(level=ZSTD_LEVEL) for _ in self._full]
             self._streams = [each.compressobj(size=size) for each, size in zip(compressor, self._full, strict=True)]
-            self._spools = [tempfile.SpooledTemporaryFile(SPOOLED_BYTES) for _ in self._full]  # noqa: SIM115
+            folder = None if spool_folder is None else str(spool_folder)
+            self._spools = [tempfile.SpooledTemporaryFile(SPOOLED_BYTES, dir=folder) for _ in self._full]  # noqa: SIM115
         else:
             self._offsets = _offsets(texel_format, self._full, len(self._keys), compress)
 
@@ -134,7 +137,9 @@ def write_ktx2(
     The other arguments as Ktx2Writer. Raises FormatError and OSError, and what `encoded` raises.
     """
     with atomic_file(path) as file:
-        writer = Ktx2Writer(file, texel_format, height, width, levels=levels, compress=compress, keys=keys)
+        writer = Ktx2Writer(
+            file, texel_format, height, width, levels=levels, compress=compress, keys=keys, spool_folder=path.parent
+        )
         try:
             for level, data in encoded:
                 writer.write(level, data)

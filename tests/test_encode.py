@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,20 @@ def test_a_chain_may_reuse_the_memory_of_its_rows() -> None:
 def test_a_chain_with_missing_or_extra_rows_is_refused(rows: int, problem: str) -> None:
     with pytest.raises(FormatError, match=problem):
         list(encode_chain([(0, 0, picture(rows, 8, 1))], 8, 8, FORMATS["bc4"], levels=1))
+
+
+def test_rows_of_another_kind_than_those_before_are_refused() -> None:
+    mixed = [(0, 0, picture(4, 8, 3)), (0, 4, picture(4, 8, 4))]
+    with pytest.raises(FormatError, match="after rows of 3"):
+        list(encode_chain(mixed, 8, 8, FORMATS["rgba8"], levels=1))
+
+
+def test_maps_may_be_encoded_side_by_side() -> None:
+    texels = [picture(60, 60, 3), picture(60, 60, 3)[::-1].copy()]
+    alone = [encode_level(each, FORMATS["astc-4x4"]) for each in texels]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda each: encode_level(each, FORMATS["astc-4x4"]), texels * 4))
+    assert together == alone * 4
 
 
 def test_progress_grows_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
