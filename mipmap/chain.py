@@ -32,18 +32,18 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from itertools import pairwise
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from mipmap.compiled import compiled
 
 Filtering = Literal["colour", "normal", "scalar"]
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
 Texels = Codes | NDArray[np.float16] | NDArray[np.float32]
 Floats = NDArray[np.float32]
 DTYPES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.float16, np.float32))
-Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
 # Where a normal's mean is this short, its direction is rounding noise: the flat normal stands in.
 SHORTEST_MEAN = 1e-6
@@ -53,14 +53,6 @@ BINS_PER_CODE = 16
 FRACTION_BITS, BIN_BITS = 24, 12
 # Steps with fewer values are not worth handing to another thread.
 VALUES_PER_THREAD = 1 << 16
-
-
-def compiled(function: Compiled) -> Compiled:
-    """Machine code without the interpreter lock, cached on disk where some cache folder can be written."""
-    try:
-        return cast(Compiled, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # numba found no folder for its cache: a read-only installation without a home
-        return cast(Compiled, numba.njit(nogil=True)(function))
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.chain import Floats, box_taps, compiled, level_sizes
+from mipmap.chain import Floats, box_taps, level_sizes
+from mipmap.compiled import compiled
 from mipmap.filters import ReadRows, Taps, sinc_taps
 
 ChartFilter = Literal["box", "kaiser", "lanczos3"]

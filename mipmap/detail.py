@@ -40,7 +40,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.chain import Filtering, Floats, _compile, decoding_table
+from mipmap.chain import Filtering, Floats, decoding_table
+from mipmap.compiled import compiled
 
 Texels = NDArray[Any]
 """(height, width, C): uint8 or uint16 codes as `chain` defines them, or float16/float32 values: linear light for
@@ -222,7 +223,7 @@ def _linear(texels: Texels, filtering: Filtering) -> Floats:
     return colours
 
 
-@_compile
+@compiled
 def _encode(light: Any, curve: Floats) -> Any:
     """The sRGB curve, continued beyond 1 by its power and below 0 by its line."""
     if light <= 0.0031308:
@@ -234,7 +235,7 @@ def _encode(light: Any, curve: Floats) -> Any:
     return curve[index] + (place - np.float32(index)) * (curve[index + 1] - curve[index])
 
 
-@_compile
+@compiled
 def _encode_colours(values: Floats, curve: Floats) -> None:
     for y in range(values.shape[0]):
         for x in range(values.shape[1]):
@@ -242,7 +243,7 @@ def _encode_colours(values: Floats, curve: Floats) -> None:
                 values[y, x, k] = _encode(values[y, x, k], curve)
 
 
-@_compile
+@compiled
 def _subtract_bilinear(
     detail: Floats,
     coarser: Floats,
@@ -281,7 +282,7 @@ def _subtract_bilinear(
                 detail[y, x, k] -= shown[k]
 
 
-@_compile
+@compiled
 def _quantise(detail: Floats, steps: Any) -> float:
     """Writes whole numbers -STEPS..STEPS; returns the sum of squares of `detail`."""
     total = 0.0
@@ -293,7 +294,7 @@ def _quantise(detail: Floats, steps: Any) -> float:
     return total
 
 
-@_compile
+@compiled
 def _histograms(steps: Any) -> Any:
     channels = steps.shape[2]
     counts = np.zeros((channels, 2 * STEPS + 1), np.int64)
@@ -304,7 +305,7 @@ def _histograms(steps: Any) -> Any:
     return counts
 
 
-@_compile
+@compiled
 def _neighbourhoods(steps: Any, classes_of: Any, classes: int) -> Any:
     """(C, left, top, texel) counts of classes over all texels that have both neighbours."""
     channels = steps.shape[2]

@@ -26,7 +26,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.chain import Floats, compiled, level_sizes
+from mipmap.chain import Floats, level_sizes
+from mipmap.compiled import compiled
 
 Window = Literal["kaiser", "lanczos3"]
 Wrap = Literal["repeat", "clamp"]

@@ -25,7 +25,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.chain import Floats, carried, compiled
+from mipmap.chain import Floats, carried
+from mipmap.compiled import compiled
 
 RoughnessRule = Literal["vmf", "vmf_ggx", "toksvig", "none"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.metrics.compiled import in_threads
+from mipmap.compiled import in_threads
 from mipmap.metrics.textures import Texture, comparable
 
 TILE = 256  # texels a side at LOD0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from mipmap.metrics.compiled import in_threads
+from mipmap.compiled import in_threads
 from mipmap.metrics.images import Image
 from mipmap.metrics.oblique import ANISOTROPY, INCIDENCE, View, see
 from mipmap.metrics.similarity import WINDOW, ssim

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.metrics.compiled import compiled, in_threads
+from mipmap.compiled import compiled, in_threads
 from mipmap.metrics.images import Image
 from mipmap.metrics.similarity import WINDOW
 from mipmap.metrics.textures import Texture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mipmap.metrics.compiled import compiled, in_threads
+from mipmap.compiled import compiled, in_threads
 from mipmap.metrics.images import as_image, same_size
 
 WINDOW = 11
