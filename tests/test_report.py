@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from mipmap.png import PngWriter
 from texsynth.canvas import Canvas
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.image_io import read_image
 from texsynth.material import CHANNELS, MapKind, Material, TextureMap
-from texsynth.png_writer import PngWriter
 from texsynth.publish import publish_maps
 from texsynth.report.page import MOST_BYTES, plain, write_report
 from texsynth.report.render import render_mesh, render_plane, render_sphere

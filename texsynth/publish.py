@@ -45,13 +45,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
 
 from mipmap.chain import level_sizes
+from mipmap.exr import ExrWriter
 from mipmap.material_chain import map_chain
+from mipmap.png import PngWriter
 from texsynth.canvas import Canvas, Texels
 from texsynth.errors import bad_input, from_os_error
-from texsynth.exr_writer import ExrWriter
 from texsynth.fault import fault_point
 from texsynth.material import MapKind
-from texsynth.png_writer import PngWriter
 from texsynth.run import Run, sync_folder, write_json_atomically
 
 SCHEMA = 1

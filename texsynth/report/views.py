@@ -18,11 +18,11 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
+from mipmap.png import COLOUR_TYPE, FILTER_UP, SIGNATURE
 from texsynth.canvas import Canvas
 from texsynth.errors import from_os_error
 from texsynth.image_io import read_image
 from texsynth.material import CHANNELS, MapKind, TextureMap, encode_linear, unit_range
-from texsynth.png_writer import COLOUR_TYPE, FILTER_UP, SIGNATURE
 
 Image = NDArray[np.uint8]
 _BAND = 256
