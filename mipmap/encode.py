@@ -298,7 +298,8 @@ def _astc_encode(rgba: NDArray[Any], texel_format: TexelFormat, opaque: bool, qu
     key = (texel_format.block_width, texel_format.colour_space, ASTC_QUALITY[quality], flags)
     with_context = _astc_context(*key)
     try:
-        return with_context.compress(image, astc_encoder.ASTCSwizzle.from_str(swizzle))
+        # a copy: from_str writes capitals into the very string it is given, and a literal is shared by all the process
+        return with_context.compress(image, astc_encoder.ASTCSwizzle.from_str("".join(list(swizzle))))
     finally:
         _idle_contexts(*key).append(with_context)
 

@@ -279,7 +279,7 @@ def test_the_chain_loads_neither_torch_nor_the_engine_and_works_without_a_writab
     """A copy of the package in a folder nobody may write to, with no home: the kernels compile in memory."""
     package = tmp_path / "site" / "mipmap"
     package.mkdir(parents=True)
-    for name in ("__init__.py", "chain.py"):
+    for name in ("__init__.py", "chain.py", "compiled.py"):
         (package / name).write_bytes((ROOT / "mipmap" / name).read_bytes())
     (package / "__pycache__").write_text("a file where numba wants a folder")
     script = (

@@ -285,8 +285,8 @@ def test_measure_of_a_texture_with_itself_is_a_perfect_match(photo: Path) -> Non
 
 def test_measure_of_two_sizes_is_refused_but_an_exemplar_may_have_its_own(photo: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.png"
-    iio.imwrite(small, np.full((64, 48, 3), 90, np.uint8))
-    assert_refused(texsynth("measure", photo, small), "48 x 64", "--unpaired")
+    iio.imwrite(small, np.full((96, 64, 3), 90, np.uint8))
+    assert_refused(texsynth("measure", photo, small), "64 x 96", "--unpaired")
     done = texsynth("measure", photo, small, "--unpaired", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["maps"]["albedo"]["ssim"] is None

@@ -78,9 +78,9 @@ def measure(generated: Path, reference: Path, *, paired: bool = True) -> dict[st
             f"has {_listed(made)} but {reference} has {_listed(known)}",
             "compare materials that have a map in common",
         )
-    for path, material in ((generated, made), (reference, known)):
-        if min(material.size) < SMALLEST:
-            raise bad_input(path, f"is {_size(material.size)} texels", f"give maps of at least {SMALLEST} x {SMALLEST}")
+    for path, material, least in ((generated, made, SMALLEST), (reference, known, 2 * SMALLEST)):
+        if min(material.size) < least:  # distances are in units of that between the reference's halves
+            raise bad_input(path, f"is {_size(material.size)} texels", f"give maps of at least {least} x {least}")
     if paired:
         _require_pair(generated, reference, made, known, kinds)
     notes = [f"{path}: {note}" for path, of in ((generated, made), (reference, known)) for note in of.notes]
