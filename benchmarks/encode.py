@@ -30,8 +30,9 @@ from mipmap.dds import read_dds, write_dds
 from mipmap.encode import Quality, decode_level, encode_chain, normals_from_xy, psnr
 from mipmap.formats import TexelFormat
 from mipmap.ktx2 import read_ktx2, write_ktx2
+from mipmap.material_chain import FILTERING
 from mipmap.mip_set import write_mip_set
-from mipmap.targets import FILTERING, TARGETS, Target
+from mipmap.targets import TARGETS, Target
 from texsynth.material import CHANNELS, MapKind, load_material
 
 Texels = npt.NDArray[Any]

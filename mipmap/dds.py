@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mipmap.atomic import atomic_file
-from mipmap.formats import FORMATS, FormatError, TexelFormat, check_levels
+from mipmap.formats import FORMATS, FormatError, TexelFormat, check_levels, parse_file
 
 # magic; size, flags, height, width, pitch or size of level 0, depth, levels, 11 unused; pixel format: size, flags,
 # four characters, 5 unused; 4 caps, 1 unused; DX10: format, dimension, flags, array size, alpha mode
@@ -28,7 +28,6 @@ PITCH, LINEAR_SIZE = 0x8, 0x80000
 FOUR_CHARACTERS = 0x4
 TEXTURE, COMPLEX_MIPMAP = 0x1000, 0x8 | 0x400000
 DIMENSION_2D = 3
-LARGEST_TEXTURE = 1 << 32
 
 
 class DdsWriter:
@@ -101,13 +100,7 @@ class DdsTexture:
 
 def read_dds(path: Path) -> DdsTexture:
     """Raises FormatError, with the file's name, for what is not a whole file of ours; OSError."""
-    size = path.stat().st_size
-    if size > LARGEST_TEXTURE:
-        raise FormatError(f"{path}: {size} bytes; at most {LARGEST_TEXTURE} are read")
-    try:
-        return parse_dds(path.read_bytes())
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
+    return parse_file(path, parse_dds)
 
 
 def parse_dds(data: bytes) -> DdsTexture:

@@ -10,14 +10,18 @@ there is the last texel, repeated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 ColourSpace = Literal["srgb", "linear"]
 Codec = Literal["astc", "bc7", "bc5", "bc4", "etc2", "etc2a", "eac1", "eac2", "rgba8", "rgba16f"]
 
 # More than any GPU takes today (16384), and small enough that no size computed from it overflows 64 bits.
 LARGEST_SIDE = 1 << 15
+LARGEST_TEXTURE = 1 << 32  # bytes of a file or of all its levels
+Texture = TypeVar("Texture")
 
 
 class FormatError(ValueError):
@@ -96,6 +100,17 @@ def format_named(name: str) -> TexelFormat:
     if name not in FORMATS:
         raise FormatError(f"{name!r} is not a format; there are {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def parse_file(path: Path, parse: Callable[[bytes], Texture]) -> Texture:
+    """What `parse` makes of the bytes of a file. Raises FormatError, with the file's name; OSError."""
+    size = path.stat().st_size
+    if size > LARGEST_TEXTURE:
+        raise FormatError(f"{path}: {size} bytes; at most {LARGEST_TEXTURE} are read")
+    try:
+        return parse(path.read_bytes())
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
 
 
 def check_levels(height: int, width: int, levels: int) -> None:

@@ -26,7 +26,7 @@ from typing import IO, BinaryIO
 import zstandard
 
 from mipmap.atomic import atomic_file
-from mipmap.formats import FORMATS, FormatError, TexelFormat, check_levels
+from mipmap.formats import FORMATS, LARGEST_TEXTURE, FormatError, TexelFormat, check_levels, parse_file
 
 IDENTIFIER = b"\xabKTX 20\xbb\r\n\x1a\n"
 NO_COMPRESSION, ZSTD = 0, 2
@@ -35,7 +35,6 @@ HEADER = struct.Struct("<12s9I4I2Q")
 LEVEL = struct.Struct("<3Q")  # offset, stored bytes, bytes when not compressed
 ZSTD_LEVEL = 3
 # What a reader may be made to hold or to decompress: the chain of 16384 x 16384 half floats takes 2.9 GB.
-LARGEST_TEXTURE = 1 << 32
 LARGEST_KEYS = 1 << 12
 SPOOLED_BYTES = 1 << 20
 
@@ -180,13 +179,7 @@ class Ktx2Texture:
 
 def read_ktx2(path: Path) -> Ktx2Texture:
     """Raises FormatError, with the file's name, for what is not a whole file of ours; OSError."""
-    size = path.stat().st_size
-    if size > LARGEST_TEXTURE:
-        raise FormatError(f"{path}: {size} bytes; at most {LARGEST_TEXTURE} are read")
-    try:
-        return parse_ktx2(path.read_bytes())
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
+    return parse_file(path, parse_ktx2)
 
 
 def parse_ktx2(data: bytes) -> Ktx2Texture:

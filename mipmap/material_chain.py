@@ -40,6 +40,7 @@ from mipmap.roughness import RoughnessRule, check_rule, roughness_features, roug
 
 Kind = Literal["albedo", "normal", "roughness", "metalness", "height", "opacity"]
 
+# How each map is filtered, which also decides its colour space: colour is sRGB-encoded, everything else is linear.
 FILTERING: dict[str, Filtering] = {
     "albedo": "colour",
     "normal": "normal",

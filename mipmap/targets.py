@@ -16,20 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mipmap.chain import Filtering
 from mipmap.formats import FORMATS, FormatError, TexelFormat
+from mipmap.material_chain import FILTERING
 
 Container = Literal["ktx2", "dds", "png", "exr"]
-
-# How each map is filtered, which also decides its colour space: colour is sRGB-encoded, everything else is linear.
-FILTERING: dict[str, Filtering] = {
-    "albedo": "colour",
-    "normal": "normal",
-    "roughness": "scalar",
-    "metalness": "scalar",
-    "height": "scalar",
-    "opacity": "scalar",
-}
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,10 @@ def test_the_exact_footprint_passes_without_any_error() -> None:
 def driver() -> Iterator[GlSampler]:
     """The first GL driver that draws at all, whether or not it filters."""
     probe = "from mipmap.metrics.gl_trial import main; main()"
-    if subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode:
-        pytest.skip("the GL driver crashes")
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    if done.returncode < 0:  # killed by a signal, which is the driver's doing; an exception would be ours
+        pytest.skip(f"the GL driver crashes with signal {-done.returncode}")
+    assert done.returncode == 0, done.stderr
     try:
         sampler = GlSampler(gl_displays()[0])
     except (GlUnavailable, IndexError) as error:

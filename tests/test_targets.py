@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mipmap.formats import FORMATS, FormatError
-from mipmap.targets import FILTERING, TARGETS, Target
+from mipmap.material_chain import FILTERING
+from mipmap.targets import TARGETS, Target
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)

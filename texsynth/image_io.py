@@ -38,8 +38,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from mipmap.atomic import sync_folder
 from texsynth.errors import TexsynthError, bad_input, from_os_error
-from texsynth.run import sync_folder, write_atomically
+from texsynth.run import write_atomically
 
 FORMATS = "PNG, JPEG, WebP, TIFF, EXR or HDR"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr"})

@@ -44,6 +44,7 @@ from io import BufferedRandom, BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
 
+from mipmap.atomic import sync_folder
 from mipmap.chain import level_sizes
 from mipmap.exr import ExrWriter
 from mipmap.material_chain import map_chain
@@ -52,7 +53,7 @@ from texsynth.canvas import Canvas, Texels
 from texsynth.errors import bad_input, from_os_error
 from texsynth.fault import fault_point
 from texsynth.material import MapKind
-from texsynth.run import Run, sync_folder, write_json_atomically
+from texsynth.run import Run, write_json_atomically
 
 SCHEMA = 1
 MANIFEST = "material.json"

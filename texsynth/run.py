@@ -6,7 +6,6 @@ The command line, the service and batch baking all drive the same code through i
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mipmap.atomic import atomic_file
 from texsynth.errors import ErrorKind, TexsynthError
 
 
@@ -78,27 +78,9 @@ class Run:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Publish `data` at `path` complete or not at all: temporary file, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable (POSIX: fsync of the folder)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Publish `data` at `path` complete or not at all (see `mipmap.atomic`)."""
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def write_json_atomically(path: Path, value: Any) -> None:
