@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mipmap.atomic import sync_folder
 from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError, bad_input, from_os_error
-from texsynth.run import Progress, Run, sync_folder, write_atomically, write_json_atomically
+from texsynth.run import Progress, Run, write_atomically, write_json_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 
