@@ -25,8 +25,10 @@ from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.material import CHANNELS, MapKind
 from texsynth.publish import file_entry, publish_maps, verify, withdraw, write_manifest
 from texsynth.run import Progress, Run
+from texsynth.storage import Storage
 
 ROOT = Path(__file__).resolve().parent.parent
+PNG, EXR = Storage(), Storage(container="exr")
 KINDS = (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS)
 
 
@@ -63,7 +65,7 @@ def manifest_of(maps: dict[str, Any], **changes: Any) -> dict[str, Any]:
 def published(tmp_path: Path) -> Path:
     """A complete folder of 20 x 12 texels with one file besides the maps."""
     out = tmp_path / "out"
-    maps = publish_maps(out, canvases_of(tmp_path / "work", 20, 12), "png", Run())
+    maps = publish_maps(out, canvases_of(tmp_path / "work", 20, 12), PNG, Run())
     (out / "preview.png").write_bytes(b"a preview")
     write_manifest(out, manifest_of(maps, files={"preview.png": file_entry(out / "preview.png")}))
     return out
@@ -94,7 +96,7 @@ def test_every_published_level_decodes_in_opencv_to_the_texels_of_the_chain(
     tmp_path: Path, height: int, width: int
 ) -> None:
     canvases = canvases_of(tmp_path / "work", height, width)
-    maps = publish_maps(tmp_path / "out", canvases, "png", Run())
+    maps = publish_maps(tmp_path / "out", canvases, PNG, Run())
     for kind in canvases:
         entry = maps[kind]
         for item, texels in zip([entry, *entry["mips"]], levels_of(canvases)[kind], strict=True):
@@ -107,7 +109,7 @@ def test_every_published_level_decodes_in_opencv_to_the_texels_of_the_chain(
 
 def test_16_bit_maps_decode_to_the_same_texels_in_opencv(tmp_path: Path) -> None:
     canvases = canvases_of(tmp_path / "work", 33, 21, np.uint16)
-    publish_maps(tmp_path / "out", canvases, "png", Run())
+    publish_maps(tmp_path / "out", canvases, PNG, Run())
     for kind, canvas in canvases.items():
         decoded = cv2.imread(str(tmp_path / "out" / f"{kind}.png"), cv2.IMREAD_UNCHANGED)
         assert decoded is not None
@@ -136,7 +138,7 @@ def test_the_albedo_says_that_it_is_srgb_and_the_other_maps_say_nothing_about_co
 @pytest.mark.parametrize(("height", "width"), [(50, 37), (16, 16), (1, 5)])
 def test_exr_holds_the_half_floats_of_every_level(tmp_path: Path, height: int, width: int) -> None:
     canvases = canvases_of(tmp_path / "work", height, width)
-    maps = publish_maps(tmp_path / "out", canvases, "exr", Run())
+    maps = publish_maps(tmp_path / "out", canvases, EXR, Run())
     for kind in canvases:
         entry = maps[kind]
         for item, texels in zip([entry, *entry["mips"]], levels_of(canvases, as_float=True)[kind], strict=True):
@@ -152,7 +154,7 @@ def test_exr_holds_the_half_floats_of_every_level(tmp_path: Path, height: int, w
 
 def test_a_constant_map_is_compressed_and_reads_back_as_exr(tmp_path: Path) -> None:
     canvas = Canvas.create(tmp_path / "a.raw", MapKind.ROUGHNESS, 40, 64, 1)
-    maps = publish_maps(tmp_path, {MapKind.ROUGHNESS: canvas}, "exr", Run())
+    maps = publish_maps(tmp_path, {MapKind.ROUGHNESS: canvas}, EXR, Run())
     assert maps["roughness"]["bytes"] < 40 * 64 * 2 / 4
     with OpenEXR.File(str(tmp_path / "roughness.exr"), separate_channels=True) as file:
         assert not file.channels()["Y"].pixels.any()
@@ -165,7 +167,7 @@ def test_the_roughness_of_published_mips_takes_up_the_bumps_that_their_normals_l
         if normals is None:
             flat = np.broadcast_to(np.array([128, 128, 255], np.uint8), (16, 16, 3))
             canvases[MapKind.NORMAL].write_rows(0, np.ascontiguousarray(flat))
-        publish_maps(tmp_path / name, canvases, "png", Run())
+        publish_maps(tmp_path / name, canvases, PNG, Run())
     bumpy, flat_mip = (cv2.imread(str(tmp_path / name / "mips" / "roughness.2.png"), -1) for name in ("bumpy", "flat"))
     assert bumpy is not None and flat_mip is not None
     assert (flat_mip == 50).all()
@@ -201,7 +203,7 @@ def test_a_published_folder_verifies_and_holds_nothing_else(published: Path) -> 
 
 
 def test_the_same_canvases_give_the_same_bytes(published: Path, tmp_path: Path) -> None:
-    again = publish_maps(tmp_path / "again", canvases_of(tmp_path / "work2", 20, 12), "png", Run())
+    again = publish_maps(tmp_path / "again", canvases_of(tmp_path / "work2", 20, 12), PNG, Run())
     assert again == json.loads((published / "material.json").read_text())["maps"]
 
 
@@ -352,7 +354,7 @@ def test_progress_runs_from_start_to_end(tmp_path: Path) -> None:
     events: list[Progress] = []
     run = Run(listener=events.append)
     with run.stage("publish", 0.5, 1.0):
-        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 64, 64), "png", run)
+        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 64, 64), PNG, run)
     fractions = [event.fraction for event in events]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
@@ -363,7 +365,7 @@ def test_cancelling_leaves_the_earlier_result_as_it_was(published: Path, tmp_pat
     run = Run()
     run.cancel()
     with pytest.raises(TexsynthError) as caught:
-        publish_maps(published, canvases_of(tmp_path / "new", 64, 64), "png", run)
+        publish_maps(published, canvases_of(tmp_path / "new", 64, 64), PNG, run)
     assert caught.value.kind is ErrorKind.CANCELLED
     assert {name: (published / name).read_bytes() for name in files_in(published)} == before
 
@@ -373,7 +375,7 @@ def test_a_canvas_that_was_cut_short_leaves_the_earlier_result_as_it_was(publish
     canvases = canvases_of(tmp_path / "new", 64, 64)
     os.truncate(canvases[MapKind.NORMAL].path, 5000)
     with pytest.raises(TexsynthError, match=r"normal\.raw") as caught:
-        publish_maps(published, canvases, "png", Run())
+        publish_maps(published, canvases, PNG, Run())
     assert caught.value.kind is ErrorKind.CORRUPT
     assert verify(published) == []
     assert files_in(published) == before
@@ -381,7 +383,7 @@ def test_a_canvas_that_was_cut_short_leaves_the_earlier_result_as_it_was(publish
 
 def test_a_smaller_result_with_fewer_maps_replaces_a_larger_one_completely(published: Path, tmp_path: Path) -> None:
     canvases = canvases_of(tmp_path / "new", 4, 4)
-    maps = publish_maps(published, {MapKind.ALBEDO: canvases[MapKind.ALBEDO]}, "exr", Run())
+    maps = publish_maps(published, {MapKind.ALBEDO: canvases[MapKind.ALBEDO]}, EXR, Run())
     write_manifest(published, manifest_of(maps))
     assert verify(published) == []
     assert files_in(published) == {
@@ -398,7 +400,7 @@ def test_files_that_no_manifest_lists_are_not_touched(tmp_path: Path) -> None:
     (out / "mips").mkdir(parents=True)
     for name in ("metalness.png", "mips/notes.txt"):
         (out / name).write_bytes(b"the user's own")
-    publish_maps(out, canvases_of(tmp_path / "work", 4, 4), "png", Run())
+    publish_maps(out, canvases_of(tmp_path / "work", 4, 4), PNG, Run())
     assert {"metalness.png", "mips/notes.txt"} <= files_in(out)
 
 
@@ -414,7 +416,7 @@ def test_leftovers_of_a_killed_process_are_removed_and_those_of_a_living_one_are
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        publish_maps(out, canvases_of(tmp_path / "work", 4, 4), "png", Run())
+        publish_maps(out, canvases_of(tmp_path / "work", 4, 4), PNG, Run())
         left = {name for name in files_in(out) if name.endswith(".tmp")}
         process.communicate("\n")
     assert left == {".normal.png.2.tmp", ".mine.tmp"}
@@ -423,20 +425,15 @@ def test_leftovers_of_a_killed_process_are_removed_and_those_of_a_living_one_are
 def test_an_output_folder_that_is_a_file_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(TexsynthError, match="out") as caught:
-        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 4, 4), "png", Run())
+        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 4, 4), PNG, Run())
     assert caught.value.kind is ErrorKind.BAD_INPUT
 
 
 def test_a_folder_in_the_place_of_a_map_is_bad_input_and_leaves_no_temporary(tmp_path: Path) -> None:
     (tmp_path / "out" / "albedo.png" / "inside").mkdir(parents=True)
     with pytest.raises(TexsynthError):
-        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 4, 4), "png", Run())
+        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 4, 4), PNG, Run())
     assert not [name for name in files_in(tmp_path / "out") if name.endswith(".tmp")]
-
-
-def test_an_unknown_format_is_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(TexsynthError, match="use png or exr"):
-        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 4, 4), "tiff", Run())
 
 
 def test_canvases_of_different_sizes_are_refused(tmp_path: Path) -> None:
@@ -444,13 +441,13 @@ def test_canvases_of_different_sizes_are_refused(tmp_path: Path) -> None:
         MapKind.HEIGHT: Canvas.create(tmp_path / "h.raw", MapKind.HEIGHT, 4, 5, 1)
     }
     with pytest.raises(ValueError, match="one size"):
-        publish_maps(tmp_path / "out", canvases, "png", Run())
+        publish_maps(tmp_path / "out", canvases, PNG, Run())
 
 
 def test_several_results_may_be_published_at_once_by_one_process(tmp_path: Path) -> None:
     def publish(index: int) -> None:
         canvases = canvases_of(tmp_path / f"work{index}", 40, 30, seed=index)
-        maps = publish_maps(tmp_path / f"out{index}", canvases, "png", Run())
+        maps = publish_maps(tmp_path / f"out{index}", canvases, PNG, Run())
         write_manifest(tmp_path / f"out{index}", manifest_of(maps))
 
     threads = [threading.Thread(target=publish, args=(index,)) for index in range(4)]
@@ -471,6 +468,7 @@ PRELUDE = """
     from texsynth.errors import TexsynthError
     from texsynth.material import CHANNELS, MapKind
     from texsynth.publish import publish_maps, verify, write_manifest
+    from texsynth.storage import Storage
     from texsynth.run import Run
 
     def canvases_of(folder, size, kinds):
@@ -481,7 +479,7 @@ PRELUDE = """
         return made
 
     def publish(out, canvases):
-        maps = publish_maps(out, canvases, "png", Run())
+        maps = publish_maps(out, canvases, Storage(), Run())
         size = next(iter(canvases.values())).height
         write_manifest(out, {"schema": 1, "name": "x", "size": [size, size], "maps": maps, "files": {}, "seed": 0,
                              "estimated": [], "options": {}, "model": {}, "notes": []})
@@ -621,7 +619,7 @@ def test_50_kills_at_random_times_leave_a_complete_result_or_none(tmp_path: Path
 def test_a_malformed_fault_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     monkeypatch.setenv("TEXSYNTH_FAULT", setting)
     with pytest.raises(TexsynthError, match="name:count"):
-        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 4, 4), "png", Run())
+        publish_maps(tmp_path / "out", canvases_of(tmp_path / "work", 4, 4), PNG, Run())
 
 
 def test_memory_stays_flat_however_large_the_maps(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.image_io import read_image
 from texsynth.material import CHANNELS, MapKind, Material, TextureMap
 from texsynth.publish import publish_maps
+from texsynth.published import Published, read_png_window
 from texsynth.report.page import MOST_BYTES, plain, write_report
 from texsynth.report.render import render_mesh, render_plane, render_sphere
-from texsynth.report.views import Published, centre_crop, read_png_window, reduced, telling_place
+from texsynth.report.views import centre_crop, reduced, telling_place
 from texsynth.run import Run
+from texsynth.storage import Storage, choose_storage
 from texsynth.surface.mesh import Mesh, MeshAsset
 
 ALBEDO, NORMAL, ROUGHNESS, METALNESS, OPACITY = (
@@ -291,7 +293,7 @@ def published(
 @pytest.mark.parametrize("fmt", ["png", "exr"])
 def test_windows_from_files_and_from_canvases_agree(tmp_path: Path, fmt: str) -> None:
     canvases = published(tmp_path, 64)
-    entries = publish_maps(tmp_path, canvases, fmt, Run())
+    entries = publish_maps(tmp_path, canvases, choose_storage(None, fmt), Run())
     for kind in canvases:
         from_canvas = Published(tmp_path, entries, canvases).window(kind, 20, 10, 30)
         from_file = Published(tmp_path, entries).window(kind, 20, 10, 30)
@@ -300,7 +302,7 @@ def test_windows_from_files_and_from_canvases_agree(tmp_path: Path, fmt: str) ->
 
 
 def test_a_reduced_window_comes_from_the_mip_of_that_step(tmp_path: Path) -> None:
-    entries = publish_maps(tmp_path, published(tmp_path, 64), "png", Run())
+    entries = publish_maps(tmp_path, published(tmp_path, 64), Storage(), Run())
     mip = read_image(tmp_path / "mips" / "albedo.2.png").texels
     np.testing.assert_array_equal(Published(tmp_path, entries).window(ALBEDO, 16, 32, 32, 4), mip[4:12, 8:16])
 
@@ -394,7 +396,7 @@ REPORT = {
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     canvases = published(folder, 1024)
-    entries = publish_maps(folder, canvases, "png", Run())
+    entries = publish_maps(folder, canvases, Storage(), Run())
     exemplar = material("<script>alert(1)</script> & oak")
     write_report(folder, manifest(entries), exemplar, dict(REPORT), Run(), canvases=canvases)
     return folder
@@ -452,7 +454,7 @@ def test_metrics_are_explained_and_judged(page: Page) -> None:
 
 def test_wrap_edges_are_judged_when_the_result_should_tile(tmp_path: Path) -> None:
     canvases = published(tmp_path, 64, kinds=(ALBEDO,))
-    entries = publish_maps(tmp_path, canvases, "png", Run())
+    entries = publish_maps(tmp_path, canvases, Storage(), Run())
     asked = manifest(entries, options={"tileable": True})
     write_report(tmp_path, asked, material(), dict(REPORT), Run())
     assert "Wrap edge, top to bottom" in Page((tmp_path / "report.html").read_text()).text
@@ -500,7 +502,7 @@ def test_a_restyled_mesh_is_shown_before_and_after(tmp_path: Path) -> None:
     mesh = joined(quad(-1, 0, index=0), quad(0, 1, index=1))
     asset = MeshAsset(tmp_path / "bench.glb", mesh, (old, material("other", 32)), (0, 1))
     canvases = published(tmp_path, 64)
-    entries = publish_maps(tmp_path, canvases, "png", Run())
+    entries = publish_maps(tmp_path, canvases, Storage(), Run())
     write_report(tmp_path, manifest(entries), material(), {}, Run(), asset=asset, replaced=0)
     page = Page((tmp_path / "report.html").read_text())
     described = [image["alt"] for image in page.all("img")]
@@ -511,13 +513,13 @@ def test_a_restyled_mesh_is_shown_before_and_after(tmp_path: Path) -> None:
 
 def test_an_untextured_mesh_is_shown_with_its_first_material(tmp_path: Path) -> None:
     asset = MeshAsset(tmp_path / "bench.glb", quad(index=-1), (), ())
-    entries = publish_maps(tmp_path, published(tmp_path, 64, kinds=(ALBEDO,)), "png", Run())
+    entries = publish_maps(tmp_path, published(tmp_path, 64, kinds=(ALBEDO,)), Storage(), Run())
     write_report(tmp_path, manifest(entries), material(), {}, Run(), asset=asset)
     assert "bench with the new material, lit" in (tmp_path / "report.html").read_text()
 
 
 def test_a_cancelled_run_stops_the_report(tmp_path: Path) -> None:
-    entries = publish_maps(tmp_path, published(tmp_path, 64, kinds=(ALBEDO,)), "png", Run())
+    entries = publish_maps(tmp_path, published(tmp_path, 64, kinds=(ALBEDO,)), Storage(), Run())
     run = Run()
     run.cancel()
     with pytest.raises(TexsynthError) as caught:
@@ -527,7 +529,7 @@ def test_a_cancelled_run_stops_the_report(tmp_path: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    entries = publish_maps(tmp_path, published(tmp_path, 64, kinds=(ALBEDO,)), "png", Run())
+    entries = publish_maps(tmp_path, published(tmp_path, 64, kinds=(ALBEDO,)), Storage(), Run())
     (tmp_path / "report.html").mkdir()
     with pytest.raises(TexsynthError, match=r"report\.html"):
         write_report(tmp_path, manifest(entries), material(), {}, Run())

@@ -9,11 +9,19 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mipmap.material_chain import material_levels
 from texsynth.errors import TexsynthError
+from texsynth.image_io import decode_image
+from texsynth.material import MapKind, TextureMap, unit_normals
+from texsynth.publish import publish_maps
+from texsynth.run import Run
+from texsynth.storage import choose_storage
 from texsynth.view import ResultServer, serve
 
+NORMAL, ROUGHNESS = MapKind.NORMAL, MapKind.ROUGHNESS
 CONTENT = {
     "albedo.png": b"the albedo",
     "mips/albedo.1.png": b"a mip",
@@ -197,3 +205,83 @@ def test_ctrl_c_ends_the_server_cleanly(tmp_path: Path) -> None:
         _, errors = child.communicate(timeout=20)
     assert child.returncode == 0
     assert errors == ""
+
+
+# --- mip levels
+
+
+Leveled = tuple[ResultServer, dict[str, list[np.ndarray]]]
+
+
+@pytest.fixture(params=["png", "exr", "ktx2", "dds"])
+def leveled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Leveled]:
+    """A server of a result of 300 x 300 texels, and the 8-bit texels of every level that it should show."""
+    y, x = np.mgrid[0:300, 0:300] / 300
+    slopes = np.stack([0.3 * np.sin(9 * x), 0.3 * np.cos(7 * y), np.ones_like(x)], axis=2).astype(np.float32)
+    texels = {
+        NORMAL: TextureMap.from_linear(NORMAL, unit_normals(slopes)).texels,
+        ROUGHNESS: np.rint(255 * (x * y))[..., None].astype(np.uint8),
+    }
+    maps = publish_maps(tmp_path, texels, choose_storage(None, request.param), Run())
+    (tmp_path / "material.json").write_text(json.dumps({"schema": 1, "maps": maps, "files": {}}))
+    shown = material_levels({str(kind): rows for kind, rows in texels.items()})
+    for server in running(tmp_path):
+        yield server, shown
+
+
+def test_every_level_is_shown_as_its_file_holds_it(leveled: Leveled) -> None:
+    server, shown = leveled
+    status, page, headers = ask(server, "/levels")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    exact = 1 if server.published.entries["normal"]["format"] in ("png", "exr") else 16
+    for kind, levels in shown.items():
+        for number, texels in enumerate(levels):
+            assert f'src="/levels/{kind}/{number}/middle"'.encode() in page
+            for name, wanted in ((f"{kind}/{number}", texels), (f"{kind}/{number}/middle", middle(texels))):
+                status, data, headers = ask(server, f"/levels/{name}")
+                assert (status, headers["Content-Type"]) == (200, "image/png")
+                image = decode_image(data, name).texels
+                assert image.shape == wanted.shape
+                assert np.abs(image.astype(int) - wanted).max() <= exact
+
+
+def middle(texels: np.ndarray) -> np.ndarray:
+    top, left = (max(0, (side - 256) // 2) for side in texels.shape[:2])
+    return texels[top : top + 256, left : left + 256]
+
+
+@pytest.mark.parametrize(
+    "name", ["normal/99", "albedo/0", "normal", "normal/-1", "normal/0/whole", "../x/0", "normal/0/"]
+)
+def test_a_level_that_is_not_there_is_not_found(leveled: Leveled, name: str) -> None:
+    assert ask(leveled[0], f"/levels/{name}")[0] == 404
+
+
+def test_a_damaged_level_is_an_error_of_this_level_alone(
+    leveled: Leveled,
+) -> None:
+    server, _ = leveled
+    path = server.out / server.published.entries["normal"]["file"]
+    path.write_bytes(path.read_bytes()[:100])
+    assert ask(server, "/levels/normal/0")[0] == 500
+    assert ask(server, "/levels/roughness/0")[0] == 200
+    assert ask(server, "/levels")[0] == 200
+
+
+def test_a_map_that_is_a_link_out_of_the_folder_shows_no_level(
+    leveled: Leveled, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    server, _ = leveled
+    path = server.out / server.published.entries["normal"]["file"]
+    away = tmp_path_factory.mktemp("away") / path.name
+    path.replace(away)
+    path.symlink_to(away)
+    assert ask(server, "/levels/normal/0")[0] == 404
+
+
+def test_the_report_links_to_the_levels(tmp_path: Path) -> None:
+    out = result(tmp_path)
+    (out / "report.html").write_text("<!doctype html><title>report</title><!--levels--><p>")
+    for server in running(out):
+        assert b'<a href="/levels">' in ask(server, "/")[1]
+        assert b'<a href="/levels">' in ask(server, "/report.html")[1]

@@ -70,6 +70,17 @@ class Canvas:
         return canvas
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels): a canvas is a source of rows for `mipmap.material_chain`."""
+        return self.height, self.width, self.channels
+
+    def __getitem__(self, rows: slice, /) -> Texels:
+        first, end, step = rows.indices(self.height)
+        if step != 1:
+            raise ValueError(f"{self.path}: rows of a canvas are read without gaps, not by {step}")
+        return self.read_rows(first, max(first, end))
+
+    @property
     def nbytes(self) -> int:
         """Size of the file in bytes."""
         return self.height * self._row_bytes

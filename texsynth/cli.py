@@ -65,7 +65,31 @@ Maps = Annotated[
         rich_help_panel=_RESULT,
     ),
 ]
-Format = Annotated[str, typer.Option("--format", metavar="png|exr", help="File format.", rich_help_panel=_RESULT)]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="source|desktop|quest3",
+        help="What the files are for: pictures, BC7/BC5/BC4 for desktop GPUs, or ASTC for Quest 3.",
+        show_default="source",
+        rich_help_panel=_RESULT,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="png|exr|ktx2|dds",
+        help="File format; by default png for source, dds for desktop, ktx2 for quest3.",
+        show_default=False,
+        rich_help_panel=_RESULT,
+    ),
+]
+Compression = Annotated[
+    str,
+    typer.Option(
+        metavar="fast|medium|slow", help="How long the encoders of ASTC and BC7 search.", rich_help_panel=_RESULT
+    ),
+]
 Tileable = Annotated[
     bool, typer.Option("--tileable", help="The result repeats without a visible edge.", rich_help_panel=_RESULT)
 ]
@@ -183,7 +207,9 @@ def restyle_command(
     material: MaterialName = None,
     preset: Preset = "standard",
     profile: Profile = "auto",
-    format: Format = "png",
+    target: Target = None,
+    format: Format = None,
+    compression: Compression = "fast",
     seed: Seed = 0,
     tileable: Tileable = False,
     density: Density = 1.0,
@@ -204,7 +230,9 @@ def restyle_command(
         material=material,
         preset=preset,
         profile=profile,
+        target=target,
         format=format,
+        compression=compression,
         seed=seed,
         tileable=tileable,
         density=density,
@@ -234,7 +262,9 @@ def synthesize_command(
     maps: Maps = "albedo,normal,roughness",
     preset: Preset = "standard",
     profile: Profile = "auto",
-    format: Format = "png",
+    target: Target = None,
+    format: Format = None,
+    compression: Compression = "fast",
     seed: Seed = 0,
     tileable: Tileable = False,
     density: Density = 1.0,
@@ -252,7 +282,9 @@ def synthesize_command(
         maps=maps,
         preset=preset,
         profile=profile,
+        target=target,
         format=format,
+        compression=compression,
         seed=seed,
         tileable=tileable,
         density=density,
@@ -270,6 +302,84 @@ def synthesize_command(
         return synthesize(exemplar, output, options, run)
 
     _make(work, output, as_json, verbose)
+
+
+@app.command("mips")
+def mips_command(
+    *,
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a folder of maps, or a textured mesh.")],
+    output: Out,
+    maps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Maps to write, commas between; by default all that INPUT has.",
+            show_default=False,
+            rich_help_panel=_RESULT,
+        ),
+    ] = None,
+    target: Target = None,
+    format: Format = None,
+    compression: Compression = "fast",
+    filter: Annotated[
+        str,
+        typer.Option(metavar="box|kaiser|lanczos3", help="What each level averages with.", rich_help_panel=_CHOICES),
+    ] = "box",
+    wrap: Annotated[
+        str,
+        typer.Option(metavar="clamp|repeat", help="What the filter reads beyond an edge.", rich_help_panel=_CHOICES),
+    ] = "clamp",
+    roughness: Annotated[
+        str,
+        typer.Option(
+            metavar="vmf_ggx|vmf|toksvig|none",
+            help="How roughness takes up the bumps that normals lose.",
+            rich_help_panel=_CHOICES,
+        ),
+    ] = "vmf_ggx",
+    alpha_test: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Keep the share of opacity that passes this alpha test, at every level.",
+            show_default=False,
+            rich_help_panel=_CHOICES,
+        ),
+    ] = None,
+    charts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="Image whose colours tell the UV charts apart, black is empty: no level mixes two.",
+            rich_help_panel=_CHOICES,
+        ),
+    ] = None,
+    directx: Directx = None,
+    clamp_nonfinite: ClampNonfinite = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a texture set with its mip chains for a target; needs no model and no torch."""
+    _existing(source, "an image, a folder of maps or a mesh")
+    if charts is not None:
+        _existing(charts, "an image of the UV charts")
+    from mipmap.material_chain import ChainOptions
+    from texsynth.mips import MipOptions, make_mips
+    from texsynth.options import parse_maps
+    from texsynth.storage import choose_storage
+
+    try:
+        chain = ChainOptions(cast("Any", filter), cast("Any", wrap), cast("Any", roughness), alpha_test)
+    except ValueError as error:
+        raise bad_input("mips", str(error).split(";")[0], str(error).split("; ")[-1]) from None
+    options = MipOptions(
+        choose_storage(target, format, cast("Any", compression), chain),
+        maps=None if maps is None else parse_maps(maps),
+        charts=charts,
+        directx=directx,
+        nonfinite="clamp" if clamp_nonfinite else "refuse",
+    )
+    _make(lambda run: make_mips(source, output, options, run), output, as_json, verbose)
 
 
 @app.command("measure")
@@ -434,11 +544,18 @@ def _make(work: Callable[[Run], dict[str, Any]], out: Path, as_json: bool, verbo
         _print_json(manifest)
         return
     print(f"{out}: done in {duration(time.monotonic() - began)}, {_peak_memory_gb():.1f} GB of memory at most")
+    for entry in manifest["maps"].values():
+        stored = entry["texel_format"] or f"{entry['bits']} bits"
+        print(f"  {out / entry['file']}  {stored}, {entry['levels']} levels, {_map_bytes(entry) / 2**20:.1f} MiB")
     for name in ("asset.glb", "report.html"):
         if (out / name).exists():
             print(f"  {out / name}")
     command = "texsynth" if shutil.which("texsynth") else sys.argv[0]  # make demo runs it from .venv, off the path
     print(f"  look at it in a browser: {command} view {shlex.quote(str(out))}")
+
+
+def _map_bytes(entry: dict[str, Any]) -> int:
+    return int(entry["bytes"] + sum(mip["bytes"] for mip in entry["mips"]))
 
 
 def _log_level(verbose: bool) -> None:

@@ -1,5 +1,7 @@
 """Bounded image decoding: PNG, JPEG, WebP, TIFF, OpenEXR and Radiance HDR into NumPy arrays, or one clear line.
 
+So that results can be measured and used again, KTX2 and DDS files that texsynth wrote are read too, at their level 0.
+
 Every decoder is given a file only after its header and its structure were checked here: the pixel count against
 the limit, the length of every chunk, strip or scan-line block against the bytes that are really there. So a header
 that lies costs nothing, and a truncated file is refused instead of being padded. Pillow decodes 8 bits, OpenCV
@@ -43,7 +45,7 @@ from texsynth.errors import TexsynthError, bad_input, from_os_error
 from texsynth.run import write_atomically
 
 FORMATS = "PNG, JPEG, WebP, TIFF, EXR or HDR"
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".ktx2", ".dds"})
 
 # libjpeg-turbo's own fuzzers stop at 500 scans; no encoder writes more than about a dozen. A small progressive file
 # can otherwise make the decoder pass over the whole image thousands of times.
@@ -223,18 +225,20 @@ Decoder = Callable[[bytes, Path | str, DecodeLimits, bool], DecodedImage]
 
 
 def _format_of(data: bytes, where: Path | str) -> tuple[str, Decoder]:
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG", _decode_png
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG", _decode_jpeg
+    formats: tuple[tuple[str, Decoder, tuple[bytes, ...]], ...] = (
+        ("PNG", _decode_png, (b"\x89PNG\r\n\x1a\n",)),
+        ("JPEG", _decode_jpeg, (b"\xff\xd8\xff",)),
+        ("TIFF", _decode_tiff, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+        ("EXR", _decode_exr, (b"\x76\x2f\x31\x01",)),
+        ("HDR", _decode_hdr, (b"#?RADIANCE", b"#?RGBE")),
+        ("KTX2", _decode_blocks, (b"\xabKTX 20\xbb",)),
+        ("DDS", _decode_blocks, (b"DDS ",)),
+    )
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP", _decode_webp
-    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "TIFF", _decode_tiff
-    if data.startswith(b"\x76\x2f\x31\x01"):
-        return "EXR", _decode_exr
-    if data.startswith((b"#?RADIANCE", b"#?RGBE")):
-        return "HDR", _decode_hdr
+    for name, decode, beginnings in formats:
+        if data.startswith(beginnings):
+            return name, decode
     raise bad_input(where, "is not an image that texsynth reads", f"give a {FORMATS} file")
 
 
@@ -661,3 +665,32 @@ def _decode_hdr(data: bytes, where: Path | str, limits: DecodeLimits, colour: bo
         raise _damaged(where, "HDR", f"too few bytes for {width} x {height}")
     texels = _opencv_decode(data, where, "HDR")
     return DecodedImage(_storage(texels, where))
+
+
+# --- KTX2 and DDS -----------------------------------------------------------------------------------------------
+
+
+def _decode_blocks(data: bytes, where: Path | str, limits: DecodeLimits, colour: bool) -> DecodedImage:
+    from mipmap.dds import parse_dds
+    from mipmap.encode import decode_level
+    from mipmap.formats import FormatError
+    from mipmap.ktx2 import parse_ktx2
+
+    name = "DDS" if data.startswith(b"DDS ") else "KTX2"
+    try:
+        texture = parse_dds(data) if name == "DDS" else parse_ktx2(data)
+        _check_size(where, texture.width, texture.height, limits)
+        texel_format = texture.texel_format
+        texels: npt.NDArray[Any] = decode_level(texture.level(0), texture.height, texture.width, texel_format)
+    except FormatError as error:
+        right = "only those that texsynth wrote are read; save other ones as PNG"
+        raise bad_input(where, f"is damaged or another kind of {name} file ({error})", right) from None
+    opaque = 1 if texels.dtype.kind == "f" else 254  # the lowest bit of alpha in BC7 may serve the colours
+    alpha = texels.shape[2] == 4 and bool((texels[..., 3] < opaque).any())
+    if texels.shape[2] == 4 and not alpha:
+        texels = texels[..., :3]
+    if texels.dtype == np.float16:
+        texels = texels.astype(np.float32)
+    elif colour and texel_format.colour_space == "linear" and texel_format.channels >= 3:
+        texels = texels.astype(np.float32) / np.float32(255)  # floating point is linear light
+    return DecodedImage(np.ascontiguousarray(texels), alpha)

@@ -190,6 +190,7 @@ def load_material(
     directx: bool | None = None,
     limits: DecodeLimits | None = None,
     nonfinite: NonFinite = "refuse",
+    by_name: bool = False,
 ) -> Material:
     """One image (a photo: albedo, and opacity from its alpha), a folder of maps, or a mesh (.glb, .gltf, .obj).
 
@@ -197,6 +198,7 @@ def load_material(
     directx: True or False says what the normal map is, whatever its name; None goes by the name.
     limits: what a file may ask for before it is decoded (default `DecodeLimits()`).
     nonfinite: what to do with NaN and infinity in float images: refuse, or clamp and say so in the notes.
+    by_name: one image is the map that its name says, and not always an albedo.
     Raises TexsynthError, one line, for every input that is not a readable material (`texsynth.image_io` and
     `texsynth.material_files` say for what).
     """
@@ -205,13 +207,15 @@ def load_material(
         from texsynth.mesh_material import load_first_textured
 
         return load_first_textured(path, directx=directx, limits=limits, nonfinite=nonfinite)
-    from texsynth.material_files import load_folder, load_photo
+    from texsynth.material_files import load_folder, load_named_map, load_photo
 
     try:
         if path.is_dir():
             return load_folder(path, directx=directx, limits=limits, nonfinite=nonfinite)
     except OSError as error:
         raise from_os_error(error, path) from None
+    if by_name:
+        return load_named_map(path, directx=directx, limits=limits, nonfinite=nonfinite)
     return load_photo(path, limits=limits, nonfinite=nonfinite)
 
 

@@ -33,6 +33,21 @@ from texsynth.material import (
 )
 
 
+def load_named_map(
+    path: Path,
+    *,
+    directx: bool | None = None,
+    limits: DecodeLimits | None = None,
+    nonfinite: NonFinite = "refuse",
+) -> Material:
+    """One image as the map that its name says (`role_of`), or as `load_photo` takes it. Raises TexsynthError."""
+    role, _ = role_of(path.stem)
+    if role in (None, Role.ALBEDO, Role.UNUSED):
+        return load_photo(path, limits=limits, nonfinite=nonfinite)
+    maps, notes = settle(role, read_image(path, limits, colour=False), path, directx=directx, nonfinite=nonfinite)
+    return Material(path.stem, maps, notes=(f"{path.name}: taken as {role}, by its name", *notes))
+
+
 def load_photo(path: Path, *, limits: DecodeLimits | None = None, nonfinite: NonFinite = "refuse") -> Material:
     """One image as albedo, and opacity from its alpha. Raises TexsynthError."""
     if path.suffix.lower() in (".fbx", ".blend", ".usd", ".usda", ".usdc", ".usdz", ".dae", ".stl", ".ply"):

@@ -7,6 +7,7 @@ exemplar do not correspond, and may differ in both.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mipmap.formats import FORMATS
 from mipmap.metrics import (
     INCIDENCE,
     TILE,
@@ -22,8 +24,10 @@ from mipmap.metrics import (
     MipConsistency,
     Sampler,
     Texture,
+    VideoMemory,
     adf,
     adf_slice,
+    chain_bytes,
     distance_unit,
     edge_agreement,
     evenness,
@@ -41,6 +45,7 @@ from mipmap.metrics import (
 )
 from texsynth.errors import bad_input
 from texsynth.material import BAND, MapKind, Material, TextureMap, load_material
+from texsynth.publish import MANIFEST
 
 SMALLEST = 32  # a side in texels: 7 x 7 patches at a quarter of the size
 WHOLE = 4096  # a side up to which an image is looked at whole; of larger ones windows, so that 8K fits in memory
@@ -104,7 +109,7 @@ def measure(generated: Path, reference: Path, *, paired: bool = True) -> dict[st
         },
         "edge_agreement": edge_agreement(_centres(made, kinds), _centres(known, kinds)) if len(kinds) > 1 else None,
         "copying": _measure_copying(generated, made.maps[kinds[0]], known.maps[kinds[0]]),
-        "video_memory": _measure_memory(made),
+        "video_memory": _measure_memory(made, generated),
         "notes": notes,
     }
 
@@ -203,8 +208,26 @@ def _plain(found: MipConsistency | Fidelity) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(found).items()}
 
 
-def _measure_memory(made: Material) -> dict[str, Any]:
-    return asdict(occupancy([_texture(texture) for texture in made.maps.values()]))
+def _measure_memory(made: Material, path: Path) -> dict[str, Any]:
+    """VMO of the maps: in the format of their KTX2 or DDS files, which GPUs keep as they are, or uncompressed."""
+    formats = _stored_formats(path)
+    if formats.keys() != made.maps.keys():
+        return asdict(occupancy([_texture(texture) for texture in made.maps.values()]))
+    computed = sum(chain_bytes(*texture.size, formats[kind]) for kind, texture in made.maps.items())
+    return asdict(VideoMemory(computed, f"computed, as {', '.join(dict.fromkeys(formats.values()))}", computed))
+
+
+def _stored_formats(path: Path) -> dict[MapKind, str]:
+    """The formats of the maps in the KTX2 or DDS files of a result, by the names of `mipmap.metrics.BLOCKS`."""
+    found: dict[MapKind, str] = {}
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        for kind, entry in manifest["maps"].items():
+            name = FORMATS[entry["texel_format"]].name
+            found[MapKind(kind)] = name.removesuffix("-srgb").removesuffix("-normal")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # not a result of ours, or one of pictures
+    return found
 
 
 def _banded_ssim(a: TextureMap, b: TextureMap) -> float:

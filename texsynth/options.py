@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from mipmap.encode import Quality
+from mipmap.targets import Container
 from texsynth.errors import bad_input
 from texsynth.material import MapKind
+from texsynth.storage import Storage, TargetName, choose_storage
 
 PresetName = Literal["draft", "standard", "high"]
 ProfileName = Literal["auto", "cpu", "desktop", "jetson-orin-nx"]
-FileFormat = Literal["png", "exr"]
 NonFinite = Literal["refuse", "clamp"]
 Overlap = Literal["cut", "hann"]
 
@@ -33,6 +35,8 @@ class Options:
     profile: where the layout is computed; see profiles.py.
     content: 0 = pure synthesis, 1 = keeps every edge of the asset (restyle only).
     density: exemplar texels per output texel, above 0, at most 16.
+    target, format: what the files are for and what holds them; None takes what goes with the other (`choose_storage`),
+    and after construction both are settled. compression: how long block encoders search.
     detail: strength of the attention gather, 0..1.
     overlap: how pieces of the exemplar meet: along minimum cuts, or cross-fading over 4 texels (Hann).
     region: mask image, white where the asset may change (restyle only), or None for everywhere.
@@ -48,7 +52,9 @@ class Options:
     content: float = 0.5
     preset: PresetName = "standard"
     profile: ProfileName = "auto"
-    format: FileFormat = "png"
+    target: TargetName | None = None
+    format: Container | None = None
+    compression: Quality = "fast"
     seed: int = 0
     tileable: bool = False
     density: float = 1.0
@@ -73,11 +79,18 @@ class Options:
         _require_range("density", self.density, 1 / LARGEST_DENSITY, LARGEST_DENSITY)
         _require_choice("preset", self.preset, get_args(PresetName))
         _require_choice("profile", self.profile, get_args(ProfileName))
-        _require_choice("format", self.format, get_args(FileFormat))
+        storage = choose_storage(self.target, self.format, self.compression)
+        object.__setattr__(self, "target", storage.target.name)
+        object.__setattr__(self, "format", storage.container)
         _require_choice("overlap", self.overlap, get_args(Overlap))
         _require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")
+
+    @property
+    def storage(self) -> Storage:
+        """The files that the maps become."""
+        return choose_storage(self.target, self.format, self.compression)
 
 
 def parse_maps(text: str) -> tuple[MapKind, ...]:

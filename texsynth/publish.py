@@ -1,8 +1,8 @@
 """Publish a finished texture: encode its maps and mips, write the manifest last, check the digests later.
 
-The maps lie as OUT/<map>.png (or .exr, half float), their mips as OUT/mips/<map>.<level>.png for level 1 down to 1 x 1.
-Each file is written under a temporary name, made durable (fsync), and renamed; OUT/material.json comes last. A folder
-without material.json therefore holds nothing published, whatever else lies in it, and a folder with it is complete.
+Which files a map becomes, `texsynth.storage` says. Each file is written under a temporary name, made durable (fsync),
+and renamed; OUT/material.json comes last. A folder without material.json therefore holds nothing published, whatever
+else lies in it, and a folder with it is complete.
 
 material.json, schema 1 (`write_manifest` and `verify` hold a folder to it; further keys are allowed):
 
@@ -14,11 +14,14 @@ material.json, schema 1 (`write_manifest` and `verify` hold a folder to it; furt
         width, height       texels
         channels            3 for albedo and normal, else 1
         bits                8 or 16 per channel
-        colour_space        "srgb" (albedo in PNG) or "linear" (everything else)
+        colour_space        "srgb" (albedo, but not in EXR) or "linear" (everything else)
         normal_convention   "opengl" (+Y up) for the normal, else null
-        format              "png" (unsigned integers) or "exr" (half float; a normal is encoded (n + 1)/2 there too)
+        format              "png" (unsigned integers), "exr" (half float; a normal is encoded (n + 1)/2 there too),
+                            "ktx2" or "dds" (all levels in the one file)
+        texel_format        of KTX2 and DDS, a name in `mipmap.formats`; else null
+        levels              how many there are, down to 1 x 1
         sha256, bytes       digest in hexadecimal and size of the file
-        mips                [{level, file, width, height, sha256, bytes}], level 1 first
+        mips                [{level, file, width, height, sha256, bytes}], level 1 first; none in KTX2 and DDS
     files       for every other file, by its name: {sha256, bytes} (preview, report, mesh, index map ...)
     estimated   kinds of maps that were estimated and not given
     seed        the seed of the run
@@ -42,62 +45,65 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from io import BufferedRandom, BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from mipmap.atomic import sync_folder
 from mipmap.chain import level_sizes
-from mipmap.exr import ExrWriter
-from mipmap.material_chain import map_chain
-from mipmap.png import PngWriter
-from texsynth.canvas import Canvas, Texels
+from mipmap.formats import FormatError
+from mipmap.material_chain import Rows
+from mipmap.mip_set import MIPS
+from mipmap.targets import Container
 from texsynth.errors import bad_input, from_os_error
 from texsynth.fault import fault_point
 from texsynth.material import MapKind
 from texsynth.run import Run, write_json_atomically
+from texsynth.storage import Storage, write_map
 
 SCHEMA = 1
 MANIFEST = "material.json"
 # A manifest that was taken back. It tells a run that follows a killed one which maps of the earlier result to remove.
 WITHDRAWN = ".material.json.withdrawn"
-MIPS = "mips"
-Format = Literal["png", "exr"]
 LARGEST_MANIFEST = 16 << 20
 POLL_S = 0.1
 
 _TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.tmp")
 _KINDS = "|".join(MapKind)
-_OUR_MIP = re.compile(rf"({_KINDS})\.\d+\.(png|exr)")
-_OUR_MAP = re.compile(rf"({_KINDS})\.(png|exr)")
+_CONTAINERS = "|".join(get_args(Container))
+_OUR_MIP = re.compile(rf"({_KINDS})\.\d+\.({_CONTAINERS})")
+_OUR_MAP = re.compile(rf"({_KINDS})\.({_CONTAINERS})")
 
 
-def publish_maps(out: Path, canvases: Mapping[MapKind, Canvas], fmt: str, run: Run) -> dict[str, Any]:
-    """Encode every canvas with its mips into `out` and return the manifest's `maps`.
+def publish_maps(
+    out: Path, sources: Mapping[MapKind, Rows], storage: Storage, run: Run, charts: Rows | None = None
+) -> dict[str, Any]:
+    """Write every map with its mips into `out` and return the manifest's `maps`.
 
-    One pass over each canvas, the maps side by side in threads, a few MB of memory each. `run.step` hears 0..1.
+    sources: canvases, arrays or whatever else gives rows of one size (`texsynth.storage.write_map`). charts: (H, W)
+    integers, the UV chart of each texel, for mips that mix none (`mipmap.charts`), or None.
+    One pass over each source, the maps side by side in threads, a few MB of memory each. `run.step` hears 0..1.
     Nothing under a final name changes until every file is complete on disk; then the manifest of an earlier result is
     withdrawn, the maps and mips that only that result had are removed, and the new files are renamed into place. The
     caller goes on to `write_manifest`. Temporary files are removed on any error, those of a killed run by the next one.
-    Raises TexsynthError: BAD_INPUT (format, unwritable folder), NO_SPACE, CANCELLED, CORRUPT (a shortened canvas).
+    Raises TexsynthError: BAD_INPUT (unwritable folder), NO_SPACE, CANCELLED, CORRUPT (a shortened canvas).
     """
-    if fmt not in get_args(Format):
-        raise bad_input("--format", f"{fmt!r} is not written here", "use png or exr")
-    if len({(canvas.height, canvas.width) for canvas in canvases.values()}) != 1:
-        raise ValueError("there must be at least one canvas, and all of one size")
+    if len({tuple(source.shape[:2]) for source in sources.values()}) != 1:
+        raise ValueError("there must be at least one map, and all of one size")
     outputs: dict[MapKind, list[_PendingFile]] = {}
     try:
         (out / MIPS).mkdir(parents=True, exist_ok=True)
         _remove_leftovers(out)
-        for kind, canvas in canvases.items():
-            names = _file_names(kind, canvas, fmt)
+        for kind, source in sources.items():
             outputs[kind] = []
-            for name in names:
+            for name in storage.file_names(kind, *source.shape[:2]):
                 outputs[kind].append(_PendingFile(out / name))
-        _encode_all(canvases, outputs, fmt, run)
-        entries = {str(kind): _map_entry(canvas, outputs[kind], fmt) for kind, canvas in canvases.items()}
+        _write_all(sources, outputs, storage, run, charts)
+        entries = {str(kind): _map_entry(kind, source, outputs[kind], storage) for kind, source in sources.items()}
         fault_point("before_rename")
         _replace_published(out, [file for files in outputs.values() for file in files])
     except OSError as error:
         raise from_os_error(error, error.filename or out) from error
+    except FormatError as error:
+        raise bad_input(out, str(error), "choose another --format, or smaller maps") from error
     finally:
         for files in outputs.values():
             for file in files:
@@ -204,14 +210,20 @@ class _PendingFile:
             raise from_os_error(error, self.final) from error
         self._patched = True
 
+    def anywhere(self) -> BufferedRandom:
+        """The file itself, to be written in any order instead of through `write`."""
+        self._patched = True
+        return self._file
+
     def finish(self) -> None:
-        """All is written: make it durable and settle its digest."""
+        """All is written: make it durable and settle its size and digest."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             if self._patched:
                 self._file.seek(0)
                 self._digest = hashlib.file_digest(self._file, "sha256")
+                self.bytes = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise from_os_error(error, self.final) from error
         self.sha256 = self._digest.hexdigest()
@@ -229,93 +241,47 @@ class _PendingFile:
             self._file.close()
 
 
-def _file_names(kind: MapKind, canvas: Canvas, fmt: str) -> list[str]:
-    levels = len(level_sizes(canvas.height, canvas.width))
-    return [f"{kind}.{fmt}", *(f"{MIPS}/{kind}.{level}.{fmt}" for level in range(1, levels))]
-
-
-def _encode_all(
-    canvases: Mapping[MapKind, Canvas], outputs: Mapping[MapKind, list[_PendingFile]], fmt: str, run: Run
+def _write_all(
+    sources: Mapping[MapKind, Rows],
+    outputs: Mapping[MapKind, list[_PendingFile]],
+    storage: Storage,
+    run: Run,
+    charts: Rows | None,
 ) -> None:
     """Fill and finish the pending files of every map, in threads; the calling thread reports and hears cancellation."""
     stop = threading.Event()
-    encoded = dict.fromkeys(canvases, 0)  # rows of level 0 done; each thread writes its own entry
+    written = dict.fromkeys(sources, 0.0)  # each thread writes its own entry
 
-    def encode(kind: MapKind) -> None:
-        for rows in _encode_map(kind, canvases, outputs[kind], fmt):
-            encoded[kind] += rows
+    def write(kind: MapKind) -> None:
+        for fraction in write_map(kind, sources, outputs[kind], storage, charts):
+            written[kind] = fraction
             if stop.is_set():
                 return
+        for file in outputs[kind]:
+            file.finish()
 
-    total = sum(canvas.nbytes for canvas in canvases.values())
-    with ThreadPoolExecutor(min(len(canvases), len(os.sched_getaffinity(0)))) as pool:
+    share = {kind: (source.shape[2:] or (1,))[0] for kind, source in sources.items()}
+    with ThreadPoolExecutor(min(len(sources), len(os.sched_getaffinity(0)))) as pool:
         try:
-            waiting: set[Future[None]] = {pool.submit(encode, kind) for kind in canvases}
+            waiting: set[Future[None]] = {pool.submit(write, kind) for kind in sources}
             while waiting:
                 done, waiting = wait(waiting, POLL_S, FIRST_EXCEPTION)
                 for future in done:
                     future.result()
-                run.step(sum(canvases[k].nbytes * rows // canvases[k].height for k, rows in encoded.items()) / total)
+                run.step(sum(share[kind] * fraction for kind, fraction in written.items()) / sum(share.values()))
         finally:
             stop.set()
 
 
-def _encode_map(
-    kind: MapKind, canvases: Mapping[MapKind, Canvas], files: list[_PendingFile], fmt: str
-) -> Iterator[int]:
-    """Encode one canvas and its mips into `files` (level 0 first); yields the rows of level 0 as they are done.
-
-    The others are there for the mips of roughness, which take up what the mips of the normal lose.
-    """
-    canvas = canvases[kind]
-    writers: list[PngWriter | ExrWriter] = []
-    for file, (height, width) in zip(files, level_sizes(canvas.height, canvas.width), strict=True):
-        shape = (height, width, canvas.channels)
-        if fmt == "exr":
-            writers.append(ExrWriter(file.write, file.patch, shape))
-        else:
-            writers.append(PngWriter(file.write, shape, canvas.dtype, srgb=kind == MapKind.ALBEDO))
-    sources = {str(name): _CanvasRows(source) for name, source in canvases.items()}
-    for level, _, rows in map_chain(kind, sources, as_float=fmt == "exr"):
-        writers[level].write_rows(rows)
-        if level == 0:
-            fault_point("publish_band")
-            yield rows.shape[0]
-    for writer, file in zip(writers, files, strict=True):
-        writer.close()
-        file.finish()
-
-
-class _CanvasRows:
-    """A canvas as the chain reads it: rows by slice."""
-
-    def __init__(self, canvas: Canvas) -> None:
-        self._canvas = canvas
-        self.shape = (canvas.height, canvas.width, canvas.channels)
-        self.dtype = canvas.dtype
-
-    def __getitem__(self, rows: slice, /) -> Texels:
-        first, end, _ = rows.indices(self._canvas.height)
-        return self._canvas.read_rows(first, end)
-
-
-def _map_entry(canvas: Canvas, files: list[_PendingFile], fmt: str) -> dict[str, Any]:
+def _map_entry(kind: MapKind, source: Rows, files: list[_PendingFile], storage: Storage) -> dict[str, Any]:
+    names = storage.file_names(kind, *source.shape[:2])
+    sizes = level_sizes(*source.shape[:2])[: len(files)]
     levels = [
         {"level": level, "file": name, "width": width, "height": height, "sha256": file.sha256, "bytes": file.bytes}
-        for level, (name, file, (height, width)) in enumerate(
-            zip(_file_names(canvas.kind, canvas, fmt), files, level_sizes(canvas.height, canvas.width), strict=True)
-        )
+        for level, (name, file, (height, width)) in enumerate(zip(names, files, sizes, strict=True))
     ]
     base = {key: value for key, value in levels[0].items() if key != "level"}
-    return {
-        **base,
-        "channels": canvas.channels,
-        "bits": 16 if fmt == "exr" else 8 * canvas.dtype.itemsize,
-        "colour_space": "srgb" if canvas.kind == MapKind.ALBEDO and fmt == "png" else "linear",
-        "normal_convention": "opengl" if canvas.kind == MapKind.NORMAL else None,
-        "format": fmt,
-        "mips": levels[1:],
-    }
+    return {**base, **storage.facts(kind, source), "mips": levels[1:]}
 
 
 def _replace_published(out: Path, files: list[_PendingFile]) -> None:
@@ -332,6 +298,8 @@ def _replace_published(out: Path, files: list[_PendingFile]) -> None:
         file.publish()
         fault_point("after_rename")
     sync_folder(out / MIPS)
+    with suppress(OSError):  # that it is not empty: pictures have their mips there
+        (out / MIPS).rmdir()
     sync_folder(out)
 
 

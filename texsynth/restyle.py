@@ -38,6 +38,7 @@ from texsynth.material import (
     MESH_SUFFIXES,
     MapKind,
     Material,
+    TextureMap,
     estimate_missing,
     load_material,
     material_digest,
@@ -49,8 +50,9 @@ from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, write_manifest
 from texsynth.region import Region, load_region
 from texsynth.report.page import plain, write_report
+from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
-from texsynth.surface.mesh import MeshAsset, load_mesh, write_glb
+from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
 from texsynth.threads import settle_threads
 
@@ -127,7 +129,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
     with run.stage("gather", 0.72, 0.8):
         canvases = _gather_maps(exemplar, frame, positions, cuts, content, asset, region, options, work, run)
     with run.stage("publish", 0.8, 0.93):
-        maps = publish_maps(out, canvases, options.format, run)
+        maps = publish_maps(out, canvases, options.storage, run)
     with run.stage("report", 0.93, 1.0):
         index = positions if cuts is None else cuts.index()
         manifest = _finish(out, maps, canvases, material, exemplar, asset, index, steps, compute, options, run)
@@ -371,6 +373,16 @@ def _inside_region(
 # --- what goes with the maps --------------------------------------------------------------------------------------
 
 
+def _glb_maps(out: Path, maps: dict[str, Any], canvases: dict[MapKind, Canvas], options: Options) -> dict[MapKind, Any]:
+    """What the mesh shows: the published pictures, or where only GPUs read the files the texels that went into them."""
+    if not options.storage.in_blocks:
+        return {kind: out / maps[kind]["file"] for kind in canvases}
+    return {
+        kind: reduced(TextureMap(kind, np.memmap(canvas.path, canvas.dtype, "r", shape=canvas.shape)), EMBED_SIZE)
+        for kind, canvas in canvases.items()
+    }
+
+
 def _finish(
     out: Path,
     maps: dict[str, Any],
@@ -395,8 +407,13 @@ def _finish(
         raise from_os_error(error, out / "index.npy") from error
     if asset is not None and asset.mesh is not None:
         notes += [*asset.mesh.notes]
+        if options.storage.in_blocks:
+            side = min(options.size, EMBED_SIZE)
+            notes.append(
+                f"asset.glb holds its textures as PNG at {side} texels; the {options.format} files lie beside it"
+            )
         notes += write_glb(
-            asset.mesh, out, {asset.replaced: {kind: out / maps[kind]["file"] for kind in canvases}},
+            asset.mesh, out, {asset.replaced: _glb_maps(out, maps, canvases, options)},
             keep_metalness=MapKind.METALNESS not in canvases and options.content > 0,
         )  # fmt: skip
         files.append("asset.glb")

@@ -26,8 +26,9 @@ from texsynth import __version__
 from texsynth.canvas import Canvas
 from texsynth.errors import from_os_error
 from texsynth.material import MapKind, Material, TextureMap
+from texsynth.published import Image, Published
 from texsynth.report.render import render_mesh, render_plane, render_sphere
-from texsynth.report.views import Image, Published, centre_crop, reduced, telling_place
+from texsynth.report.views import centre_crop, reduced, telling_place
 from texsynth.run import Run, write_atomically, write_json_atomically
 from texsynth.surface.mesh import MeshAsset
 
@@ -254,9 +255,8 @@ def _fitted(texture: TextureMap, side: int) -> Image:
 
 
 def _chain(published: Published, kind: MapKind) -> Iterator[Image]:
-    entry = published.entries[kind]
-    for number, level in enumerate([entry, *entry["mips"]]):
-        if max(level["height"], level["width"]) <= _CHAIN:
+    for number, size in enumerate(published.sizes(kind)):
+        if max(size) <= _CHAIN:
             yield published.level(kind, number)
 
 
@@ -424,7 +424,7 @@ def _chains(chains: Mapping[MapKind, Sequence[Image]], published: Published, enc
     strips = []
     for kind, levels in chains.items():
         images = "".join(encode(level, f"{kind} at {level.shape[1]} x {level.shape[0]}") for level in levels)
-        count = 1 + len(published.entries[kind]["mips"])
+        count = len(published.sizes(kind))
         caption = f"<b>{_text(kind.capitalize())}</b>, the last {len(levels)} of {count} levels"
         strips.append(f'<figure><div class="strip">{images}</div><figcaption>{caption}</figcaption></figure>')
     return f'<div class="card strips">{"".join(strips)}</div>'
@@ -612,11 +612,13 @@ def _reproduction_section(manifest: dict[str, Any], facts: dict[str, Any]) -> st
 def _files_section(manifest: dict[str, Any]) -> str:
     rows = []
     for kind, entry in manifest["maps"].items():
-        detail = f"{kind}, {entry['width']} × {entry['height']}, {entry['bits']} bits, {entry['colour_space']}"
+        stored = entry.get("texel_format") or f"{entry['bits']} bits"
+        detail = f"{kind}, {entry['width']} × {entry['height']}, {stored}, {entry['colour_space']}"
         links = " ".join(
             f'<a href="{_text(mip["file"])}">{max(mip["width"], mip["height"])}</a>' for mip in entry["mips"]
         )
-        rows.append((entry["file"], f"{_text(detail)}<small>mips: {links}</small>", entry["bytes"]))
+        mips = f"mips: {links}" if entry["mips"] else f"with all {entry.get('levels', 1)} levels"
+        rows.append((entry["file"], f"{_text(detail)}<small>{mips}</small>", entry["bytes"]))
     rows += [(name, "", entry["bytes"]) for name, entry in manifest.get("files", {}).items()]
     body = "".join(
         f'<tr><th scope=row><a href="{_text(name)}">{_text(name)}</a></th><td>{detail}</td>'

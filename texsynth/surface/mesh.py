@@ -41,6 +41,7 @@ from texsynth.surface.obj import obj_as_gltf
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj")
 MAX_TRIANGLES = 20_000_000
+EMBED_SIZE = 2048  # texels a side of the textures in asset.glb; larger ones make files that few viewers open
 _TRIANGLE_MODES = (4, 5)  # triangles and strips; lines, points and fans carry no chart
 _PLACEMENT = "KHR_texture_transform"
 _GLOSSY = "KHR_materials_pbrSpecularGlossiness"
@@ -107,17 +108,18 @@ def load_mesh(
 def write_glb(
     asset: MeshAsset,
     out: Path,
-    textures: Mapping[int | None, Mapping[MapKind, Path]],
+    textures: Mapping[int | None, Mapping[MapKind, Path | NDArray[np.uint8]]],
     *,
-    embed_size: int = 2048,
+    embed_size: int = EMBED_SIZE,
     keep_metalness: bool = True,
 ) -> tuple[str, ...]:
     """Publish OUT/asset.glb: the asset with the images of some materials replaced, everything else untouched.
 
     `textures`: by index into `asset.materials` (None = every one; of an untextured mesh, every surface) the map files
-    to use. Base colour and normal are embedded as PNG; roughness is packed as glTF wants it (G = roughness,
-    B = metalness: the given map, else the old material's when `keep_metalness`, else 0). A map larger than
-    `embed_size` is embedded as its mip level of that size (OUT/mips/NAME.k.png; reduced here where there is none).
+    to use, or (H, W, C) texels of 8 bits as such a file would hold them. Base colour and normal are embedded as PNG;
+    roughness is packed as glTF wants it (G = roughness, B = metalness: the given map, else the old material's when
+    `keep_metalness`, else 0). A map larger than `embed_size` is embedded as its mip level of that size
+    (OUT/mips/NAME.k.png; reduced here where there is none).
     Returns notes, one line each. Raises TexsynthError for unreadable maps or a full disk.
     """
     draft = _Draft(_container(asset.path))
@@ -428,7 +430,7 @@ def _image_type(path: Path, data: bytes) -> str:
     raise bad_input(path, "one of its textures is neither PNG nor JPEG", "convert that texture to PNG")
 
 
-def _packed_maps(maps: Mapping[MapKind, Path], embed_size: int, notes: list[str]) -> _Packed:
+def _packed_maps(maps: Mapping[MapKind, Path | NDArray[np.uint8]], embed_size: int, notes: list[str]) -> _Packed:
     loaded = {kind: _embedded_texels(kind, path, embed_size, notes) for kind, path in maps.items()}
     flat = {kind: texels[..., 0] for kind, texels in loaded.items() if texels.shape[2] == 1}
     return _Packed(
@@ -448,13 +450,19 @@ def _level_file(path: Path, embed_size: int) -> Path:
     return [path, *mips][max(0, len(mips) - int(math.log2(embed_size)))]
 
 
-def _embedded_texels(kind: MapKind, path: Path, embed_size: int, notes: list[str]) -> NDArray[np.uint8]:
-    """The map in the file `path` as (H, W, C) uint8 as glTF stores it, no side longer than `embed_size`."""
-    file = _level_file(path, embed_size)
-    image = read_image(file, colour=kind == MapKind.ALBEDO)
-    if file != path or max(image.texels.shape[:2]) > embed_size:
+def _embedded_texels(
+    kind: MapKind, given: Path | NDArray[np.uint8], embed_size: int, notes: list[str]
+) -> NDArray[np.uint8]:
+    """The map in the file `given` as (H, W, C) uint8 as glTF stores it, no side longer than `embed_size`."""
+    smaller = False
+    if isinstance(given, Path):
+        file = _level_file(given, embed_size)
+        smaller = file != given
+        texels = read_image(file, colour=kind == MapKind.ALBEDO).texels[..., : CHANNELS[kind]]
+    else:
+        texels = given
+    if smaller or max(texels.shape[:2]) > embed_size:
         notes.append(f"asset.glb holds its textures at {embed_size} texels; the full maps lie beside it")
-    texels = image.texels[..., : CHANNELS[kind]]
     if texels.dtype == np.float32 and kind == MapKind.ALBEDO:  # linear light
         texels = encode_linear(kind, texels, np.dtype(np.uint8))
     elif texels.dtype != np.uint8:

@@ -1,0 +1,223 @@
+"""How the maps of a finished texture are stored: for which target, in which files, and the writing of one map.
+
+A picture container (PNG, EXR) takes one file a mip level, OUT/<map>.png and OUT/mips/<map>.<level>.png; a block
+container (KTX2, DDS) holds all levels in one file, OUT/<map>.ktx2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+
+from mipmap.chain import level_sizes
+from mipmap.dds import DdsWriter
+from mipmap.encode import Quality, encode_chain
+from mipmap.exr import ExrWriter
+from mipmap.ktx2 import Ktx2Writer
+from mipmap.material_chain import DEFAULTS, ChainOptions, Rows, map_chain
+from mipmap.mip_set import MIPS
+from mipmap.png import PngWriter
+from mipmap.targets import TARGETS, Container, Target
+from texsynth.errors import bad_input
+from texsynth.fault import fault_point
+from texsynth.material import CHANNELS, MapKind, TextureMap
+
+TargetName = Literal["source", "desktop", "quest3"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The files that maps become.
+
+    target, container: what they are for and what holds them. compression: how long block encoders search.
+    chain: how the mip levels are filtered.
+    """
+
+    target: Target = TARGETS["source"]
+    container: Container = "png"
+    compression: Quality = "fast"
+    chain: ChainOptions = DEFAULTS
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether one file holds all levels of a map, for a GPU to sample as it is."""
+        return self.container in ("ktx2", "dds")
+
+    def file_names(self, kind: MapKind, height: int, width: int) -> list[str]:
+        """The files of one map of (height, width) texels, that with level 0 first."""
+        first = f"{kind}.{self.container}"
+        if self.in_blocks:
+            return [first]
+        return [first, *(f"{MIPS}/{kind}.{k}.{self.container}" for k in range(1, len(level_sizes(height, width))))]
+
+    def facts(self, kind: MapKind, source: Rows) -> dict[str, Any]:
+        """What the manifest says about how one map is stored (`texsynth.publish`)."""
+        texel_format = self.target.texel_format(kind) if self.in_blocks else None
+        if texel_format is not None:
+            bits, space = 8, texel_format.colour_space
+        else:
+            bits = 16 if self.container == "exr" else 8 * _code_dtype(source).itemsize
+            space = "srgb" if kind is MapKind.ALBEDO and self.container == "png" else "linear"
+        return {
+            "channels": CHANNELS[kind],
+            "bits": bits,
+            "colour_space": space,
+            "normal_convention": "opengl" if kind is MapKind.NORMAL else None,
+            "format": self.container,
+            "texel_format": None if texel_format is None else texel_format.name,
+            "levels": len(level_sizes(*source.shape[:2])),
+        }
+
+
+def choose_storage(
+    target: str | None, container: str | None, compression: Quality = "fast", chain: ChainOptions = DEFAULTS
+) -> Storage:
+    """The storage for these names. Without a target it is the first that has the container, without a container the
+    target's own; without both `source` as PNG.
+
+    Raises TexsynthError(BAD_INPUT) for an unknown name, and for a container that the target does not have.
+    """
+    by_preference = [TARGETS[name] for name in get_args(TargetName)]
+    quest_first = sorted(by_preference, key=lambda each: each.name != "quest3")  # KTX2 by itself is for the headset
+    if target is not None and target not in TARGETS:
+        raise bad_input("target", f"'{target}' is unknown", f"use any of {', '.join(get_args(TargetName))}")
+    if container is not None and container not in get_args(Container):
+        raise bad_input("format", f"'{container}' is unknown", f"use any of {', '.join(get_args(Container))}")
+    if compression not in get_args(Quality):
+        raise bad_input("compression", f"'{compression}' is unknown", f"use any of {', '.join(get_args(Quality))}")
+    if target is None:
+        holds = quest_first if container == "ktx2" else by_preference
+        chosen = next(each for each in holds if container is None or container in each.containers)
+    else:
+        chosen = TARGETS[target]
+    if container is not None and container not in chosen.containers:
+        raise bad_input(
+            "format", f"target {chosen.name} has no {container} files", f"use {' or '.join(chosen.containers)}"
+        )
+    held = next(each for each in chosen.containers if container in (None, each))
+    return Storage(chosen, held, compression, chain)
+
+
+class OutputFile(Protocol):
+    """A file that a map is written into."""
+
+    final: Path
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+
+    def patch(self, offset: int, data: bytes) -> None:
+        """Overwrite bytes that were written."""
+
+    def anywhere(self) -> BufferedRandom:
+        """The file itself, to be written in any order."""
+
+
+def write_map(
+    kind: MapKind,
+    sources: Mapping[MapKind, Rows],
+    files: Sequence[OutputFile],
+    storage: Storage,
+    charts: Rows | None = None,
+) -> Iterator[float]:
+    """Write one map with its mips into its files (level 0 first); yields the fraction done, 0..1.
+
+    sources: all maps of the material, for the mips of roughness take up what those of the normal lose; rows of uint8 or
+    uint16 codes, or of float32 as `TextureMap` has them. A few bands are held in memory, whatever the size.
+    Raises OSError, and what the files and sources raise; FormatError for a size that the container cannot have.
+    """
+    if storage.in_blocks:
+        yield from _write_blocks(kind, sources, files[0], storage, charts)
+    else:
+        yield from _write_pictures(kind, sources, files, storage, charts)
+
+
+def _write_pictures(
+    kind: MapKind,
+    sources: Mapping[MapKind, Rows],
+    files: Sequence[OutputFile],
+    storage: Storage,
+    charts: Rows | None,
+) -> Iterator[float]:
+    as_float = storage.container == "exr"
+    read = {str(name): source if as_float else in_codes(name, source) for name, source in sources.items()}
+    height, width = sources[kind].shape[:2]
+    writers: list[PngWriter | ExrWriter] = []
+    for file, (rows, columns) in zip(files, level_sizes(height, width), strict=True):
+        shape = (rows, columns, CHANNELS[kind])
+        if as_float:
+            writers.append(ExrWriter(file.write, file.patch, shape))
+        else:
+            writers.append(PngWriter(file.write, shape, read[kind].dtype, srgb=kind is MapKind.ALBEDO))
+    for level, first_row, texels in map_chain(kind, read, storage.chain, charts=charts, as_float=as_float):
+        writers[level].write_rows(texels)
+        if level == 0:
+            fault_point("publish_band")
+            yield (first_row + texels.shape[0]) / height
+    for writer in writers:
+        writer.close()
+
+
+def _write_blocks(
+    kind: MapKind,
+    sources: Mapping[MapKind, Rows],
+    file: OutputFile,
+    storage: Storage,
+    charts: Rows | None,
+) -> Iterator[float]:
+    read = {str(name): in_codes(name, source) for name, source in sources.items()}
+    height, width = sources[kind].shape[:2]
+    texel_format = storage.target.texel_format(kind)
+    done = 0.0
+
+    def hear(fraction: float) -> None:
+        nonlocal done
+        done = fraction
+
+    chain = map_chain(kind, read, storage.chain, charts=charts)
+    encoded = encode_chain(chain, height, width, texel_format, quality=storage.compression, progress=hear)
+    stream = file.anywhere()
+    writer: DdsWriter | Ktx2Writer
+    if storage.container == "dds":
+        writer = DdsWriter(stream, texel_format, height, width)
+    else:
+        compress, folder = storage.target.compress, file.final.parent
+        writer = Ktx2Writer(stream, texel_format, height, width, compress=compress, spool_folder=folder)
+    try:
+        for level, data in encoded:
+            writer.write(level, data)
+            fault_point("publish_band")
+            yield done
+        writer.close()
+    finally:
+        if isinstance(writer, Ktx2Writer):
+            with suppress(OSError):  # a full disk, which was raised already
+                writer.discard()
+
+
+def in_codes(kind: MapKind, source: Rows) -> Rows:
+    """Rows of integers as files of integers store them: floating point as 16 bits, anything else as it is."""
+    return source if source.dtype.kind == "u" else _Codes(kind, source)
+
+
+def _code_dtype(source: Rows) -> np.dtype[Any]:
+    return source.dtype if source.dtype.kind == "u" else np.dtype(np.uint16)
+
+
+class _Codes:
+    """Float32 texels of a map as 16-bit codes, a band at a time."""
+
+    def __init__(self, kind: MapKind, source: Rows) -> None:
+        self._kind, self._source = kind, source
+        self.shape = tuple(source.shape)
+        self.dtype = np.dtype(np.uint16)
+
+    def __getitem__(self, rows: slice, /) -> Any:
+        encoded = TextureMap(self._kind, np.asarray(self._source[rows], np.float32)).encoded()
+        return (np.clip(encoded, 0, 1) * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
