@@ -299,6 +299,33 @@ def test_measure_of_a_missing_file_is_refused(photo: Path, tmp_path: Path) -> No
 # procedural, sample-asset
 
 
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--filter", "gauss"], ["mips: the filter is 'gauss'", "box, kaiser, lanczos3"]),
+        (["--wrap", "mirror"], ["mips: the wrap is 'mirror'", "repeat, clamp"]),
+        (["--alpha-test", "2"], ["mips: the alpha test is at 2.0", "above 0 and at most 1"]),
+        (["--target", "quest3", "--format", "dds"], ["format: target quest3 has no dds files", "use ktx2"]),
+        (["--compression", "best"], ["compression: 'best' is unknown", "fast, medium, slow"]),
+        (["--maps", "albedo,gloss"], ["maps: 'gloss' is unknown"]),
+        (["--charts", "nowhere.png"], ["nowhere.png: does not exist"]),
+    ],
+)
+def test_mips_refuses_a_wrong_option_in_one_line(
+    options: list[str], parts: list[str], photo: Path, tmp_path: Path
+) -> None:
+    assert_refused(texsynth("mips", photo, "-o", tmp_path / "out", *options), *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mips_says_what_it_wrote_and_view_may_show_it(photo: Path, tmp_path: Path) -> None:
+    done = texsynth("mips", photo, "-o", tmp_path / "out", "--target", "desktop")
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'out' / 'albedo.dds'}  bc7-srgb, " in done.stdout
+    assert "texsynth view" in done.stdout
+    assert texsynth("verify", tmp_path / "out").returncode == 0
+
+
 def test_procedural_writes_a_folder_of_maps(tmp_path: Path) -> None:
     done = texsynth("procedural", "brick", "-o", tmp_path / "brick", "--size", "128", "--seed", "5")
     assert done.returncode == 0, done.stderr

@@ -385,6 +385,30 @@ def test_a_restyled_mesh_opens_and_carries_the_new_images(urn: tuple[Path, Path]
     np.testing.assert_array_equal(packed[..., 1], image(out / "roughness.png"))
 
 
+@pytest.mark.parametrize(("target", "container"), [("quest3", "ktx2"), ("desktop", "dds")])
+def test_a_mesh_restyled_for_a_gpu_has_its_files_and_a_mesh_that_shows_the_same_texels(
+    urn: tuple[Path, Path], pebbles: Path, tmp_path: Path, target: str, container: str
+) -> None:
+    asset, pictures = urn
+    manifest = restyle(asset, pebbles, tmp_path, options(target=target, content=0.3), Run())
+    assert manifest["options"]["format"] == container
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(f"{kind}.{container}" for kind in (ALBEDO, NORMAL, ROUGHNESS)),
+        *("asset.glb", "index.npy", "material.json", "preview.png", "report.html", "report.json"),
+    }
+    assert verify(tmp_path) == []
+    given = next(iter(trimesh.load(pictures / "asset.glb", process=False).geometry.values()))
+    shown = next(iter(trimesh.load(tmp_path / "asset.glb", process=False).geometry.values()))
+    assert np.array_equal(np.asarray(shown.visual.material.baseColorTexture), image(pictures / "albedo.png"))
+    assert np.array_equal(
+        np.asarray(shown.visual.material.normalTexture), np.asarray(given.visual.material.normalTexture)
+    )
+    assert "<!--levels-->" in (tmp_path / "report.html").read_text()
+    wanted = read_image(pictures / "albedo.png").texels.astype(int)
+    stored = read_image(tmp_path / f"albedo.{container}").texels
+    assert np.abs(stored - wanted).mean() < 8
+
+
 def test_a_new_result_without_a_mesh_leaves_no_mesh_of_an_earlier_one(
     urn: tuple[Path, Path], pebbles: Path, tmp_path: Path
 ) -> None:

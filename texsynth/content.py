@@ -1,9 +1,8 @@
 """Content: how an asset's own texture steers a restyle.
 
 Two ways together, both growing with the slider from 0 to 1. Guidance: tokens prefer exemplar places that are as light
-or
-dark, and as steep, as the content there. Carrying over: the content's relief (luminance against its surroundings, and
-its normals) is laid over the gathered maps, because an exemplar may simply have no such edge.
+or dark, and as steep, as the content there. Carrying over: the content's relief (luminance against its surroundings,
+and its normals) is laid over the gathered maps, because an exemplar may simply have no such edge.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ FEATURES = 3
 @dataclass(frozen=True)
 class Content:
     """An asset's texture as guidance. strength: 0..1. tone: float32 (H, W), encoded luminance. slope: float32 (H, W,
-    2),
-    tangent-space normal x, y; None where the asset has no normal map.
+    2), tangent-space normal x, y; None where the asset has no normal map.
     """
 
     strength: float

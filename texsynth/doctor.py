@@ -33,6 +33,12 @@ LIBRARIES = (
     ("tifffile", "tifffile", "TIFF"),
     ("OpenEXR", "OpenEXR", "EXR"),
     ("isal", "isal", "compression"),
+    ("astc_encoder", "astc-encoder-py", "ASTC"),
+    ("ispc_texcomp", "ispc-texcomp", "BC7, BC5 and BC4"),
+    ("etcpak", "etcpak", "ETC2 and EAC"),
+    ("texture2ddecoder", "texture2ddecoder", "reading blocks back"),
+    ("zstandard", "zstandard", "zstd in KTX2"),
+    ("google_crc32c", "google-crc32c", "CRC-32C of chunks"),
     ("trimesh", "trimesh", "meshes"),
 )
 _PROBE_TIMEOUT_S = 30

@@ -292,7 +292,7 @@ def resample(texture: TextureMap, height: int, width: int) -> TextureMap:
 
 
 def bilinear_taps(
-    source: int, target: int, at: npt.NDArray[np.intp], *, wrap: bool = False
+    source: int, target: int, at: npt.NDArray[np.intp] | npt.NDArray[np.float64], *, wrap: bool = False
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32]:
     """For output texels `at` of `target`: the two source texels whose centres enclose theirs, and the weight of the
     second. At the edge clamped, or wrapped around."""

@@ -46,6 +46,8 @@ from mipmap.metrics import (
 from texsynth.errors import bad_input
 from texsynth.material import BAND, MapKind, Material, TextureMap, load_material
 from texsynth.publish import MANIFEST
+from texsynth.surface.mesh import MESH_SUFFIXES, load_mesh
+from texsynth.surface.uv_seams import SeamSamples, sample_seams, seam_error
 
 SMALLEST = 32  # a side in texels: 7 x 7 patches at a quarter of the size
 WHOLE = 4096  # a side up to which an image is looked at whole; of larger ones windows, so that 8K fits in memory
@@ -66,7 +68,9 @@ def measure(generated: Path, reference: Path, *, paired: bool = True) -> dict[st
 
     maps: by kind `size`, `reference_size` [h, w]; `distance` (d, see `mipmap.metrics.texture_distance`; 0 best),
     `sliced_wasserstein` and `distance_unit` it comes from; `sharpness` (1 best); `regularity` {regular, lag, kept};
-    `repetition` {excess, lag}; `wrap` {rows, columns} (1 best if it should tile) and `seamless`. Of a pair, else null:
+    `repetition` {excess, lag}; `wrap` {rows, columns} (1 best if it should tile) and `seamless`; `seam` {across,
+    inside, ratio (1 best), samples} at the UV seams of the generated mesh (`texsynth.surface.uv_seams`), null without
+    one. Of a pair, else null:
     `ssim` (1 best); `mcr` {ratio (per cent, 100 best), by_level, tile, tiles, tolerance}; `adf` and `adf_slice`
     {value (1 best), by_angle, angles, incidence, anisotropy, source}. `edge_agreement`: 1 best, null with one map only.
     `copying`: `verbatim`, `evenness`, and `index`, "index.npy" or "matched" (upright copies found by matching the
@@ -93,6 +97,7 @@ def measure(generated: Path, reference: Path, *, paired: bool = True) -> dict[st
         lacking = [str(kind) for kind in material.maps if kind not in other.maps]
         if lacking:
             notes.append(f"{', '.join(lacking)}: only {material.name} has it, not measured")
+    seams = _seams(generated, made.size)
     pairs: dict[MapKind, dict[str, Any]] = {}
     if paired:
         with trusted_sampler() as (sampler, reason):
@@ -104,7 +109,9 @@ def measure(generated: Path, reference: Path, *, paired: bool = True) -> dict[st
         "generated": str(generated),
         "reference": str(reference),
         "maps": {
-            str(kind): _measure_map(made.maps[kind], known.maps[kind]) | pairs.get(kind, dict.fromkeys(PAIR_METRICS))
+            str(kind): _measure_map(made.maps[kind], known.maps[kind])
+            | {"seam": None if seams is None else asdict(seam_error(made.maps[kind], seams))}
+            | pairs.get(kind, dict.fromkeys(PAIR_METRICS))
             for kind in kinds
         },
         "edge_agreement": edge_agreement(_centres(made, kinds), _centres(known, kinds)) if len(kinds) > 1 else None,
@@ -127,6 +134,7 @@ def table(measured: dict[str, Any]) -> list[str]:
         ("repetition (0)", [f"{values['repetition']['excess']:.3f}" for values in maps.values()]),
         ("wrap edge, rows (1)", [_wrap(values, "rows") for values in maps.values()]),
         ("wrap edge, columns (1)", [_wrap(values, "columns") for values in maps.values()]),
+        ("UV seams, step across (1)", [_shown(values["seam"], "ratio", ".3f") for values in maps.values()]),
         ("SSIM (1)", ["-" if values["ssim"] is None else f"{values['ssim']:.4f}" for values in maps.values()]),
         (f"MCR, tiles of {TILE} texels, % (100)", [_shown(values["mcr"], "ratio", ".1f") for values in maps.values()]),
         (f"ADF, at {INCIDENCE:.0f} degrees (1)", [_shown(values["adf"], "value", ".4f") for values in maps.values()]),
@@ -228,6 +236,21 @@ def _stored_formats(path: Path) -> dict[MapKind, str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # not a result of ours, or one of pictures
     return found
+
+
+def _seams(path: Path, size: tuple[int, int]) -> SeamSamples | None:
+    """Points along the UV seams of a mesh file, or of the mesh in a folder that restyle wrote; None without a mesh."""
+    if path.suffix.lower() in MESH_SUFFIXES:
+        asset = load_mesh(path)
+        textured = (i for i, material in enumerate(asset.materials) if MapKind.ALBEDO in material.maps)
+        return sample_seams(asset.mesh, size, next(textured, None))  # the material that load_material gives
+    if not (path / "asset.glb").is_file():
+        return None
+    try:
+        replaced = json.loads((path / MANIFEST).read_bytes()).get("replaced_material")
+    except (OSError, ValueError, AttributeError):
+        replaced = None
+    return sample_seams(load_mesh(path / "asset.glb").mesh, size, replaced if isinstance(replaced, int) else None)
 
 
 def _banded_ssim(a: TextureMap, b: TextureMap) -> float:

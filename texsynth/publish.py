@@ -28,6 +28,7 @@ material.json, schema 1 (`write_manifest` and `verify` hold a folder to it; furt
     options     all options of the run
     model       what made it: name and hash
     notes       one line each: what was assumed or converted
+    replaced_material   of a mesh: the number among its textured materials (`texsynth.surface.mesh.MeshAsset`), or null
 """
 
 from __future__ import annotations

@@ -431,6 +431,8 @@ def _finish(
         "model": {"name": "exemplar-score", "version": __version__, "exemplar": material_digest(material)},
         "notes": notes,
     }
+    if asset is not None and asset.mesh is not None:
+        manifest["replaced_material"] = asset.replaced
     report = {
         "command": ["texsynth", *sys.argv[1:]],
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

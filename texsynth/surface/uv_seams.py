@@ -1,0 +1,149 @@
+"""The UV seams of a mesh: edges that two triangles share on the surface but not in the texture.
+
+A renderer that walks over such an edge jumps from one place of the texture to another. How much it jumps is sampled at
+points along the edge, half a texel inside each of the two charts, so that a pair lies one texel apart on the surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from texsynth.material import BAND, TextureMap, bilinear_taps
+from texsynth.surface.mesh import Mesh
+
+Doubles = NDArray[np.float64]
+MOST_SAMPLES = 1 << 18
+
+
+@dataclass(frozen=True)
+class SeamSamples:
+    """Points of a texture along UV seams, in texels (y, x), float64 (N, 2), texel centres at (i + 0.5).
+
+    sides: on either side of the seam, one texel apart on the surface. inside: each side's point one texel further into
+    its own chart, which the step across the seam is compared with.
+    """
+
+    sides: tuple[Doubles, Doubles]
+    inside: tuple[Doubles, Doubles]
+
+
+@dataclass(frozen=True)
+class SeamError:
+    """What a texture shows at UV seams: mean absolute differences of encoded values, 0..1.
+
+    across: over the seam. inside: over the same distance beside it. ratio: across over inside; 1 is a seam that nobody
+    sees. samples: how many points it was measured at.
+    """
+
+    across: float
+    inside: float
+    ratio: float
+    samples: int
+
+
+def sample_seams(mesh: Mesh, size: tuple[int, int], material_index: int | None = None) -> SeamSamples | None:
+    """Points along the UV seams of a texture of (H, W) texels, about one a texel of their length; None without seams.
+
+    Seams join two triangles of the material (None: any textured one) whose edges have the same two ends in space, to a
+    millionth of the mesh's extent, and other UVs. An edge of more than two triangles is taken in pairs.
+    """
+    edges = _seam_edges(mesh, material_index)
+    if len(edges) == 0:
+        return None
+    scale = np.array([size[1], size[0]], np.float64)  # u runs along the width
+    texels = edges.astype(np.float64) * scale  # (E, side, start end apex, x y)
+    along = texels[:, :, 1] - texels[:, :, 0]
+    lengths = np.linalg.norm(along, axis=2)  # (E, side)
+    spacing = max(1.0, lengths.max(axis=1).sum() / MOST_SAMPLES)
+    counts = np.maximum(1, np.ceil(lengths.max(axis=1) / spacing)).astype(np.int64)
+    edge = np.repeat(np.arange(len(edges)), counts)
+    first = np.cumsum(counts) - counts
+    share = (np.arange(len(edge)) - first[edge] + 0.5) / counts[edge]
+    # Into the chart: the apex's offset without its part along the edge.
+    unit = along / np.maximum(lengths, 1e-9)[..., None]
+    apex = texels[:, :, 2] - texels[:, :, 0]
+    inward = apex - unit * np.einsum("esc,esc->es", apex, unit)[..., None]
+    inward /= np.maximum(np.linalg.norm(inward, axis=2), 1e-9)[..., None]
+    points = texels[edge, :, 0] + share[:, None, None] * along[edge]
+    near, further = points + 0.5 * inward[edge], points + 1.5 * inward[edge]
+    return SeamSamples(
+        (near[:, 0, ::-1].copy(), near[:, 1, ::-1].copy()), (further[:, 0, ::-1].copy(), further[:, 1, ::-1].copy())
+    )
+
+
+def seam_error(texture: TextureMap, samples: SeamSamples) -> SeamError:
+    """What `texture` shows at the seams, sampled bilinearly as a renderer does; UVs outside 0..1 repeat.
+
+    Flat ground counts as a fiftieth of a step of 8 bits, as in `mipmap.metrics.seam_ratio`.
+    """
+    (a, b), (further_a, further_b) = samples.sides, samples.inside
+    values_a, values_b = _sampled(texture, a), _sampled(texture, b)
+    across = float(np.abs(values_a - values_b).mean())
+    inside = 0.5 * float(
+        np.abs(values_a - _sampled(texture, further_a)).mean() + np.abs(values_b - _sampled(texture, further_b)).mean()
+    )
+    floor = 0.02 / 255
+    return SeamError(across, inside, max(across, floor) / max(inside, floor), len(a))
+
+
+def _seam_edges(mesh: Mesh, material_index: int | None) -> NDArray[np.float32]:
+    """(E, 2, 3, 2): of each seam edge its two sides, of each side the UVs of start, end and the third corner."""
+    chosen = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
+    if material_index is None and not chosen.any():
+        chosen = np.ones(len(mesh.triangles), np.bool_)
+    triangles = mesh.triangles[chosen]
+    if len(triangles) == 0:
+        return np.empty((0, 2, 3, 2), np.float32)
+    extent = float(np.ptp(mesh.positions, axis=0).max()) or 1.0
+    _, place = np.unique(np.round(mesh.positions / (extent * 1e-6)).astype(np.int64), axis=0, return_inverse=True)
+    corners = np.concatenate([triangles[:, [0, 1, 2]], triangles[:, [1, 2, 0]], triangles[:, [2, 0, 1]]])
+    ends = place.reshape(-1)[corners[:, :2]]
+    swap = ends[:, 0] > ends[:, 1]
+    corners[swap, :2] = corners[swap, 1::-1]
+    ends.sort(axis=1)
+    order = np.lexsort((ends[:, 1], ends[:, 0]))
+    same = (ends[order[:-1]] == ends[order[1:]]).all(axis=1)
+    pairs = np.stack([corners[order[:-1]], corners[order[1:]]], axis=1)[same & _in_pairs(same)]
+    uvs: NDArray[np.float32] = mesh.uvs[pairs]
+    apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > 1e-6
+    seams: NDArray[np.float32] = uvs[apart]
+    return seams
+
+
+def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of each run of true values the first, third, fifth ...: neighbours in a sorted list without sharing one."""
+    index = np.arange(len(same))
+    start = np.maximum.accumulate(np.where(same & ~np.r_[False, same[:-1]], index, 0))
+    chosen: NDArray[np.bool_] = (index - start) % 2 == 0
+    return chosen
+
+
+def _sampled(texture: TextureMap, points: Doubles) -> NDArray[np.float32]:
+    """(N, C) encoded values 0..1 at points (y, x) in texels, bilinear, repeated beyond the edges."""
+    height, width = texture.size
+    out: NDArray[np.float32] = np.empty((len(points), texture.texels.shape[2]), np.float32)
+    for start in range(0, len(points), BAND * BAND):
+        part = points[start : start + BAND * BAND]
+        top, bottom, down = _taps(part[:, 0], height)
+        left, right, across = _taps(part[:, 1], width)
+        upper = _mixed(_encoded(texture, top, left), _encoded(texture, top, right), across)
+        lower = _mixed(_encoded(texture, bottom, left), _encoded(texture, bottom, right), across)
+        out[start : start + len(part)] = _mixed(upper, lower, down)
+    return out
+
+
+def _taps(at: Doubles, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    return bilinear_taps(length, length, at - 0.5, wrap=True)
+
+
+def _encoded(texture: TextureMap, rows: Any, columns: Any) -> NDArray[np.float32]:
+    texels: NDArray[np.float32] = TextureMap(texture.kind, texture.texels[rows, columns][None]).encoded()[0]
+    return texels
+
+
+def _mixed(a: NDArray[np.float32], b: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(a + (b - a) * weight[:, None], np.float32)
