@@ -47,7 +47,7 @@ def serve(out: Path, port: int = 0, open_browser: bool = True) -> None:
     Raises TexsynthError: no finished result in `out`, port taken.
     """
     with ResultServer(out, port) as server, suppress(KeyboardInterrupt):
-        print(f"{out} is at {server.url}, every mip level at {server.url}{LEVELS} (Ctrl-C ends it)", flush=True)
+        print(f"{out} is at {server.url} (every mip level at /{LEVELS}; Ctrl-C ends it)", flush=True)
         if open_browser and not webbrowser.open(server.url):
             print("no browser found here; open the address yourself")
         server.serve_forever(poll_interval=0.2)
