@@ -20,6 +20,7 @@ from mipmap.formats import FORMATS, FormatError, TexelFormat
 from mipmap.material_chain import FILTERING
 
 Container = Literal["ktx2", "dds", "png", "exr"]
+IN_BLOCKS = ("ktx2", "dds")  # one file holds all levels of a map, for a GPU to sample as it is
 
 
 @dataclass(frozen=True)

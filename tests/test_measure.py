@@ -14,6 +14,12 @@ from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.image_io import save_image
 from texsynth.material import srgb_to_linear
 from texsynth.measure import measure, table
+from texsynth.mips import MipOptions, make_mips
+from texsynth.options import Options
+from texsynth.restyle import restyle
+from texsynth.run import Run
+from texsynth.sample_asset import write_sample_asset
+from texsynth.storage import choose_storage
 
 Texels = NDArray[np.uint8]
 
@@ -225,3 +231,34 @@ def test_an_image_above_4096_texels_is_measured_by_windows(tmp_path: Path) -> No
     assert values["wrap"]["rows"] == pytest.approx(1, abs=0.15)  # tiles downwards
     assert values["wrap"]["columns"] > 1.3  # cut within the ninth copy
     assert values["repetition"]["excess"] > 0.8
+
+
+# --- results for GPUs, and meshes
+
+
+@pytest.mark.parametrize(("target", "bits"), [("quest3", (128 / 36, 8, 128 / 36)), ("desktop", (8, 8, 4))])
+def test_video_memory_of_a_result_in_blocks_is_that_of_its_formats(
+    tmp_path: Path, target: str, bits: tuple[float, ...]
+) -> None:
+    """Bits a texel, and a third more for the mips."""
+    material = write_material(tmp_path / "in", stone(768, 768))
+    make_mips(material, tmp_path / "out", MipOptions(choose_storage(target, None)), Run())
+    memory = measure(tmp_path / "out", material)["video_memory"]
+    assert memory["source"].startswith("computed, as ")
+    assert memory["bytes"] == memory["computed"] == pytest.approx(768 * 768 * sum(bits) / 8 * 4 / 3, rel=0.01)
+
+
+def test_the_step_across_the_seams_of_a_restyled_mesh_is_measured_at_the_maps_size(tmp_path: Path) -> None:
+    exemplar = write_material(tmp_path / "in", stone())
+    asset = write_sample_asset(tmp_path / "asset", 256)
+    restyle(asset, exemplar, tmp_path / "out", Options(size=256, preset="draft"), Run())
+    found = measure(tmp_path / "out", exemplar, paired=False)
+    assert all(maps["seam"]["samples"] > 100 for maps in found["maps"].values())
+    assert found["maps"]["albedo"]["seam"]["ratio"] > 1.2  # charts are not matched yet
+    assert any(line.startswith("UV seams, step across (1)") for line in table(found))
+    # Another result in the same folder has neither the mesh nor the index of the first.
+    make_mips(exemplar, tmp_path / "out", MipOptions(choose_storage(None, "png")), Run())
+    assert not (tmp_path / "out" / "asset.glb").exists()
+    again = measure(tmp_path / "out", exemplar)
+    assert again["maps"]["albedo"]["seam"] is None
+    assert again["copying"]["index"] == "matched"

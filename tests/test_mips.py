@@ -111,10 +111,20 @@ def test_a_map_that_the_input_lacks_is_refused(bricks: Path, tmp_path: Path) -> 
 
 def test_the_input_folder_is_not_written_into(bricks: Path) -> None:
     before = {path.name: path.read_bytes() for path in bricks.iterdir()}
-    with pytest.raises(TexsynthError, match="is the input itself") as caught:
+    with pytest.raises(TexsynthError, match="holds the input bricks, which could be overwritten") as caught:
         make_mips(bricks, bricks, PNG, Run())
     assert caught.value.kind == ErrorKind.BAD_INPUT
     assert {path.name: path.read_bytes() for path in bricks.iterdir()} == before
+
+
+def test_an_image_that_the_result_would_replace_is_not_overwritten(tmp_path: Path) -> None:
+    save_image(tmp_path / "Normal.png", np.full((8, 8, 3), (128, 100, 255), np.uint8))
+    save_image(tmp_path / "wall.png", np.zeros((8, 8, 3), np.uint8))
+    before = (tmp_path / "Normal.png").read_bytes()
+    with pytest.raises(TexsynthError, match=r"holds the input Normal\.png"):
+        make_mips(tmp_path / "Normal.png", tmp_path, PNG, Run())
+    assert (tmp_path / "Normal.png").read_bytes() == before
+    make_mips(tmp_path / "wall.png", tmp_path, PNG, Run())  # nothing has this name
 
 
 # --- its files are input again

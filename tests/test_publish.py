@@ -391,17 +391,28 @@ def test_a_smaller_result_with_fewer_maps_replaces_a_larger_one_completely(publi
         "mips/albedo.1.exr",
         "mips/albedo.2.exr",
         "material.json",
-        "preview.png",
     }
 
 
 def test_files_that_no_manifest_lists_are_not_touched(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "mips").mkdir(parents=True)
-    for name in ("metalness.png", "mips/notes.txt"):
+    theirs = ("metalness.png", "mips/notes.txt", "asset.glb", "report.html")
+    for name in theirs:
         (out / name).write_bytes(b"the user's own")
     publish_maps(out, canvases_of(tmp_path / "work", 4, 4), PNG, Run())
-    assert {"metalness.png", "mips/notes.txt"} <= files_in(out)
+    assert {*theirs} <= files_in(out)
+
+
+def test_of_what_a_manifest_lists_only_names_of_ours_are_ever_removed(published: Path, tmp_path: Path) -> None:
+    names = ("notes.txt", "../outside.txt", "mips/notes.txt")
+    manifest = json.loads((published / "material.json").read_text())
+    for name in names:
+        (published / name).write_bytes(b"the user's own")
+        manifest["files"][name] = file_entry(published / name)
+    write_manifest(published, manifest)
+    publish_maps(published, canvases_of(tmp_path / "new", 4, 4), PNG, Run())
+    assert all((published / name).read_bytes() == b"the user's own" for name in names)
 
 
 def test_leftovers_of_a_killed_process_are_removed_and_those_of_a_living_one_are_kept(tmp_path: Path) -> None:

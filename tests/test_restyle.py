@@ -267,6 +267,12 @@ def test_a_photo_alone_gives_all_maps_and_says_which_are_estimated(pebbles: Path
     assert verify(tmp_path / "out") == []
 
 
+def test_a_result_never_goes_where_the_exemplar_lies(pebbles: Path) -> None:
+    before = {path.name: path.read_bytes() for path in pebbles.iterdir()}
+    assert "could be overwritten" in refusal(synthesize, pebbles, pebbles, options())
+    assert {path.name: path.read_bytes() for path in pebbles.iterdir()} == before
+
+
 def test_a_flat_exemplar_gives_a_flat_result(tmp_path: Path) -> None:
     save_image(tmp_path / "grey.png", np.full((72, 72, 3), 137, np.uint8))
     synthesize(tmp_path / "grey.png", tmp_path / "out", options(size=64), Run())

@@ -1,7 +1,5 @@
 """UV seams: which edges they are, and what a texture shows along them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -97,7 +95,7 @@ def test_uvs_outside_0_to_1_repeat() -> None:
     assert seam_error(values, inside).across == pytest.approx(seam_error(values, outside).across, rel=1e-3)
 
 
-def test_an_edge_of_many_triangles_is_taken_in_pairs(tmp_path: Path) -> None:
+def test_an_edge_of_many_triangles_is_taken_in_pairs() -> None:
     """Three charts that meet in one edge, each elsewhere in the texture: one pair."""
     positions = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1]], np.float32)[
         [0, 1, 2, 0, 1, 3, 0, 1, 4]

@@ -279,6 +279,20 @@ def test_a_map_that_is_a_link_out_of_the_folder_shows_no_level(
     assert ask(server, "/levels/normal/0")[0] == 404
 
 
+def test_a_mip_that_is_a_link_out_of_the_folder_shows_no_level(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    maps = publish_maps(tmp_path, {ROUGHNESS: np.zeros((8, 8, 1), np.uint8)}, choose_storage(None, "png"), Run())
+    (tmp_path / "material.json").write_text(json.dumps({"schema": 1, "maps": maps, "files": {}}))
+    mip = tmp_path / "mips" / "roughness.1.png"
+    away = tmp_path_factory.mktemp("away") / mip.name
+    mip.replace(away)
+    mip.symlink_to(away)
+    for server in running(tmp_path):
+        assert ask(server, "/levels/roughness/1")[0] == 404
+        assert ask(server, "/levels/roughness/1/middle")[0] == 404
+
+
 def test_the_report_links_to_the_levels(tmp_path: Path) -> None:
     out = result(tmp_path)
     (out / "report.html").write_text("<!doctype html><title>report</title><!--levels--><p>")

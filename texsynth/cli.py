@@ -363,15 +363,11 @@ def mips_command(
     _existing(source, "an image, a folder of maps or a mesh")
     if charts is not None:
         _existing(charts, "an image of the UV charts")
-    from mipmap.material_chain import ChainOptions
     from texsynth.mips import MipOptions, make_mips
     from texsynth.options import parse_maps
-    from texsynth.storage import choose_storage
+    from texsynth.storage import choose_chain, choose_storage
 
-    try:
-        chain = ChainOptions(cast("Any", filter), cast("Any", wrap), cast("Any", roughness), alpha_test)
-    except ValueError as error:
-        raise bad_input("mips", str(error).split(";")[0], str(error).split("; ")[-1]) from None
+    chain = choose_chain(filter, wrap, roughness, alpha_test)
     options = MipOptions(
         choose_storage(target, format, cast("Any", compression), chain),
         maps=None if maps is None else parse_maps(maps),
@@ -548,7 +544,7 @@ def _make(work: Callable[[Run], dict[str, Any]], out: Path, as_json: bool, verbo
         stored = entry["texel_format"] or f"{entry['bits']} bits"
         print(f"  {out / entry['file']}  {stored}, {entry['levels']} levels, {_map_bytes(entry) / 2**20:.1f} MiB")
     for name in ("asset.glb", "report.html"):
-        if (out / name).exists():
+        if name in manifest["files"]:  # others may be there, of an earlier result
             print(f"  {out / name}")
     command = "texsynth" if shutil.which("texsynth") else sys.argv[0]  # make demo runs it from .venv, off the path
     print(f"  look at it in a browser: {command} view {shlex.quote(str(out))}")

@@ -43,14 +43,14 @@ def level_image(published: Published, parts: list[str]) -> bytes | None:
 
     Raises TexsynthError when the file cannot be read.
     """
-    if len(parts) not in (2, 3) or parts[0] not in published.kinds or not parts[1].isascii() or not parts[1].isdigit():
+    if parts[0] not in published.kinds or parts[2:] not in ([], ["middle"]):
         return None
-    kind, level = MapKind(parts[0]), int(parts[1])
-    if level >= len(published.sizes(kind)):
-        return None
-    if len(parts) == 2:
-        return _png(published.level(kind, level))
-    return _png(published.middle(kind, level, TILE)) if parts[2] == "middle" else None
+    kind = MapKind(parts[0])
+    numbers = [str(number) for number in range(len(published.sizes(kind)))]
+    if parts[1:2] and parts[1] in numbers:
+        level = int(parts[1])
+        return _png(published.middle(kind, level, TILE) if parts[2:] else published.level(kind, level))
+    return None
 
 
 def _strip(published: Published, kind: MapKind) -> str:

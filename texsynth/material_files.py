@@ -32,6 +32,8 @@ from texsynth.material import (
     unit_range,
 )
 
+TEXTURES = "textures"  # the subfolder in which Poly Haven's packages keep the maps
+
 
 def load_named_map(
     path: Path,
@@ -172,7 +174,7 @@ def load_folder(
     Raises TexsynthError: no images, no known name, two materials in one folder, maps of different aspect, an image
     that cannot be read.
     """
-    inside = folder / "textures"  # Poly Haven's packages keep the maps there.
+    inside = folder / TEXTURES
     files = _image_files(folder) or (_image_files(inside) if inside.is_dir() else [])
     if not files:
         if any(path.suffix.lower() in MESH_SUFFIXES for path in folder.iterdir()):

@@ -7,7 +7,6 @@ exemplar do not correspond, and may differ in both.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mipmap.formats import FORMATS
+from mipmap.chain import level_sizes
+from mipmap.formats import FORMATS, TexelFormat
 from mipmap.metrics import (
     INCIDENCE,
     TILE,
@@ -27,7 +27,6 @@ from mipmap.metrics import (
     VideoMemory,
     adf,
     adf_slice,
-    chain_bytes,
     distance_unit,
     edge_agreement,
     evenness,
@@ -45,7 +44,7 @@ from mipmap.metrics import (
 )
 from texsynth.errors import bad_input
 from texsynth.material import BAND, MapKind, Material, TextureMap, load_material
-from texsynth.publish import MANIFEST
+from texsynth.publish import MANIFEST, valid_manifest
 from texsynth.surface.mesh import MESH_SUFFIXES, load_mesh
 from texsynth.surface.uv_seams import SeamSamples, sample_seams, seam_error
 
@@ -221,21 +220,18 @@ def _measure_memory(made: Material, path: Path) -> dict[str, Any]:
     formats = _stored_formats(path)
     if formats.keys() != made.maps.keys():
         return asdict(occupancy([_texture(texture) for texture in made.maps.values()]))
-    computed = sum(chain_bytes(*texture.size, formats[kind]) for kind, texture in made.maps.items())
-    return asdict(VideoMemory(computed, f"computed, as {', '.join(dict.fromkeys(formats.values()))}", computed))
+    sizes = level_sizes(*made.size)
+    computed = sum(each.level_bytes(*size) for each in formats.values() for size in sizes)
+    names = ", ".join(dict.fromkeys(each.name for each in formats.values()))
+    return asdict(VideoMemory(computed, f"computed, as {names}", computed))
 
 
-def _stored_formats(path: Path) -> dict[MapKind, str]:
-    """The formats of the maps in the KTX2 or DDS files of a result, by the names of `mipmap.metrics.BLOCKS`."""
-    found: dict[MapKind, str] = {}
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        for kind, entry in manifest["maps"].items():
-            name = FORMATS[entry["texel_format"]].name
-            found[MapKind(kind)] = name.removesuffix("-srgb").removesuffix("-normal")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # not a result of ours, or one of pictures
-    return found
+def _stored_formats(path: Path) -> dict[MapKind, TexelFormat]:
+    """The formats of the maps in the KTX2 or DDS files of a result; none of any other input."""
+    manifest = valid_manifest(path / MANIFEST)
+    maps = {} if manifest is None else manifest["maps"]
+    stored = {kind: entry.get("texel_format") for kind, entry in maps.items()}
+    return {MapKind(kind): FORMATS[name] for kind, name in stored.items() if name in FORMATS}
 
 
 def _seams(path: Path, size: tuple[int, int]) -> SeamSamples | None:
@@ -244,12 +240,10 @@ def _seams(path: Path, size: tuple[int, int]) -> SeamSamples | None:
         asset = load_mesh(path)
         textured = (i for i, material in enumerate(asset.materials) if MapKind.ALBEDO in material.maps)
         return sample_seams(asset.mesh, size, next(textured, None))  # the material that load_material gives
-    if not (path / "asset.glb").is_file():
+    manifest = valid_manifest(path / MANIFEST)
+    if manifest is None or "asset.glb" not in manifest["files"]:
         return None
-    try:
-        replaced = json.loads((path / MANIFEST).read_bytes()).get("replaced_material")
-    except (OSError, ValueError, AttributeError):
-        replaced = None
+    replaced = manifest.get("replaced_material")
     return sample_seams(load_mesh(path / "asset.glb").mesh, size, replaced if isinstance(replaced, int) else None)
 
 

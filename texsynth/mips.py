@@ -14,7 +14,7 @@ from texsynth import __version__
 from texsynth.errors import bad_input
 from texsynth.image_io import read_image
 from texsynth.material import MapKind, Material, NonFinite, load_material
-from texsynth.publish import SCHEMA, publish_maps, write_manifest
+from texsynth.publish import SCHEMA, publish_maps, require_apart, write_manifest
 from texsynth.run import Run
 from texsynth.storage import Storage
 
@@ -42,8 +42,7 @@ def make_mips(source: Path, out: Path, options: MipOptions, run: Run) -> dict[st
     Raises TexsynthError for input that is no material or lacks a map asked for, a full disk, or cancellation.
     """
     with run.stage("load", 0.0, 0.2):
-        if out.resolve() == source.resolve():
-            raise bad_input(out, "is the input itself", "name another folder for the result")
+        require_apart(out, source)
         material = load_material(source, directx=options.directx, nonfinite=options.nonfinite, by_name=True)
         maps = _chosen(source, material, options.maps)
         charts = None if options.charts is None else load_charts(options.charts, material.size)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from mipmap.encode import Quality
 from mipmap.targets import Container
+from texsynth.checks import listed, require_choice, require_range
 from texsynth.errors import bad_input
 from texsynth.material import MapKind
 from texsynth.storage import Storage, TargetName, choose_storage
@@ -69,21 +68,21 @@ class Options:
     def __post_init__(self) -> None:
         _require_power_of_two("size", self.size, SMALLEST_SIZE, LARGEST_SIZE)
         if not self.maps:
-            raise bad_input("maps", "no map is asked for", f"name some of {_listed(MapKind)}")
+            raise bad_input("maps", "no map is asked for", f"name some of {listed(MapKind)}")
         for kind in self.maps:
-            _require_choice("maps", kind, MapKind)
+            require_choice("maps", kind, MapKind)
         if len(set(self.maps)) != len(self.maps):
-            raise bad_input("maps", f"{_listed(self.maps)} names a map twice", "name each map once")
-        _require_range("content", self.content, 0.0, 1.0)
-        _require_range("detail", self.detail, 0.0, 1.0)
-        _require_range("density", self.density, 1 / LARGEST_DENSITY, LARGEST_DENSITY)
-        _require_choice("preset", self.preset, get_args(PresetName))
-        _require_choice("profile", self.profile, get_args(ProfileName))
+            raise bad_input("maps", f"{listed(self.maps)} names a map twice", "name each map once")
+        require_range("content", self.content, 0.0, 1.0)
+        require_range("detail", self.detail, 0.0, 1.0)
+        require_range("density", self.density, 1 / LARGEST_DENSITY, LARGEST_DENSITY)
+        require_choice("preset", self.preset, get_args(PresetName))
+        require_choice("profile", self.profile, get_args(ProfileName))
         storage = choose_storage(self.target, self.format, self.compression)
         object.__setattr__(self, "target", storage.target.name)
         object.__setattr__(self, "format", storage.container)
-        _require_choice("overlap", self.overlap, get_args(Overlap))
-        _require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
+        require_choice("overlap", self.overlap, get_args(Overlap))
+        require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")
 
@@ -97,25 +96,10 @@ def parse_maps(text: str) -> tuple[MapKind, ...]:
     """`"albedo, normal"` as map kinds, in order. Raises TexsynthError(BAD_INPUT) naming the word that is no map."""
     words = [word.strip().lower() for word in text.split(",") if word.strip()]
     for word in words:
-        _require_choice("maps", word, MapKind)
+        require_choice("maps", word, MapKind)
     return tuple(MapKind(word) for word in words)
 
 
 def _require_power_of_two(name: str, value: int, smallest: int, largest: int) -> None:
     if not smallest <= value <= largest or value & (value - 1):
         raise bad_input(name, f"got {value}", f"use a power of two from {smallest} to {largest}")
-
-
-def _require_range(name: str, value: float, smallest: float, largest: float) -> None:
-    if not (math.isfinite(value) and smallest <= value <= largest):
-        raise bad_input(name, f"got {value:g}", f"use a number from {smallest:g} to {largest:g}")
-
-
-def _require_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    allowed = tuple(choices)
-    if value not in allowed:
-        raise bad_input(name, f"'{value}' is unknown", f"use any of {_listed(allowed)}")
-
-
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(str(word) for word in words)

@@ -56,7 +56,8 @@ from mipmap.mip_set import MIPS
 from mipmap.targets import Container
 from texsynth.errors import bad_input, from_os_error
 from texsynth.fault import fault_point
-from texsynth.material import MapKind
+from texsynth.material import MESH_SUFFIXES, MapKind
+from texsynth.material_files import TEXTURES
 from texsynth.run import Run, write_json_atomically
 from texsynth.storage import Storage, write_map
 
@@ -71,7 +72,9 @@ _TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.tmp")
 _KINDS = "|".join(MapKind)
 _CONTAINERS = "|".join(get_args(Container))
 _OUR_MIP = re.compile(rf"({_KINDS})\.\d+\.({_CONTAINERS})")
-_OUR_MAP = re.compile(rf"({_KINDS})\.({_CONTAINERS})")
+_OUR_FILE = re.compile(
+    rf"({_KINDS})\.({_CONTAINERS})|index\.npy|(preview|progress)\.png|report\.(html|json)|asset\.glb"
+)
 
 
 def publish_maps(
@@ -83,8 +86,9 @@ def publish_maps(
     integers, the UV chart of each texel, for mips that mix none (`mipmap.charts`), or None.
     One pass over each source, the maps side by side in threads, a few MB of memory each. `run.step` hears 0..1.
     Nothing under a final name changes until every file is complete on disk; then the manifest of an earlier result is
-    withdrawn, the maps and mips that only that result had are removed, and the new files are renamed into place. The
-    caller goes on to `write_manifest`. Temporary files are removed on any error, those of a killed run by the next one.
+    withdrawn, its other files (maps and mips that the new one lacks, report, mesh) are removed, and the new files are
+    renamed into place. The caller goes on to `write_manifest`. Temporary files are removed on any error, those of a
+    killed run by the next one.
     Raises TexsynthError: BAD_INPUT (unwritable folder), NO_SPACE, CANCELLED, CORRUPT (a shortened canvas).
     """
     if len({tuple(source.shape[:2]) for source in sources.values()}) != 1:
@@ -148,6 +152,42 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
     fault_point("after_manifest")
 
 
+def read_manifest(path: Path) -> Any:
+    """The JSON value in a manifest, whatever it is: `verify` holds it to the schema.
+
+    Raises OSError, also for a link or a pipe, and ValueError or RecursionError for what is no JSON or too large.
+    """
+    with _open_regular(path) as file:
+        content = file.read(LARGEST_MANIFEST + 1)
+    if len(content) > LARGEST_MANIFEST:
+        raise ValueError(f"more than {LARGEST_MANIFEST} bytes")
+    return json.loads(content)
+
+
+def valid_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest at `path`, or None if there is none that can be read and keeps the schema."""
+    with suppress(OSError, ValueError, RecursionError):
+        manifest: dict[str, Any] = read_manifest(path)
+        return None if _schema_problems(manifest) else manifest
+    return None
+
+
+def require_apart(out: Path, source: Path) -> None:
+    """Raises TexsynthError(BAD_INPUT) if publishing into `out` could overwrite the input `source`.
+
+    So it is where `out` is the input folder or its subfolder of textures; where a mesh lies in `out`, for its textures
+    may lie beside it; and where an image lies in `out` under a name that results have.
+    """
+    if source.is_dir():
+        at_risk = [source, source / TEXTURES]
+    elif source.suffix.lower() in MESH_SUFFIXES or _OUR_FILE.fullmatch(source.name.lower()):
+        at_risk = [source.parent]
+    else:
+        at_risk = []
+    if out.resolve() in [folder.resolve() for folder in at_risk]:
+        raise bad_input(out, f"holds the input {source.name}, which could be overwritten", "name another folder")
+
+
 def verify(folder: Path) -> list[str]:
     """What is wrong with a published folder, one line each as `file: problem`; empty when every digest matches.
 
@@ -156,7 +196,7 @@ def verify(folder: Path) -> list[str]:
     folder holds.
     """
     try:
-        manifest = _read_manifest(folder / MANIFEST)
+        manifest = read_manifest(folder / MANIFEST)
     except OSError as error:
         return [f"{MANIFEST}: {error.strerror or error}; nothing complete is published here"]
     except (ValueError, RecursionError) as error:
@@ -288,7 +328,7 @@ def _map_entry(kind: MapKind, source: Rows, files: list[_PendingFile], storage: 
 def _replace_published(out: Path, files: list[_PendingFile]) -> None:
     """Take back an earlier result and rename the finished files into place. Raises OSError."""
     new = {file.final for file in files}
-    earlier = [*_maps_of_manifest(out / MANIFEST), *_maps_of_manifest(out / WITHDRAWN)]
+    earlier = [*_files_of_manifest(out / MANIFEST), *_files_of_manifest(out / WITHDRAWN)]
     outdated = [out / name for name in earlier if out / name not in new]
     outdated += [path for path in (out / MIPS).iterdir() if _OUR_MIP.fullmatch(path.name) and path not in new]
     withdraw(out)
@@ -304,13 +344,12 @@ def _replace_published(out: Path, files: list[_PendingFile]) -> None:
     sync_folder(out)
 
 
-def _maps_of_manifest(path: Path) -> list[str]:
-    """Files of level 0 that the manifest at `path` lists, if there is one that can be read."""
-    with suppress(OSError, ValueError, RecursionError):
-        manifest = _read_manifest(path)
-        if not _schema_problems(manifest):
-            return [entry["file"] for entry in manifest["maps"].values() if _OUR_MAP.fullmatch(entry["file"])]
-    return []
+def _files_of_manifest(path: Path) -> list[str]:
+    """Files outside mips/ that the manifest at `path` lists, if there is one that can be read; no names but ours."""
+    manifest = valid_manifest(path)
+    if manifest is None:
+        return []
+    return [name for name, _ in _listed_files(manifest) if _OUR_FILE.fullmatch(name)]
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -338,15 +377,6 @@ def _open_regular(path: Path) -> BufferedReader:
     except OSError:
         os.close(descriptor)
         raise
-
-
-def _read_manifest(path: Path) -> Any:
-    """The JSON value in a manifest. Raises OSError, ValueError or RecursionError."""
-    with _open_regular(path) as file:
-        content = file.read(LARGEST_MANIFEST + 1)
-    if len(content) > LARGEST_MANIFEST:
-        raise ValueError(f"more than {LARGEST_MANIFEST} bytes")
-    return json.loads(content)
 
 
 def _listed_files(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

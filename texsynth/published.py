@@ -22,6 +22,7 @@ from mipmap.encode import decode_level, normals_from_xy
 from mipmap.formats import FormatError
 from mipmap.ktx2 import read_ktx2
 from mipmap.png import COLOUR_TYPE, FILTER_UP, SIGNATURE
+from mipmap.targets import IN_BLOCKS
 from texsynth.canvas import Canvas
 from texsynth.errors import bad_input, from_os_error
 from texsynth.image_io import read_image
@@ -52,7 +53,7 @@ class Published:
     def sizes(self, kind: MapKind) -> list[tuple[int, int]]:
         """(height, width) of every level of a map, level 0 first."""
         entry = self.entries[kind]
-        if entry["format"] in ("ktx2", "dds"):
+        if entry["format"] in IN_BLOCKS:
             return level_sizes(int(entry["height"]), int(entry["width"]))
         return [(int(level["height"]), int(level["width"])) for level in (entry, *entry["mips"])]
 
@@ -84,15 +85,15 @@ class Published:
 
     def _texels(self, kind: MapKind, number: int, y: int, x: int, height: int, width: int) -> Image:
         entry = self.entries[kind]
-        if entry["format"] in ("ktx2", "dds"):
+        if entry["format"] in IN_BLOCKS:
             texels = read_block_window(self.out / entry["file"], number, y, x, height, width)
             return eight_bits(kind, _as_map(kind, texels))
         path = self.out / [entry, *entry["mips"]][number]["file"]
-        texels_of_rows = read_png_window(path, y, x, height, width) if path.suffix == ".png" else None
-        if texels_of_rows is not None:
-            return eight_bits(kind, texels_of_rows)
-        image = read_image(path, colour=False).texels[..., : CHANNELS[kind]]
-        return eight_bits(kind, np.ascontiguousarray(image[y : y + height, x : x + width]))
+        window = read_png_window(path, y, x, height, width) if path.suffix == ".png" else None
+        if window is None:
+            whole = read_image(path, colour=False).texels[..., : CHANNELS[kind]]
+            window = np.ascontiguousarray(whole[y : y + height, x : x + width])
+        return eight_bits(kind, window)
 
 
 def read_block_window(path: Path, number: int, y: int, x: int, height: int, width: int) -> NDArray[Any]:
@@ -103,6 +104,8 @@ def read_block_window(path: Path, number: int, y: int, x: int, height: int, widt
     try:
         texture = read_ktx2(path) if path.suffix == ".ktx2" else read_dds(path)
         texel_format = texture.texel_format
+        if number >= len(texture.stored):
+            raise FormatError(f"{len(texture.stored)} levels; level {number} is not there")
         rows, columns = level_sizes(texture.height, texture.width)[number]
         block = texel_format.block_height
         first, last = y // block, texel_format.rows_of_blocks(y + height)

@@ -47,7 +47,7 @@ from texsynth.model.latent import BLOCK
 from texsynth.options import Options
 from texsynth.presets import PRESETS, Preset
 from texsynth.profiles import Compute, choose_compute
-from texsynth.publish import file_entry, publish_maps, write_manifest
+from texsynth.publish import file_entry, publish_maps, require_apart, write_manifest
 from texsynth.region import Region, load_region
 from texsynth.report.page import plain, write_report
 from texsynth.report.views import reduced
@@ -105,6 +105,8 @@ def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Opti
 def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
     compute = choose_compute(options.profile)
     with run.stage("load", 0.0, 0.03):
+        for source in (exemplar_path, *([] if asset_path is None else [asset_path])):
+            require_apart(out, source)
         material = estimate_missing(
             load_material(exemplar_path, directx=options.directx, nonfinite=options.nonfinite), options.maps
         )
@@ -417,8 +419,6 @@ def _finish(
             keep_metalness=MapKind.METALNESS not in canvases and options.content > 0,
         )  # fmt: skip
         files.append("asset.glb")
-    else:  # of an earlier result in this folder
-        (out / "asset.glb").unlink(missing_ok=True)
     manifest: dict[str, Any] = {
         "schema": 1,
         "name": out.name,

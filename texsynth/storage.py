@@ -11,24 +11,32 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
 from mipmap.chain import level_sizes
+from mipmap.charts import ChartFilter
 from mipmap.dds import DdsWriter
 from mipmap.encode import Quality, encode_chain
 from mipmap.exr import ExrWriter
+from mipmap.filters import Wrap
 from mipmap.ktx2 import Ktx2Writer
 from mipmap.material_chain import DEFAULTS, ChainOptions, Rows, map_chain
 from mipmap.mip_set import MIPS
 from mipmap.png import PngWriter
-from mipmap.targets import TARGETS, Container, Target
+from mipmap.roughness import RoughnessRule
+from mipmap.targets import IN_BLOCKS, TARGETS, Container, Target
+from texsynth.checks import require_choice, require_range
 from texsynth.errors import bad_input
 from texsynth.fault import fault_point
 from texsynth.material import CHANNELS, MapKind, TextureMap
 
 TargetName = Literal["source", "desktop", "quest3"]
+SMALLEST_ALPHA_TEST = 1 / 65535  # the least opacity that a code above 0 can have
+
+# The target that a container is for, when only the container is named.
+_TARGET_OF: dict[str, TargetName] = {"png": "source", "exr": "source", "dds": "desktop", "ktx2": "quest3"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Storage:
     @property
     def in_blocks(self) -> bool:
         """Whether one file holds all levels of a map, for a GPU to sample as it is."""
-        return self.container in ("ktx2", "dds")
+        return self.container in IN_BLOCKS
 
     def file_names(self, kind: MapKind, height: int, width: int) -> list[str]:
         """The files of one map of (height, width) texels, that with level 0 first."""
@@ -78,30 +86,33 @@ class Storage:
 def choose_storage(
     target: str | None, container: str | None, compression: Quality = "fast", chain: ChainOptions = DEFAULTS
 ) -> Storage:
-    """The storage for these names. Without a target it is the first that has the container, without a container the
-    target's own; without both `source` as PNG.
+    """The storage for these names. Without a target it is that which the container is for, without a container the
+    target's first; without both `source` as PNG.
 
     Raises TexsynthError(BAD_INPUT) for an unknown name, and for a container that the target does not have.
     """
-    by_preference = [TARGETS[name] for name in get_args(TargetName)]
-    quest_first = sorted(by_preference, key=lambda each: each.name != "quest3")  # KTX2 by itself is for the headset
-    if target is not None and target not in TARGETS:
-        raise bad_input("target", f"'{target}' is unknown", f"use any of {', '.join(get_args(TargetName))}")
-    if container is not None and container not in get_args(Container):
-        raise bad_input("format", f"'{container}' is unknown", f"use any of {', '.join(get_args(Container))}")
-    if compression not in get_args(Quality):
-        raise bad_input("compression", f"'{compression}' is unknown", f"use any of {', '.join(get_args(Quality))}")
-    if target is None:
-        holds = quest_first if container == "ktx2" else by_preference
-        chosen = next(each for each in holds if container is None or container in each.containers)
-    else:
-        chosen = TARGETS[target]
-    if container is not None and container not in chosen.containers:
+    if container is not None:
+        require_choice("format", container, get_args(Container))
+    target = target or _TARGET_OF[container or "png"]
+    require_choice("target", target, get_args(TargetName))
+    require_choice("compression", compression, get_args(Quality))
+    chosen = TARGETS[target]
+    held = next((each for each in chosen.containers if container in (None, each)), None)
+    if held is None:
         raise bad_input(
             "format", f"target {chosen.name} has no {container} files", f"use {' or '.join(chosen.containers)}"
         )
-    held = next(each for each in chosen.containers if container in (None, each))
     return Storage(chosen, held, compression, chain)
+
+
+def choose_chain(filter: str, wrap: str, roughness: str, alpha_test: float | None) -> ChainOptions:
+    """How levels are filtered, by names. Raises TexsynthError(BAD_INPUT) for an unknown one or a test outside 0..1."""
+    require_choice("filter", filter, get_args(ChartFilter))
+    require_choice("wrap", wrap, get_args(Wrap))
+    require_choice("roughness", roughness, get_args(RoughnessRule))
+    if alpha_test is not None:
+        require_range("alpha-test", alpha_test, SMALLEST_ALPHA_TEST, 1)
+    return ChainOptions(cast(ChartFilter, filter), cast(Wrap, wrap), cast(RoughnessRule, roughness), alpha_test)
 
 
 class OutputFile(Protocol):
@@ -146,7 +157,7 @@ def _write_pictures(
     charts: Rows | None,
 ) -> Iterator[float]:
     as_float = storage.container == "exr"
-    read = {str(name): source if as_float else in_codes(name, source) for name, source in sources.items()}
+    read = {str(name): source if as_float else _in_codes(name, source) for name, source in sources.items()}
     height, width = sources[kind].shape[:2]
     writers: list[PngWriter | ExrWriter] = []
     for file, (rows, columns) in zip(files, level_sizes(height, width), strict=True):
@@ -171,7 +182,7 @@ def _write_blocks(
     storage: Storage,
     charts: Rows | None,
 ) -> Iterator[float]:
-    read = {str(name): in_codes(name, source) for name, source in sources.items()}
+    read = {str(name): _in_codes(name, source) for name, source in sources.items()}
     height, width = sources[kind].shape[:2]
     texel_format = storage.target.texel_format(kind)
     done = 0.0
@@ -201,7 +212,7 @@ def _write_blocks(
                 writer.discard()
 
 
-def in_codes(kind: MapKind, source: Rows) -> Rows:
+def _in_codes(kind: MapKind, source: Rows) -> Rows:
     """Rows of integers as files of integers store them: floating point as 16 bits, anything else as it is."""
     return source if source.dtype.kind == "u" else _Codes(kind, source)
 

@@ -8,7 +8,6 @@ of that address, so that a page from elsewhere cannot reach it under a name of i
 from __future__ import annotations
 
 import html
-import json
 import logging
 import shutil
 import urllib.parse
@@ -21,7 +20,7 @@ from typing import Any
 
 from texsynth.errors import TexsynthError, bad_input, from_os_error
 from texsynth.levels_page import level_image, levels_page
-from texsynth.publish import LARGEST_MANIFEST, MANIFEST
+from texsynth.publish import MANIFEST, read_manifest
 from texsynth.published import Published
 
 ADDRESS = "127.0.0.1"
@@ -91,11 +90,7 @@ class ResultServer(ThreadingHTTPServer):
 def _manifest(out: Path) -> dict[str, Any]:
     """The manifest in `out`, with the files of its maps where they must be."""
     try:
-        with (out / MANIFEST).open("rb") as file:
-            data = file.read(LARGEST_MANIFEST + 1)
-        if len(data) > LARGEST_MANIFEST:
-            raise ValueError("too large")
-        manifest: dict[str, Any] = json.loads(data)
+        manifest: dict[str, Any] = read_manifest(out / MANIFEST)
         _listed(manifest)
     except FileNotFoundError:
         right = "give the folder that was given as -o, after the run has finished"
@@ -169,7 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_levels(self, parts: list[str], body: bool) -> None:
         published = self.server.published
         try:
-            if not all(self._may_be_read(str(entry["file"])) for entry in published.entries.values()):
+            files = (each["file"] for entry in published.entries.values() for each in (entry, *entry["mips"]))
+            if not all(self._may_be_read(str(name)) for name in files):
                 data = None
             elif parts:
                 data = level_image(published, parts)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from mipmap.metrics.images import as_image, same_size
 from mipmap.metrics.sharpness import squared_laplacian
 
+FLAT = 0.02 / 255  # a gradient below this is flat ground: a fiftieth of a step of 8 bits
 NEAR = 2  # lines on either side that the wrap edge is compared with
 
 
@@ -47,7 +48,7 @@ def wrap_ratio(image: ArrayLike) -> tuple[WrapEdge, WrapEdge]:
 def _wrap_edge(pixels: NDArray[np.float32]) -> WrapEdge:
     lines = np.abs(np.roll(pixels, -1, 0) - pixels).mean(axis=(1, 2), dtype=np.float64)  # the last one is the wrap edge
     beside = sum((np.roll(lines, k) for k in range(-NEAR, NEAR + 1) if k), np.zeros(len(lines))) / (2 * NEAR)
-    ratios = np.maximum(lines, 0.02 / 255) / np.maximum(beside, 0.02 / 255)
+    ratios = np.maximum(lines, FLAT) / np.maximum(beside, FLAT)
     inside = ratios[NEAR : -1 - NEAR]
     low, high = np.percentile(inside, (2.5, 97.5))
     return WrapEdge(float(ratios[-1]), (float(low), float(high)))
@@ -76,7 +77,7 @@ def join_sharpness(image: ArrayLike, pieces: NDArray[np.int32], block: int = 8) 
     energy = squared_laplacian(pixels).mean(axis=2)
     if mask.all() or not mask.any():
         return 1.0
-    floor = (0.02 / 255) ** 2
+    floor = FLAT**2
     return float(max(energy[mask].mean(dtype=np.float64), floor) / max(energy[~mask].mean(dtype=np.float64), floor))
 
 
@@ -84,12 +85,13 @@ def seam_ratio(one_side: ArrayLike, other_side: ArrayLike, interior_gradient: fl
     """Mean absolute difference of texel pairs across a UV seam over the gradient inside the charts.
 
     one_side, other_side: (N, C) colours of texels one texel apart on the surface. interior_gradient: mean absolute
-    difference of neighbouring texels inside the charts, in the same unit (see `interior_gradient`).
+    difference of neighbouring texels inside the charts, in the same unit (see `interior_gradient`). Flat ground counts
+    as a fiftieth of a step of 8 bits on both sides.
     """
     a, b = np.asarray(one_side, np.float32), np.asarray(other_side, np.float32)
     if a.shape != b.shape or a.ndim != 2 or not len(a):
         raise ValueError(f"texel pairs have the shape (N, C) on both sides, not {a.shape} and {b.shape}")
-    return float(np.abs(a - b).mean(dtype=np.float64) / max(interior_gradient, 0.02 / 255))
+    return max(float(np.abs(a - b).mean(dtype=np.float64)), FLAT) / max(interior_gradient, FLAT)
 
 
 def interior_gradient(image: ArrayLike, inside: ArrayLike | None = None) -> float:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from texsynth.material import BAND, TextureMap, bilinear_taps
+from mipmap.metrics import seam_ratio
+from texsynth.material import TextureMap, bilinear_taps
 from texsynth.surface.mesh import Mesh
 
 Doubles = NDArray[np.float64]
 MOST_SAMPLES = 1 << 18
+AT_ONCE = 1 << 16  # samples that are looked up together
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,14 @@ def sample_seams(mesh: Mesh, size: tuple[int, int], material_index: int | None =
 
 
 def seam_error(texture: TextureMap, samples: SeamSamples) -> SeamError:
-    """What `texture` shows at the seams, sampled bilinearly as a renderer does; UVs outside 0..1 repeat.
-
-    Flat ground counts as a fiftieth of a step of 8 bits, as in `mipmap.metrics.seam_ratio`.
-    """
+    """What `texture` shows at the seams, sampled bilinearly as a renderer does; UVs outside 0..1 repeat."""
     (a, b), (further_a, further_b) = samples.sides, samples.inside
     values_a, values_b = _sampled(texture, a), _sampled(texture, b)
     across = float(np.abs(values_a - values_b).mean())
     inside = 0.5 * float(
         np.abs(values_a - _sampled(texture, further_a)).mean() + np.abs(values_b - _sampled(texture, further_b)).mean()
     )
-    floor = 0.02 / 255
-    return SeamError(across, inside, max(across, floor) / max(inside, floor), len(a))
+    return SeamError(across, inside, seam_ratio(values_a, values_b, inside), len(a))
 
 
 def _seam_edges(mesh: Mesh, material_index: int | None) -> NDArray[np.float32]:
@@ -126,8 +124,8 @@ def _sampled(texture: TextureMap, points: Doubles) -> NDArray[np.float32]:
     """(N, C) encoded values 0..1 at points (y, x) in texels, bilinear, repeated beyond the edges."""
     height, width = texture.size
     out: NDArray[np.float32] = np.empty((len(points), texture.texels.shape[2]), np.float32)
-    for start in range(0, len(points), BAND * BAND):
-        part = points[start : start + BAND * BAND]
+    for start in range(0, len(points), AT_ONCE):
+        part = points[start : start + AT_ONCE]
         top, bottom, down = _taps(part[:, 0], height)
         left, right, across = _taps(part[:, 1], width)
         upper = _mixed(_encoded(texture, top, left), _encoded(texture, top, right), across)
