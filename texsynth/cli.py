@@ -408,7 +408,7 @@ def measure_command(
 def procedural_command(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="brick, planks, marble, ...; a wrong one lists them.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the maps.")],
-    size: Annotated[int, typer.Option(metavar="TEXELS", help="Texels per side, 32 to 8192.")] = 1024,
+    size: Annotated[int, typer.Option(metavar="TEXELS", help="Texels per side, 32 to 4096.")] = 1024,
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another variant.")] = 0,
     verbose: Verbose = False,
 ) -> None:
