@@ -37,7 +37,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.compiled import compiled
+from mipmap.compiled import compiled, compiled_fused
+from mipmap.srgb import light_of, round_linear, round_srgb
 
 Filtering = Literal["colour", "normal", "scalar"]
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
@@ -49,8 +50,6 @@ DTYPES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.float16, np
 SHORTEST_MEAN = 1e-6
 # Bins of the rounding table per step of the darkest, most finely spaced codes; two codes never share one bin.
 BINS_PER_CODE = 16
-# Fixed point of the fast rounding to 8 bits: values in units of 2^-24, what a float32 near 1 resolves, in 2^12 bins.
-FRACTION_BITS, BIN_BITS = 24, 12
 # Steps with fewer values are not worth handing to another thread.
 VALUES_PER_THREAD = 1 << 16
 
@@ -118,9 +117,9 @@ def _chain(
                 _check_band(band, width, band.shape[2] if band.ndim == 3 else 0, band.dtype, filtering)
                 channels, dtype, empty = band.shape[2], band.dtype, np.empty(0, band.dtype)
                 table = decoding_table(dtype, filtering) if dtype.kind == "u" else np.empty(0, np.float32)
-                packed = _packed_rounding(filtering == "colour") if fused and dtype == np.uint8 else None
+                rounding = filtering if fused and dtype == np.uint8 else None
                 split = _Split(pool, workers)
-                reducers = [_Reducer(*sizes[k], channels, table, packed, split) for k in range(len(sizes) - 1)]
+                reducers = [_Reducer(*sizes[k], channels, table, rounding, split) for k in range(len(sizes) - 1)]
             _check_band(band, width, channels, dtype, filtering)
             if seen + band.shape[0] > height:
                 raise ValueError(f"the bands hold more rows than the {height} announced")
@@ -180,7 +179,7 @@ class _Reducer:
     """One step of the chain: takes rows of a level as they come and returns the rows of the next that they complete."""
 
     def __init__(
-        self, height: int, width: int, channels: int, table: Floats, packed: NDArray[np.uint32] | None, split: _Split
+        self, height: int, width: int, channels: int, table: Floats, rounding: Filtering | None, split: _Split
     ) -> None:
         self.written = 0  # rows of the next level returned so far
         self._height = height
@@ -190,7 +189,7 @@ class _Reducer:
         self._pending_rows = 0
         self._received = 0
         self._channels = channels
-        self._table, self._packed, self._split = table, packed, split
+        self._table, self._rounding, self._split = table, rounding, split
 
     def push(self, rows: NDArray[Any]) -> tuple[Floats, Codes | None]:
         """rows (h, W, C) of this level, codes at level 0 and float32 above.
@@ -205,7 +204,7 @@ class _Reducer:
         count = max(0, min(complete, self._row_taps.shape[0]) - self.written)
         shape = (count, self._column_taps.shape[0], self._channels)
         result = np.empty(shape, np.float32)
-        codes = np.empty(shape if self._packed is not None else (count, 0, 0), np.uint8)
+        codes = np.empty(shape if self._rounding is not None else (count, 0, 0), np.uint8)
         flat = source.reshape(source.shape[0], math.prod(source.shape[1:]))[2 * self.written - first :]
         self._split.run(count, result.size, lambda lo, hi: self._average(flat, lo, hi, result, codes))
         self.written += count
@@ -213,45 +212,74 @@ class _Reducer:
         # A copy, for the caller may reuse the band's memory for the next one.
         self._pending = [keep.copy()] if keep.shape[0] else []
         self._pending_rows = keep.shape[0]
-        return result, codes if self._packed is not None else None
+        return result, codes if self._rounding is not None else None
 
     def _average(self, source: NDArray[Any], first: int, end: int, result: Floats, codes: NDArray[np.uint8]) -> None:
         """Rows first..end of `result` (and of `codes`) from the rows 2 first.. of `source`."""
         if first == end:
             return
-        packed = _NO_ROUNDING if self._packed is None else self._packed
+        curved = self._rounding == "colour"
         out = result.reshape(result.shape[0], -1)[first:end]
         rounded = codes.reshape(result.shape[0], math.prod(codes.shape[1:]))[first:end]
         rows = source[2 * first :]
         if self._quarters and rows.dtype == np.float32:
-            _quarter_floats(rows, self._channels, out, packed, rounded)
+            _quarter_floats(rows, self._channels, out, curved, rounded)
+        elif self._quarters and curved:
+            _quarter_srgb(rows, self._channels, out, rounded)
         elif self._quarters:
-            _quarter_codes(rows, self._channels, self._table, out, packed, rounded)
+            _quarter_codes(rows, self._channels, self._table, out, curved, rounded)
         else:
             taps = self._row_taps[self.written + first : self.written + end]
             if rows.dtype == np.float32:
-                _average_floats(rows, self._channels, taps, self._column_taps, out, packed, rounded)
+                _average_floats(rows, self._channels, taps, self._column_taps, out, curved, rounded)
             else:
-                _average_codes(rows, self._channels, taps, self._column_taps, self._table, out, packed, rounded)
+                _average_codes(rows, self._channels, taps, self._column_taps, self._table, out, curved, rounded)
 
 
 # The kernels for codes and for floats differ only in the table look-up, numba has no cheaper way to share the rest.
-# Their arrays are (rows, width * channels). Each row is rounded while it is warm; an empty `packed` means not at all.
+# Their arrays are (rows, width * channels). Each row is rounded while it is warm, unless `codes` has no columns.
 # Channels are written out for 1 and 3, because a loop of unknown length keeps the compiler from unrolling it.
 
-_NO_ROUNDING = np.empty(0, np.uint32)
+
+@compiled
+def _round_row(values: Floats, curved: bool, codes: NDArray[np.uint8]) -> None:
+    if curved:
+        round_srgb(values, codes)
+    else:
+        round_linear(values, codes)
+
+
+@compiled_fused
+def _quarter_srgb(source: Any, channels: int, result: Floats, codes: Any) -> None:
+    """`_quarter_codes` for 8-bit colour that is rounded at once: the curve is computed, in vectors, not looked up."""
+    column = np.empty(source.shape[1], np.float32)
+    for i in range(result.shape[0]):
+        upper, lower, out = source[2 * i], source[2 * i + 1], result[i]
+        for j in range(column.shape[0]):
+            column[j] = light_of(upper[j]) + light_of(lower[j])
+        _quarter_pairs(column, channels, out)
+        round_srgb(out, codes[i])
 
 
 @compiled
-def _round_row(values: Floats, packed: NDArray[np.uint32], codes: NDArray[np.uint8]) -> None:
-    """Round to 8-bit codes with the table of `_packed_rounding`; `values` must lie in 0..1 + 2^-20."""
-    for i in range(codes.shape[0]):
-        fixed = np.uint32(values[i] * np.float32(1 << FRACTION_BITS))
-        codes[i] = np.uint8((packed[fixed >> np.uint32(BIN_BITS)] + fixed) >> np.uint32(BIN_BITS))
+def _quarter_pairs(column: Floats, channels: int, out: Floats) -> None:
+    quarter = np.float32(0.25)
+    if channels == 3:
+        for x in range(out.shape[0] // 3):
+            for k in range(3):
+                out[3 * x + k] = quarter * (column[6 * x + k] + column[6 * x + k + 3])
+    elif channels == 1:
+        for x in range(out.shape[0]):
+            out[x] = quarter * (column[2 * x] + column[2 * x + 1])
+    else:
+        for x in range(out.shape[0] // channels):
+            for k in range(channels):
+                j = 2 * x * channels + k
+                out[x * channels + k] = quarter * (column[j] + column[j + channels])
 
 
 @compiled
-def _quarter_codes(source: Any, channels: int, table: Floats, result: Floats, packed: Any, codes: Any) -> None:
+def _quarter_codes(source: Any, channels: int, table: Floats, result: Floats, curved: bool, codes: Any) -> None:
     quarter = np.float32(0.25)
     for i in range(result.shape[0]):
         upper, lower, out = source[2 * i], source[2 * i + 1], result[i]
@@ -278,12 +306,12 @@ def _quarter_codes(source: Any, channels: int, table: Floats, result: Floats, pa
                         table[upper[j + channels]] + table[lower[j + channels]],
                     )
                     out[x * channels + k] = quarter * (left + right)
-        if packed.shape[0] > 0:
-            _round_row(out, packed, codes[i])
+        if codes.shape[1] > 0:
+            _round_row(out, curved, codes[i])
 
 
 @compiled
-def _quarter_floats(source: Floats, channels: int, result: Floats, packed: Any, codes: Any) -> None:
+def _quarter_floats(source: Floats, channels: int, result: Floats, curved: bool, codes: Any) -> None:
     quarter = np.float32(0.25)
     for i in range(result.shape[0]):
         upper, lower, out = source[2 * i], source[2 * i + 1], result[i]
@@ -303,13 +331,13 @@ def _quarter_floats(source: Floats, channels: int, result: Floats, packed: Any, 
                     out[x * channels + k] = quarter * (
                         (upper[j] + lower[j]) + (upper[j + channels] + lower[j + channels])
                     )
-        if packed.shape[0] > 0:
-            _round_row(out, packed, codes[i])
+        if codes.shape[1] > 0:
+            _round_row(out, curved, codes[i])
 
 
 @compiled
 def _average_codes(
-    source: Any, channels: int, row_taps: Any, column_taps: Any, table: Floats, result: Floats, packed: Any, codes: Any
+    source: Any, channels: int, row_taps: Any, column_taps: Any, table: Floats, result: Floats, curved: bool, codes: Any
 ) -> None:
     length = source.shape[1]
     row = np.empty(length, np.float64)
@@ -326,13 +354,13 @@ def _average_codes(
             for x in range(length):
                 row[x] = table[source[y, x]]
         _average_row(row, channels, column_taps, result[i])
-        if packed.shape[0] > 0:
-            _round_row(result[i], packed, codes[i])
+        if codes.shape[1] > 0:
+            _round_row(result[i], curved, codes[i])
 
 
 @compiled
 def _average_floats(
-    source: Floats, channels: int, row_taps: Any, column_taps: Any, result: Floats, packed: Any, codes: Any
+    source: Floats, channels: int, row_taps: Any, column_taps: Any, result: Floats, curved: bool, codes: Any
 ) -> None:
     length = source.shape[1]
     row = np.empty(length, np.float64)
@@ -349,8 +377,8 @@ def _average_floats(
             for x in range(length):
                 row[x] = source[y, x]
         _average_row(row, channels, column_taps, result[i])
-        if packed.shape[0] > 0:
-            _round_row(result[i], packed, codes[i])
+        if codes.shape[1] > 0:
+            _round_row(result[i], curved, codes[i])
 
 
 @compiled
@@ -398,24 +426,6 @@ def _rounding_tables(dtype: np.dtype[Any], curved: bool) -> tuple[NDArray[Any], 
     bins = BINS_PER_CODE * (maximum + 1)
     first = np.searchsorted(thresholds, (np.arange(bins + 1) / bins).astype(np.float32), side="right")
     return first.astype(dtype), thresholds
-
-
-@cache
-def _packed_rounding(curved: bool) -> NDArray[np.uint32]:
-    """(2^BIN_BITS + 2,) uint32 for `_round_row`: one look-up, one addition and one shift round a value to 8 bits.
-
-    With v the value in fixed point, bin b = v >> BIN_BITS holds at most one threshold t, since the closest two lie
-    1/255/12.92 apart, more than 2^-BIN_BITS. Entry b is (code at the start of the bin + 1) 2^BIN_BITS - t, or
-    code 2^BIN_BITS - start of the bin without a threshold; so (entry + v) >> BIN_BITS steps where v reaches t.
-    """
-    maximum, width = np.iinfo(np.uint8).max, 1 << BIN_BITS
-    halfway = (np.arange(1, maximum + 1, dtype=np.float64) - 0.5) / maximum
-    thresholds = np.ceil((_srgb_to_linear(halfway) if curved else halfway) * (1 << FRACTION_BITS)).astype(np.int64)
-    starts = np.arange((1 << (FRACTION_BITS - BIN_BITS)) + 2, dtype=np.int64) * width
-    code = np.searchsorted(thresholds, starts, side="right")
-    following = np.append(thresholds, np.iinfo(np.int64).max)[code]
-    entries = np.where(following < starts + width, (code + 1) * width - following, code * width - starts)
-    return entries.astype(np.uint32)  # modulo 2^32, as the kernel adds
 
 
 @compiled
