@@ -1,0 +1,179 @@
+"""Attention distillation: a latent is changed until its own attention gives what attention to the exemplar would.
+
+The losses of Zhou et al., "Attention Distillation" (CVPR 2025), over any layers that can say their queries, keys and
+values, and the loop of Muon-AD around them: two gradients, their conflict, the tangent space, a step rule, three
+phases, layers left out by entropy. `ExemplarLayer` makes layers of the closed-form score; runs share nothing,
+so that two in one process cannot disturb each other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from texsynth.curriculum import Curriculum, SinglePhase
+from texsynth.model.exemplar_score import ExemplarScore
+from texsynth.optimise.gradients import tangent, without_conflict
+from texsynth.optimise.rules import Rule, moved, rms
+from texsynth.prune.masks import layer_mask, row_entropy
+
+# Entropies are taken afresh every so many steps.
+REFRESH = 10
+# Rows of attention from which an entropy is taken.
+ENTROPY_ROWS = 256
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """softmax(scale q k^T + bias) v for q (..., N, D), k (..., M, D), v (..., M, E), bias (..., N or 1, M)."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+
+
+def output_form(own: Tensor, style: Tensor) -> Tensor:
+    """mean |A(Q, K, V) - A(Q, Ks, Vs)|, the loss of AD; no gradient flows through `style`."""
+    return (own - style.detach()).abs().mean()
+
+
+def map_form(own_logits: Tensor, style_logits: Tensor) -> Tensor:
+    """Mean over rows of KL(style || own), logits (..., N, N) of as many tokens: the loss as the paper writes it."""
+    if own_logits.shape != style_logits.shape:
+        raise ValueError(f"maps of {tuple(own_logits.shape)} and {tuple(style_logits.shape)}; both need the same")
+    style = style_logits.detach().log_softmax(dim=-1)
+    kl: Tensor = F.kl_div(own_logits.log_softmax(dim=-1), style, log_target=True, reduction="none").sum(dim=-1)
+    return kl.mean()
+
+
+class Layer(Protocol):
+    """One attention layer of a denoiser, seen from a latent z, float32 (1, C, h, w)."""
+
+    def outputs(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """A(Q, K, V) and A(Q, Ks, Vs) at a noise level, (N, E) each."""
+        ...
+
+    def queries(self, z: Tensor) -> Tensor:
+        """Q, (N, D)."""
+        ...
+
+    def entropy(self, z: Tensor, sigma: float) -> Tensor:
+        """Mean entropy of the rows that attend to the exemplar, over that of rows that attend to all of it alike."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExemplarLayer:
+    """The closed-form score as a layer: patches of the latent attend to its own patches, or to the exemplar's.
+
+    Keys and values of the exemplar are computed once, with the score; its potentials go into the logits.
+    """
+
+    score: ExemplarScore
+    torus: tuple[bool, bool]
+
+    def queries(self, z: Tensor) -> Tensor:
+        """See `Layer`."""
+        return self.score.queries(z[0], self.torus)
+
+    def outputs(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """See `Layer`."""
+        q = self.queries(z)
+        own = attend(q, q, z[0].flatten(1).T, sigma**-2, self._bias(q, sigma))
+        with torch.no_grad():
+            style = attend(q, self.score.keys, self.score.values, sigma**-2, self._style_bias(sigma))
+        return own, style
+
+    def entropy(self, z: Tensor, sigma: float) -> Tensor:
+        """See `Layer`."""
+        q = self.queries(z)
+        q = q[:: max(1, len(q) // ENTROPY_ROWS)]
+        logits = q @ self.score.keys.T * sigma**-2 + self._style_bias(sigma)
+        return row_entropy(logits.softmax(dim=-1)) / torch.log(torch.tensor(float(len(self.score.keys))))
+
+    def _style_bias(self, sigma: float) -> Tensor:
+        return self._bias(self.score.keys, sigma) + self.score.potentials[self.score.groups]
+
+    @staticmethod
+    def _bias(keys: Tensor, sigma: float) -> Tensor:
+        return (-0.5 * keys.square().sum(dim=1) * sigma**-2)[None]
+
+
+@dataclass
+class History:
+    """What a run of `distil` saw, an entry a step. seconds: since its start. layers: computed in that step."""
+
+    style: list[float] = field(default_factory=list)
+    content: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    layers: list[int] = field(default_factory=list)
+    conflicts: int = 0
+
+
+def losses(layers: Sequence[Layer], z: Tensor, content: Tensor | None, sigma: float) -> tuple[Tensor, Tensor]:
+    """Style and content loss of `z`, means over `layers`; content: the latent whose queries are to be kept."""
+    style, kept = z.new_zeros(()), z.new_zeros(())
+    for layer in layers:
+        style = style + output_form(*layer.outputs(z, sigma)) / len(layers)
+        if content is not None:
+            with torch.no_grad():
+                wanted = layer.queries(content)
+            kept = kept + (layer.queries(z) - wanted).abs().mean() / len(layers)
+    return style, kept
+
+
+def distil(
+    z: Tensor,
+    layers: Sequence[Layer],
+    content: Tensor | None,
+    sigmas: Sequence[float],
+    rule: Rule,
+    curriculum: Curriculum | SinglePhase,
+    *,
+    content_weight: float = 1.0,
+    project: bool = True,
+    conflict: bool = True,
+    step: Callable[[int, Tensor], None] = lambda _step, _z: None,
+) -> tuple[Tensor, History]:
+    """Change `z`, float32 (1, C, h, w), in len(sigmas) steps; returns the new latent and what happened.
+
+    sigmas: the noise level of each step. content: latent (1, C, h, w) whose queries are kept, weight `content_weight`.
+    project, conflict: whether equations 3 (with z kept at its length) and 2 are applied. step: called before every step with its number and z.
+    """
+    history, mask = History(), list(layers)
+    began = time.perf_counter()
+    for number, sigma in enumerate(sigmas):
+        step(number, z)
+        phase = curriculum.at(number)
+        if number % REFRESH == 0:
+            with torch.no_grad():
+                entropies = torch.stack([layer.entropy(z, sigma) for layer in layers])
+            mask = [layer for layer, kept in zip(layers, layer_mask(entropies, phase.mask), strict=True) if kept]
+        current = z.detach().requires_grad_(True)
+        style, kept = losses(mask, current, content, sigma)
+        towards_style = torch.autograd.grad(style, current, retain_graph=content is not None)[0]
+        gradient = towards_style
+        if content is not None:
+            towards_content = content_weight * torch.autograd.grad(kept, current)[0]
+            if conflict:
+                free = without_conflict(towards_style, towards_content)
+                history.conflicts += int(not torch.equal(free, towards_style))
+                towards_style = free
+            if phase.held:
+                ratio = towards_content.norm() / towards_style.norm().clamp_min(1e-20)
+                gradient = phase.style * ratio * towards_style + towards_content
+            else:
+                gradient = phase.style * towards_style + (1 - phase.style) * towards_content
+        if project:
+            gradient = tangent(gradient, z)
+        following = moved(z, rule.direction(gradient), phase.rate)
+        # back to the sphere: equation 3 alone removes what would hold the length, and z grows without end
+        z = following * (rms(z) / rms(following)) if project else following
+        curriculum.observe(number, float(style.detach()))
+        history.style.append(float(style.detach()))
+        history.content.append(float(kept.detach()))
+        history.layers.append(len(mask))
+        history.seconds.append(time.perf_counter() - began)
+    return z, history

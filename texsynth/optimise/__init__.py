@@ -1,0 +1,1 @@
+"""How a latent is changed by gradients: Muon and its rivals, conflicting gradients, the tangent space."""

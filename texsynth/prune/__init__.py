@@ -1,0 +1,1 @@
+"""Leaving out work: layers and heads by the entropy of their attention."""
