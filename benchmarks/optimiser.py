@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from exemplars import add_arguments, find_exemplars
-from reporting import row, show, write_results
+from reporting import Row, row, show, write_results
 from torch import Tensor
 
 from mipmap.metrics import distance_unit, texture_distance
@@ -48,6 +48,9 @@ JUDGED_AT = (1.0, 0.5, 0.25, 0.15)
 # Shares of the steps at which a rule is tried for reaching Adam's loss.
 SHARES = (0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.75, 1.0)
 TUNING_SEED = 1000
+# For comparison: sampling alone, and what distilling its latent with the best Muon adds.
+SAMPLING_FROM, SAMPLING_STEPS = 4.0, 30
+RATES_AFTER_SAMPLING = (0.01, 0.03, 0.1, 0.3)
 BAR = 0.5
 
 
@@ -85,7 +88,7 @@ class Problem:
                 to_tensor(image), exemplar.wraps, patch=patch, stride=4, channels=CHANNELS, floor=FLOOR,
                 dimensions=KEY_DIMENSIONS, cell=CELL,
             )  # fmt: skip
-            balanced(score)
+            sampled(score, TUNING_SEED)
             layers.append(ExemplarLayer(score, (False, False)))
         known = np.ascontiguousarray(image[..., :3])
         return cls(folder.name, layers, known, distance_unit(known))
@@ -99,27 +102,63 @@ class Problem:
         return float(texture_distance(np.ascontiguousarray(decoded[..., :3]), self.known, unit=self.unit))
 
 
-def balanced(score: ExemplarScore) -> None:
-    """Sample a latent once, so that the score's potentials settle."""
-    generator = torch.Generator().manual_seed(TUNING_SEED)
-    z = torch.randn(CHANNELS, TOKENS, TOKENS, generator=generator) * 4
-    for sigma, following in pairwise(noise_levels(4.0, LAST_NOISE, 20)):
+def sampled(score: ExemplarScore, seed: int) -> Tensor:
+    """A latent (1, C, h, w) by ancestral sampling, as the layout has it; the score's potentials settle on the way."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(CHANNELS, TOKENS, TOKENS, generator=generator) * SAMPLING_FROM
+    for sigma, following in pairwise(noise_levels(SAMPLING_FROM, LAST_NOISE, SAMPLING_STEPS)):
         score.balance(z, sigma, (False, False), None, 30, 1.0, generator)
         keep, fresh = step_weights(sigma, following) if following else (0.0, 0.0)
         clean = score.denoise(z, sigma, (False, False), None)
         z = clean + (z - clean) * keep + fresh * torch.randn(z.shape, generator=generator)
+    return z[None]
 
 
 def noise(seed: int) -> Tensor:
     return torch.randn(1, CHANNELS, TOKENS, TOKENS, generator=torch.Generator().manual_seed(seed))
 
 
-def distilled(problem: Problem, rule: str, rate: float, steps: int, seed: int) -> dict[str, float]:
-    sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, steps)[:-1]
-    start = noise(seed)
-    z, history = distil(start, problem.layers, None, sigmas, RULES[rule](), Falling(rate, steps), project=False)
-    loss = problem.loss(z) / problem.loss(start)
-    return {"loss": loss, "d": problem.distance(z), "seconds": history.seconds[-1]}
+def distilled(
+    problem: Problem, rule: str, rate: float, steps: int, seed: int, start: Tensor | None = None
+) -> dict[str, float]:
+    """From the noise of `seed`, or from `start`."""
+    sigmas = noise_levels(FIRST_NOISE if start is None else FIRST_NOISE / 2, LAST_NOISE, steps)[:-1]
+    first = noise(seed) if start is None else start
+    z, history = distil(first, problem.layers, None, sigmas, RULES[rule](), Falling(rate, steps), project=False)
+    return judged(problem, z, seed) | {"seconds": history.seconds[-1]}
+
+
+def judged(problem: Problem, z: Tensor, seed: int) -> dict[str, float]:
+    return {"loss": problem.loss(z) / problem.loss(noise(seed)), "d": problem.distance(z)}
+
+
+def beside_sampling(problems: Sequence[Problem], rule: str, steps: int, seeds: Sequence[int]) -> list[Row]:
+    """Loss and d of sampling alone, and after distilling its latent, at the rate that is best on the tuning seed."""
+    starts = {
+        (problem.name, seed): sampled(problem.layers[1].score, seed)
+        for problem in problems
+        for seed in (*seeds, TUNING_SEED)
+    }
+    scores = [
+        mean(
+            distilled(problem, rule, rate, steps, TUNING_SEED, starts[problem.name, TUNING_SEED])["d"]
+            for problem in problems
+        )
+        for rate in RATES_AFTER_SAMPLING
+    ]
+    rate = RATES_AFTER_SAMPLING[int(np.argmin(scores))]
+    alone, after = [], []
+    for problem in problems:
+        for seed in seeds:
+            start, name = starts[problem.name, seed], f"{problem.name} {seed}"
+            alone.append((name, judged(problem, start, seed)))
+            after.append((name, distilled(problem, rule, rate, steps, seed, start)))
+    rows = []
+    for what, found in (("sampling alone", alone), (f"sampling, then {rule} at {rate}", after)):
+        rows += [row(f"{key}, {what}", "-", [(name, values[key]) for name, values in found]) for key in ("loss", "d")]
+        loss, d = ([values[key] for _, values in found] for key in ("loss", "d"))
+        print(f"{what}: loss {_mean_log(loss):.4f}, d {mean(d):.3f} ± {stdev(d) if len(d) > 1 else 0:.3f}", flush=True)
+    return rows
 
 
 def tuned_rate(problems: Sequence[Problem], rule: str, steps: int) -> tuple[float, list[float]]:
@@ -183,6 +222,10 @@ def main() -> int:
         best = [(rule, of_adam[rule]) for rule in sorted(muon, key=lambda rule: of_adam[rule])[:1]]
         rows.append(row(f"{name} to Adam's loss, best Muon, of Adam's", f"<= {BAR}", best, lambda v: v[0] <= BAR))
         rows.append(row(f"{name} to Adam's loss, of Adam's", "-", list(of_adam.items())))
+    best_muon = min(
+        (rule for rule in whole if rule.startswith("muon")), key=lambda r: _mean_log([x["loss"] for x in whole[r]])
+    )
+    rows += beside_sampling(problems, best_muon, arguments.steps // 2, list(seeds))
     show(f"step rules: {len(problems)} exemplars x {arguments.seeds} seeds, {arguments.steps} steps", rows)
     print(table(whole, reached, arguments.steps))
     write_results(arguments.out, "optimiser", arguments, rows, runs)

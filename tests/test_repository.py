@@ -141,7 +141,8 @@ def test_every_make_command_of_the_readme_exists() -> None:
 
 def test_every_texsynth_command_of_the_readme_exists() -> None:
     named = set(re.findall(r"^texsynth ([a-z][a-z-]+)", "\n".join(code_of_readme()), flags=re.MULTILINE))
-    known = set(re.findall(r'@app\.command\("([a-z-]+)"\)', (ROOT / "texsynth" / "cli.py").read_text()))
+    cli = (ROOT / "texsynth" / "cli.py").read_text()
+    known = {a or b for a, b in re.findall(r'@app\.command\("([a-z-]+)"\)|typer\.Typer\(name="([a-z-]+)"', cli)}
     assert {"restyle", "synthesize"} <= named <= known
 
 

@@ -43,6 +43,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+models = typer.Typer(name="model", help="Train and evaluate the learned models.", no_args_is_help=True)
+app.add_typer(models)
+
 _INPUTS, _RESULT, _CHOICES, _REPORTING = "Input", "Result", "Method", "Progress and errors"
 
 Exemplar = Annotated[Path, typer.Argument(metavar="EXEMPLAR", help="A photo, a folder of maps, or a textured mesh.")]
@@ -438,6 +441,62 @@ def sample_asset_command(
     print(f"{write_sample_asset(output, size)}: textures at {size} x {size}")
 
 
+@models.command("train")
+def train_command(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator or autoencoder.")],
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="One folder of maps for each material.")],
+    output: Out,
+    preset: Annotated[
+        str, typer.Option(metavar="small|base", help="For two CPU cores and some hours, or for a GPU.")
+    ] = "small",
+    profile: Profile = "auto",
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same weights on one machine.")] = 0,
+    resume: Resume = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a model from the materials in a folder and the procedural generator."""
+    _existing(data, "a folder with one folder of maps a material")
+
+    def work(run: Run) -> dict[str, Any]:
+        from texsynth.profiles import choose_compute
+        from texsynth.train.training import train_model
+
+        device = choose_compute(cast("Any", profile)).device
+        return train_model(name, data, output, preset=preset, seed=seed, resume=resume, device=device, run=run)
+
+    facts = _with_progress(work, output, as_json, verbose)
+    if as_json:
+        _print_json(facts)
+    else:
+        print(f"{output / 'model'}: sha256 {facts['sha256']}; the curve is in {output / 'curve.jsonl'}")
+
+
+@models.command("evaluate")
+def evaluate_command(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator or autoencoder.")],
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="One folder of maps for each material.")],
+    model: Annotated[Path, typer.Option("--model", metavar="FOLDER", help="The weights: OUT/model of train.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """How far a model is off on materials that it was not trained on."""
+    _log_level(verbose)
+    _existing(data, "a folder with one folder of maps a material")
+    _existing(model, "the folder of a trained model")
+    from texsynth.train.evaluation import evaluate_model
+
+    rows = evaluate_model(name, data, model)
+    if as_json:
+        _print_json(rows)
+        return
+    names = list(rows[-1])
+    print("  ".join(f"{key:>16}" for key in names))
+    for row in rows:
+        values = (row.get(key) for key in names)
+        print("  ".join(f"{v:16.3f}" if isinstance(v, float) else f"{v or '-':>16.16}" for v in values))
+
+
 @app.command("view")
 def view_command(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that restyle or synthesize wrote.")],
@@ -524,18 +583,10 @@ def _require_writable(folder: Path) -> None:
 
 def _make(work: Callable[[Run], dict[str, Any]], out: Path, as_json: bool, verbose: bool) -> None:
     """Do `work` with progress and clean cancellation, and say where the result is."""
-    from texsynth.terminal import cancel_on_signals, duration, log_through, open_display
+    from texsynth.terminal import duration
 
-    _log_level(verbose)
-    _require_writable(out)
     began = time.monotonic()
-    display = open_display(as_json)
-    run = Run(listener=display.progress)
-    try:
-        with log_through(display.say), cancel_on_signals(run, display):
-            manifest = work(run)
-    finally:
-        display.close()
+    manifest = _with_progress(work, out, as_json, verbose)
     if as_json:
         _print_json(manifest)
         return
@@ -548,6 +599,21 @@ def _make(work: Callable[[Run], dict[str, Any]], out: Path, as_json: bool, verbo
             print(f"  {out / name}")
     command = "texsynth" if shutil.which("texsynth") else sys.argv[0]  # make demo runs it from .venv, off the path
     print(f"  look at it in a browser: {command} view {shlex.quote(str(out))}")
+
+
+def _with_progress(work: Callable[[Run], dict[str, Any]], out: Path, as_json: bool, verbose: bool) -> dict[str, Any]:
+    """Do `work`, which writes to `out`, with progress and clean cancellation."""
+    from texsynth.terminal import cancel_on_signals, log_through, open_display
+
+    _log_level(verbose)
+    _require_writable(out)
+    display = open_display(as_json)
+    run = Run(listener=display.progress)
+    try:
+        with log_through(display.say), cancel_on_signals(run, display):
+            return work(run)
+    finally:
+        display.close()
 
 
 def _map_bytes(entry: dict[str, Any]) -> int:

@@ -140,7 +140,8 @@ def distil(
     """Change `z`, float32 (1, C, h, w), in len(sigmas) steps; returns the new latent and what happened.
 
     sigmas: the noise level of each step. content: latent (1, C, h, w) whose queries are kept, weight `content_weight`.
-    project, conflict: whether equations 3 (with z kept at its length) and 2 are applied. step: called before every step with its number and z.
+    project, conflict: whether equations 3 (with z kept at its length) and 2 are applied. step: called before every
+    step with its number and z.
     """
     history, mask = History(), list(layers)
     began = time.perf_counter()

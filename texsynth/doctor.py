@@ -39,6 +39,7 @@ LIBRARIES = (
     ("texture2ddecoder", "texture2ddecoder", "reading blocks back"),
     ("zstandard", "zstandard", "zstd in KTX2"),
     ("google_crc32c", "google-crc32c", "CRC-32C of chunks"),
+    ("safetensors", "safetensors", "weights of models"),
     ("trimesh", "trimesh", "meshes"),
 )
 _PROBE_TIMEOUT_S = 30

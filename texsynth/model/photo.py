@@ -1,0 +1,101 @@
+"""The map estimator over a whole photo: tiles that agree, and large photos seen at several sizes.
+
+The network knows relief of up to about 100 texels, so a large photo is seen at several sizes: wide shapes come from
+where it is about 1024 texels a side, finer ones from each doubling of that. All of it is periodic along an axis where
+the photo is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from texsynth.material import BAND, Float32, bilinear_taps, unit_normals
+from texsynth.model.map_estimator import MapEstimator
+
+# A photo with a longer side than this is seen at half its size too.
+SEEN_AT_ONCE = 1448
+# Texels a side that a tile decides, and how many more it sees beyond each edge.
+TILE, MARGIN = 1024, 128
+
+
+def estimated_planes(albedo: Float32, wrap: tuple[bool, bool], model: MapEstimator) -> Float32:
+    """(H, W, 3) float32 of sRGB-encoded `albedo` (H, W, 3): slopes n_x / n_z and n_y / n_z of the normal, roughness."""
+    fine = _network(albedo, wrap, model)
+    if max(albedo.shape[:2]) <= SEEN_AT_ONCE or min(albedo.shape[:2]) < 2:
+        return fine
+    coarse = estimated_planes(_halved(albedo, wrap), wrap, model)
+    # what the halved photo shows replaces what the whole one says at that width
+    coarse -= _halved(fine, wrap)
+    fine += _enlarged(coarse, fine.shape[:2], wrap)
+    return fine
+
+
+def _network(albedo: Float32, wrap: tuple[bool, bool], model: MapEstimator) -> Float32:
+    out = np.empty((*albedo.shape[:2], 3), np.float32)
+    columns = list(_tiles(albedo.shape[1], wrap[1], model.multiple))
+    with torch.inference_mode():
+        for down, rows in _tiles(albedo.shape[0], wrap[0], model.multiple):
+            for across, inside in columns:
+                tile = torch.from_numpy(albedo[np.ix_(down, across)]).movedim(2, 0)[None]
+                made = torch.cat(model(tile), dim=1)[0].movedim(0, 2).numpy()[MARGIN:, MARGIN:]
+                part = made[: rows.stop - rows.start, : inside.stop - inside.start]
+                out[rows, inside, :2] = part[..., :2] / part[..., 2:3]
+                out[rows, inside, 2] = part[..., 3]
+    return out
+
+
+def _tiles(size: int, wraps: bool, multiple: int) -> Iterator[tuple[NDArray[np.intp], slice]]:
+    """Texels that a tile sees along an axis, with MARGIN more before and behind, and those that it decides.
+
+    Beyond an edge the axis goes on, or is mirrored.
+    """
+    for start in range(0, size, TILE):
+        stop = min(start + TILE, size)
+        count = stop - start + 2 * MARGIN
+        at = np.arange(start - MARGIN, start - MARGIN + count + -count % multiple)
+        at = at % size if wraps else np.minimum(at % (2 * size), 2 * size - 1 - at % (2 * size))
+        yield at, slice(start, stop)
+
+
+def normals_of_slopes(slopes: Float32) -> Float32:
+    """Unit normals (H, W, 3) of slopes (H, W, 2)."""
+    out = np.empty((*slopes.shape[:2], 3), np.float32)
+    for start in range(0, len(out), BAND):
+        rows = slice(start, start + BAND)
+        out[rows, :, :2] = slopes[rows]
+        out[rows, :, 2] = 1
+        out[rows] = unit_normals(out[rows])
+    return out
+
+
+def _halved(image: Float32, wrap: tuple[bool, bool]) -> Float32:
+    """(H, W, C) at half the size, rounded up, by the filter (1 3 3 1) / 8 along each axis."""
+    for axis in (0, 1):
+        image = np.moveaxis(image, axis, 0)
+        padding = ((1, 1 + len(image) % 2), (0, 0), (0, 0))
+        padded = np.pad(image, padding, mode="wrap" if wrap[axis] else "edge")
+        end = len(padded) - 3
+        half = padded[1 : 1 + end : 2] + padded[2 : 2 + end : 2]
+        half *= np.float32(3)
+        half += padded[0:end:2]
+        half += padded[3 : 3 + end : 2]
+        half *= np.float32(1 / 8)
+        image = np.moveaxis(half, 0, axis)
+    return np.ascontiguousarray(image)
+
+
+def _enlarged(image: Float32, shape: tuple[int, ...], wrap: tuple[bool, bool]) -> Float32:
+    """(H, W, C) bilinear to `shape` by texel centres."""
+    left, right, across = bilinear_taps(image.shape[1], shape[1], np.arange(shape[1]), wrap=wrap[1])
+    wide = image[:, left]
+    wide += (image[:, right] - wide) * across[:, None]
+    top, bottom, down = bilinear_taps(image.shape[0], shape[0], np.arange(shape[0]), wrap=wrap[0])
+    out = wide[top]
+    for start in range(0, len(out), BAND):
+        rows = slice(start, start + BAND)
+        out[rows] += (wide[bottom[rows]] - out[rows]) * down[rows, None, None]
+    return out
