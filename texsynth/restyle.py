@@ -12,7 +12,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
 from texsynth.threads import settle_threads
+from texsynth.wrap_edge import calm_roll
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -65,7 +66,6 @@ BAND = 256  # texel rows that are gathered and written at once
 DETAIL_BLUR = 4.0  # texels; what stays of the exemplar at --detail 0
 DEFAULT_TEXEL = {MapKind.ROUGHNESS: 0.5, MapKind.METALNESS: 0.0, MapKind.HEIGHT: 0.5, MapKind.OPACITY: 1.0}
 PREVIEW_SIDE = 1024
-ROLL = (3, 5)  # texels of the torus by which a free result is moved, off the grid of its blocks
 
 
 @dataclass(frozen=True)
@@ -271,9 +271,25 @@ def _cut(
         np.save(temporary, labels)
         temporary.replace(path)
         fault_point("cut")
-    # where nothing ties the result to its place, its edge is not the edge of a block of the exemplar's compression
-    free = options.tileable and content is None and mask is None
-    return Cuts.of(labels, positions, exemplar.size, exemplar.wraps, frame.torus, ROLL if free else (0, 0))
+    cuts = Cuts.of(labels, positions, exemplar.size, exemplar.wraps, frame.torus, (0, 0))
+    if not options.tileable or content is not None or mask is not None:
+        return cuts
+    # nothing ties the result to its place
+    channels, normal = _channels(exemplar)
+    levelled = _levelled_channels(exemplar)
+    roll = calm_roll(
+        exemplar.stack, cuts, channels, wraps=exemplar.wraps, normal=normal, levelled=levelled,
+        offsets=_offsets(exemplar.stack, exemplar, frame, positions, cuts),
+    )  # fmt: skip
+    return replace(cuts, roll=roll)
+
+
+def _channels(exemplar: Exemplar) -> tuple[list[slice], int]:
+    """The stack's channels of each map, and the first one of the normal (-1 if there is none)."""
+    ends = np.cumsum([CHANNELS[kind] for kind in exemplar.maps]).tolist()
+    parts = [slice(end - CHANNELS[kind], end) for kind, end in zip(exemplar.maps, ends, strict=True)]
+    normal = parts[exemplar.maps.index(MapKind.NORMAL)].start if MapKind.NORMAL in exemplar.maps else -1
+    return parts, normal
 
 
 def _gather_maps(
@@ -299,21 +315,9 @@ def _gather_maps(
         smooth = np.stack([cv2.GaussianBlur(c, (0, 0), DETAIL_BLUR) for c in np.moveaxis(stack, 2, 0)], axis=2)
         stack = np.ascontiguousarray(smooth + np.float32(options.detail) * (stack - smooth))
     relief = None if content is None else Relief(content, frame.size)
-    normal = -1
-    if MapKind.NORMAL in exemplar.maps:
-        before = exemplar.maps[: exemplar.maps.index(MapKind.NORMAL)]
-        normal = sum(CHANNELS[kind] for kind in before)
+    normal = _channels(exemplar)[1]
     levelled = _levelled_channels(exemplar)
-    offsets = None
-    if levelled:
-        if cuts is None:
-            labels, sources = (
-                np.full((positions.shape[0] * BLOCK, positions.shape[1] * BLOCK), OWN, np.uint8),
-                positions,
-            )
-        else:
-            labels, sources = cuts.labels, cuts.sources
-        offsets = level(stack, positions, labels, sources, levelled, exemplar.wraps, frame.torus)
+    offsets = _offsets(stack, exemplar, frame, positions, cuts)
     shared: dict[str, Any] = {
         "wraps": exemplar.wraps, "torus": frame.torus, "normal": normal, "offsets": offsets, "levelled": levelled
     }  # fmt: skip
@@ -336,6 +340,17 @@ def _gather_maps(
             canvases[kind].write_rows(first, texels)
         fault_point("gather_band")
     return canvases
+
+
+def _offsets(stack: Floats, exemplar: Exemplar, frame: Frame, positions: Ints, cuts: Cuts | None) -> Floats | None:
+    """What levels the steps at the joins, see `levelling.level`; None where no map is levelled."""
+    levelled = _levelled_channels(exemplar)
+    if not levelled:
+        return None
+    if cuts is None:
+        labels = np.full((positions.shape[0] * BLOCK, positions.shape[1] * BLOCK), OWN, np.uint8)
+        return level(stack, positions, labels, positions, levelled, exemplar.wraps, frame.torus)
+    return level(stack, positions, cuts.labels, cuts.sources, levelled, exemplar.wraps, frame.torus)
 
 
 def _levelled_channels(exemplar: Exemplar) -> tuple[int, ...]:
