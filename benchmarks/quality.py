@@ -124,7 +124,13 @@ def assess(
         "evenness": evenness(index, known.size),
         "joins": join_sharpness(albedo, rigid_pieces(index, known.size)),
         "repetition": {"excess": repeats.excess, "lag": repeats.lag},
-        "wrap": [{"ratio": edge.ratio, "usual": edge.usual, "seamless": edge.seamless} for edge in wrap_ratio(albedo)],
+        "wrap": {
+            str(kind): [
+                {"ratio": edge.ratio, "usual": edge.usual, "seamless": edge.seamless}
+                for edge in wrap_ratio(_encoded(made, kind))
+            ]
+            for kind in kinds
+        },
         "edge_agreement": edge_agreement(
             {str(kind): _encoded(made, kind) for kind in kinds}, {str(kind): _encoded(known, kind) for kind in kinds}
         )
@@ -143,9 +149,12 @@ def summary(details: dict[str, Any]) -> list[Row]:
     sharp = [(name, float(median(run["sharpness"] for run in found["runs"]))) for name, found in details.items()]
     needed = ceil(len(sharp) * 11 / 12)
     wrap = [
-        (f"{label} {axis}", edge["ratio"]) for label, run in runs for axis, edge in zip("yx", run["wrap"], strict=True)
+        (f"{label} {kind} {axis}", edge["ratio"])
+        for label, run in runs
+        for kind, edges in run["wrap"].items()
+        for axis, edge in zip("yx", edges, strict=True)
     ]
-    seamless = [edge["seamless"] for _, run in runs for edge in run["wrap"]]
+    seamless = [edge["seamless"] for _, run in runs for edges in run["wrap"].values() for edge in edges]
     agree = [(label, run["edge_agreement"]) for label, run in runs if run["edge_agreement"] is not None]
     diverse = [(name, found["diversity"]) for name, found in details.items() if found["diversity"] is not None]
     return [
@@ -197,7 +206,7 @@ def summary(details: dict[str, Any]) -> list[Row]:
 def _print_run(name: str, run: dict[str, Any]) -> None:
     distances = " ".join(f"{kind} {value:.2f}" for kind, value in run["d"].items())
     kept = f"{run['regularity']['kept']:.2f}" if run["regular"] else "-"
-    wrap = "/".join(f"{edge['ratio']:.2f}" for edge in run["wrap"])
+    wrap = "/".join(f"{edge['ratio']:.2f}" for edge in run["wrap"]["albedo"])
     agreement = "-" if run["edge_agreement"] is None else f"{run['edge_agreement']:.2f}"
     print(
         f"{name:24} seed {run['seed']} {run['seconds']:5.1f} s  d {distances}  sharp {run['sharpness']:.2f}"

@@ -29,7 +29,8 @@ import numpy as np
 from scipy import fft
 
 from texsynth.errors import bad_input
-from texsynth.material import BAND, Float32, MapKind, Material, TextureMap, bilinear_taps, encode_linear, unit_normals
+from texsynth.material import BAND, Float32, MapKind, Material, TextureMap, encode_linear, unit_normals
+from texsynth.pyramid import enlarged, halved
 
 OCTAVES = 6
 OCTAVE_WEIGHT = 2**0.75
@@ -126,54 +127,21 @@ def split_octaves(light: Float32, wrap: tuple[bool, bool]) -> tuple[Float32, Flo
         return np.zeros_like(light), np.zeros_like(light)
     levels = [light]
     while len(levels) <= OCTAVES and min(levels[-1].shape) >= 8:
-        levels.append(_halved(levels[-1], wrap))
+        levels.append(halved(levels[-1], wrap))
     low = levels.pop() if len(levels) > 1 else np.full_like(light, light.mean())
     height = np.zeros_like(low)
     # Coarse to fine: what a level holds beyond the one below it is its octave.
     for octave in range(len(levels) - 1, -1, -1):
         level = levels[octave]
-        height = _enlarged(height, level.shape, wrap)
-        height += np.float32(OCTAVE_WEIGHT**octave) * (
-            level - _enlarged(_below(levels, octave, low), level.shape, wrap)
-        )
+        height = enlarged(height, level.shape, wrap)
+        height += np.float32(OCTAVE_WEIGHT**octave) * (level - enlarged(_below(levels, octave, low), level.shape, wrap))
     for level in levels[::-1]:
-        low = _enlarged(low, level.shape, wrap)
+        low = enlarged(low, level.shape, wrap)
     return height, light - low
 
 
 def _below(levels: list[Float32], octave: int, low: Float32) -> Float32:
     return levels[octave + 1] if octave + 1 < len(levels) else low
-
-
-def _halved(image: Float32, wrap: tuple[bool, bool]) -> Float32:
-    """Half the size, rounded up, by the filter (1 3 3 1) / 8 along each axis."""
-    for axis in (0, 1):
-        image = np.moveaxis(image, axis, 0)
-        padding = ((1, 1 + len(image) % 2), (0, 0))
-        padded = np.pad(image, padding, mode="wrap" if wrap[axis] else "edge")
-        end = len(padded) - 3
-        half = padded[1 : 1 + end : 2] + padded[2 : 2 + end : 2]
-        half *= np.float32(3)
-        half += padded[0:end:2]
-        half += padded[3 : 3 + end : 2]
-        half *= np.float32(1 / 8)
-        image = np.moveaxis(half, 0, axis)
-    return np.ascontiguousarray(image)
-
-
-def _enlarged(image: Float32, shape: tuple[int, ...], wrap: tuple[bool, bool]) -> Float32:
-    """Bilinear to `shape` by texel centres."""
-    if image.shape == shape:
-        return image.copy()
-    left, right, across = bilinear_taps(image.shape[1], shape[1], np.arange(shape[1]), wrap=wrap[1])
-    wide = image[:, left]
-    wide += (image[:, right] - wide) * across
-    top, bottom, down = bilinear_taps(image.shape[0], shape[0], np.arange(shape[0]), wrap=wrap[0])
-    out = wide[top]
-    for start in range(0, len(out), BAND):
-        rows = slice(start, start + BAND)
-        out[rows] += (wide[bottom[rows]] - out[rows]) * down[rows, None]
-    return out
 
 
 def _slopes(height: Float32, rows: slice, wrap: tuple[bool, bool]) -> tuple[Float32, Float32]:

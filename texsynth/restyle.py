@@ -355,13 +355,9 @@ def _offsets(stack: Floats, exemplar: Exemplar, frame: Frame, positions: Ints, c
 
 def _levelled_channels(exemplar: Exemplar) -> tuple[int, ...]:
     """Channels whose steps at joins are levelled: all but directions and masks."""
-    channels: list[int] = []
-    first = 0
-    for kind in exemplar.maps:
-        if kind not in (MapKind.NORMAL, MapKind.METALNESS, MapKind.OPACITY):
-            channels += range(first, first + CHANNELS[kind])
-        first += CHANNELS[kind]
-    return tuple(channels)
+    unlevelled = (MapKind.NORMAL, MapKind.METALNESS, MapKind.OPACITY)
+    parts = zip(exemplar.maps, _channels(exemplar)[0], strict=True)
+    return tuple(channel for kind, part in parts if kind not in unlevelled for channel in range(part.start, part.stop))
 
 
 def _inside_region(

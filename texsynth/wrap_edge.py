@@ -13,14 +13,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mipmap.metrics.seams import NEAR, line_ratios
 from texsynth.gather_cut import Cuts, gather_cut
-
-Doubles = NDArray[np.float64]
 
 CANDIDATES = 192  # rows that are tried as the first; columns are all tried
 BANDS, BAND_ROWS = 128, 8  # the sample of rows that columns are judged by
-NEAR = 2  # lines on either side that a line is compared with, as in `mipmap.metrics.wrap_ratio`
-FLAT = 0.02 / 255  # a gradient below this is flat ground
 
 
 def calm_roll(
@@ -49,18 +46,14 @@ def calm_roll(
     strange = []
     for y in firsts:
         around = rows_from(int(y) - NEAR - 1, 2 * NEAR + 2)
-        lines = [np.abs(np.diff(around[:, :, part], axis=0)).mean(axis=(1, 2), dtype=np.float64) for part in channels]
-        strange.append(max(abs(_log_ratio(line[NEAR], (line.sum() - line[NEAR]) / (2 * NEAR))) for line in lines))
+        steps = np.abs(np.diff(around, axis=0))
+        ratios = [line_ratios(steps[:, :, part].mean(axis=(1, 2), dtype=np.float64))[NEAR] for part in channels]
+        strange.append(float(np.abs(np.log(ratios)).max()))
     top = int(firsts[int(np.argmin(strange))])
     sums = np.zeros((len(channels), width))
     for band in range(BANDS):
         rows = rows_from(band * height // BANDS, BAND_ROWS)
         steps = np.abs(rows - np.roll(rows, 1, axis=1))  # at x the line before column x
         sums += [steps[:, :, part].mean(axis=(0, 2), dtype=np.float64) / BANDS for part in channels]
-    beside = sum((np.roll(sums, k, axis=1) for k in range(-NEAR, NEAR + 1) if k), np.zeros_like(sums)) / (2 * NEAR)
-    left = int(np.argmin(np.abs(_log_ratio(sums, beside)).max(axis=0)))
+    left = int(np.argmin(np.abs(np.log(line_ratios(sums))).max(axis=0)))
     return top % height, left
-
-
-def _log_ratio(line: Doubles, beside: Doubles) -> Doubles:
-    return np.asarray(np.log(np.maximum(line, FLAT) / np.maximum(beside, FLAT)))

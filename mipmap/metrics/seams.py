@@ -47,11 +47,17 @@ def wrap_ratio(image: ArrayLike) -> tuple[WrapEdge, WrapEdge]:
 
 def _wrap_edge(pixels: NDArray[np.float32]) -> WrapEdge:
     lines = np.abs(np.roll(pixels, -1, 0) - pixels).mean(axis=(1, 2), dtype=np.float64)  # the last one is the wrap edge
-    beside = sum((np.roll(lines, k) for k in range(-NEAR, NEAR + 1) if k), np.zeros(len(lines))) / (2 * NEAR)
-    ratios = np.maximum(lines, FLAT) / np.maximum(beside, FLAT)
+    ratios = line_ratios(lines)
     inside = ratios[NEAR : -1 - NEAR]
     low, high = np.percentile(inside, (2.5, 97.5))
     return WrapEdge(float(ratios[-1]), (float(low), float(high)))
+
+
+def line_ratios(lines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gradients of lines (..., n), the last beside the first, each over the mean of NEAR lines on either side of it."""
+    near = [np.roll(lines, k, axis=-1) for k in range(-NEAR, NEAR + 1) if k]
+    beside = sum(near, np.zeros_like(lines)) / (2 * NEAR)
+    return np.asarray(np.maximum(lines, FLAT) / np.maximum(beside, FLAT))
 
 
 def join_sharpness(image: ArrayLike, pieces: NDArray[np.int32], block: int = 8) -> float:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from texsynth.material import BAND, Float32, bilinear_taps, unit_normals
+from texsynth.material import BAND, Float32, unit_normals
 from texsynth.model.map_estimator import MapEstimator
+from texsynth.pyramid import enlarged, halved
 
 # A photo with a longer side than this is seen at half its size too.
 SEEN_AT_ONCE = 1448
@@ -27,10 +28,10 @@ def estimated_planes(albedo: Float32, wrap: tuple[bool, bool], model: MapEstimat
     fine = _network(albedo, wrap, model)
     if max(albedo.shape[:2]) <= SEEN_AT_ONCE or min(albedo.shape[:2]) < 2:
         return fine
-    coarse = estimated_planes(_halved(albedo, wrap), wrap, model)
+    coarse = estimated_planes(halved(albedo, wrap), wrap, model)
     # what the halved photo shows replaces what the whole one says at that width
-    coarse -= _halved(fine, wrap)
-    fine += _enlarged(coarse, fine.shape[:2], wrap)
+    coarse -= halved(fine, wrap)
+    fine += enlarged(coarse, fine.shape[:2], wrap)
     return fine
 
 
@@ -69,33 +70,4 @@ def normals_of_slopes(slopes: Float32) -> Float32:
         out[rows, :, :2] = slopes[rows]
         out[rows, :, 2] = 1
         out[rows] = unit_normals(out[rows])
-    return out
-
-
-def _halved(image: Float32, wrap: tuple[bool, bool]) -> Float32:
-    """(H, W, C) at half the size, rounded up, by the filter (1 3 3 1) / 8 along each axis."""
-    for axis in (0, 1):
-        image = np.moveaxis(image, axis, 0)
-        padding = ((1, 1 + len(image) % 2), (0, 0), (0, 0))
-        padded = np.pad(image, padding, mode="wrap" if wrap[axis] else "edge")
-        end = len(padded) - 3
-        half = padded[1 : 1 + end : 2] + padded[2 : 2 + end : 2]
-        half *= np.float32(3)
-        half += padded[0:end:2]
-        half += padded[3 : 3 + end : 2]
-        half *= np.float32(1 / 8)
-        image = np.moveaxis(half, 0, axis)
-    return np.ascontiguousarray(image)
-
-
-def _enlarged(image: Float32, shape: tuple[int, ...], wrap: tuple[bool, bool]) -> Float32:
-    """(H, W, C) bilinear to `shape` by texel centres."""
-    left, right, across = bilinear_taps(image.shape[1], shape[1], np.arange(shape[1]), wrap=wrap[1])
-    wide = image[:, left]
-    wide += (image[:, right] - wide) * across[:, None]
-    top, bottom, down = bilinear_taps(image.shape[0], shape[0], np.arange(shape[0]), wrap=wrap[0])
-    out = wide[top]
-    for start in range(0, len(out), BAND):
-        rows = slice(start, start + BAND)
-        out[rows] += (wide[bottom[rows]] - out[rows]) * down[rows, None, None]
     return out

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from texsynth.material import MapKind
+from mipmap.metrics import sharpness_ratio
+from texsynth.material import Float32, MapKind, srgb_to_linear
 from texsynth.model.material_autoencoder import MaterialAutoencoder, MaterialAutoencoderConfig
 from texsynth.model.stack import KINDS, SLICES, channel_mask, unit_vectors
 from texsynth.train.corpus import Corpus
@@ -145,7 +146,7 @@ def reconstruction(model: nn.Module, stack: Tensor, present: tuple[bool, ...]) -
     a, b = true[:, :3], made[:, :3]
     figures = {
         "psnr_albedo": psnr(a, b),
-        "detail": laplacian_energy(b) / max(laplacian_energy(a), 1e-12),
+        "detail": sharpness_ratio(_light(b), _light(a)),
         "shift": float((a - b).mean(dim=(0, 2, 3)).abs().max()) * 255,
     }
     if present[KINDS.index(MapKind.NORMAL)]:
@@ -157,18 +158,14 @@ def reconstruction(model: nn.Module, stack: Tensor, present: tuple[bool, ...]) -
     return figures
 
 
+def _light(albedo: Tensor) -> Float32:
+    """Linear light (H, W, 3) of sRGB-encoded (1, 3, H, W)."""
+    return srgb_to_linear(albedo[0].movedim(0, 2).numpy())
+
+
 def psnr(a: Tensor, b: Tensor) -> float:
     """Peak signal-to-noise ratio of values in 0..1, in dB."""
     return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
-
-
-def laplacian_energy(albedo: Tensor) -> float:
-    """Mean square of the 5-point Laplacian of linear light; sRGB-encoded (N, 3, H, W)."""
-    curve = ((albedo.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
-    light = torch.where(albedo <= 0.04045, albedo / 12.92, curve)
-    centre = light[..., 1:-1, 1:-1]
-    around = light[..., :-2, 1:-1] + light[..., 2:, 1:-1] + light[..., 1:-1, :-2] + light[..., 1:-1, 2:]
-    return float((around - 4 * centre).square().mean())
 
 
 def validate_autoencoder(model: nn.Module, corpus: Corpus, size: int = 512) -> dict[str, float]:

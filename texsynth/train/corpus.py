@@ -47,14 +47,21 @@ def load_corpus(folder: Path, seeds: int, procedural_size: int = 512, *, procedu
 
     Raises TexsynthError if `folder` holds no material; one that cannot be read is an error too.
     """
-    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if not folders and seeds == 0:
-        raise bad_input(folder, "holds no folders of materials", "name a folder with one folder of maps a material")
-    materials = [to_training(upright(load_material(path)), path.name.split("_")[0]) for path in folders]
+    materials = [
+        to_training(upright(load_material(path)), path.name.split("_")[0]) for path in material_folders(folder)
+    ]
     jobs = [(kind, procedural_size, procedural_seed + seed) for seed in range(seeds) for kind in procedural.KINDS]
     with ProcessPoolExecutor() as pool:
         materials += pool.map(_procedural_material, jobs, chunksize=4)
     return Corpus(materials)
+
+
+def material_folders(folder: Path) -> list[Path]:
+    """The folders in `folder`, by name. Raises TexsynthError if there are none."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not folders:
+        raise bad_input(folder, "holds no folders of materials", "name a folder with one folder of maps a material")
+    return folders
 
 
 def _procedural_material(job: tuple[str, int, int]) -> TrainingMaterial:

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from texsynth.checks import require_choice
-from texsynth.errors import bad_input
 from texsynth.estimate import wraps
 from texsynth.material import (
     Float32,
@@ -31,7 +30,7 @@ from texsynth.model.photo import estimated_planes, normals_of_slopes
 from texsynth.model.stack import KINDS, SLICES
 from texsynth.model.weights import load_model
 from texsynth.train.autoencoder import reconstruction
-from texsynth.train.corpus import TrainingMaterial, to_training
+from texsynth.train.corpus import TrainingMaterial, material_folders, to_training
 
 EVALUATED_AT = 1024  # texels a side at most
 # The roughness that errs least over the training materials when it is said of every one of them.
@@ -49,10 +48,7 @@ def evaluate_model(name: str, data: Path, folder: Path) -> list[dict[str, Any]]:
     materials.
     """
     require_choice("model", name, ("estimator", "autoencoder"))
-    folders = sorted(path for path in data.iterdir() if path.is_dir())
-    if not folders:
-        raise bad_input(data, "holds no folders of materials", "name a folder with one folder of maps a material")
-    materials = [reduced(to_training(load_material(path), path.name)) for path in folders]
+    materials = [reduced(to_training(load_material(path), path.name)) for path in material_folders(data)]
     if name == "estimator":
         guess = by_network(load_model(MapEstimator, folder))
         rows = [{"material": m.name} | estimation(guess, m) for m in materials]
