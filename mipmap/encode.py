@@ -5,7 +5,7 @@ etcpak; texture2ddecoder decodes all but ASTC. What was found out about them and
 - ispc-texcomp wants BC4 and BC5 packed, one and two bytes a texel, although its class says RGBA;
 - etcpak reads red from byte 0 or from byte 2 of a texel, depending on the function and on the instruction set that its
   build was made for, so it is asked once with a red block (`_red_comes_third`). Its EAC R11 returns twice the bytes, of
-  which the first half is right. It keeps the interpreter lock, so ETC2 and EAC use one core;
+  which the first half is right. It keeps the interpreter lock, so large levels go through processes (`etc_process`);
 - a context of astcenc costs 10 ms to set up and serves one call at a time, so idle ones are kept.
 
 A level is cut into bands of whole rows of blocks. Blocks do not depend on each other, so the bytes do not depend on the
@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,7 @@ import numpy as np
 import texture2ddecoder
 from numpy.typing import NDArray
 
+from mipmap import etc_process
 from mipmap.formats import FormatError, TexelFormat, check_levels
 
 Quality = Literal["fast", "medium", "slow"]
@@ -40,6 +41,8 @@ ASTC_QUALITY: dict[Quality, int] = {"fast": 0, "medium": 10, "slow": 60}
 BC7_PROFILE: dict[Quality, str] = {"fast": "ultrafast", "medium": "veryfast", "slow": "basic"}
 # Texels of one band: a tenth of a second of ASTC, so that a cancelled run stops soon and progress moves.
 BAND_TEXELS = 1 << 17
+# Texels from which ETC2 and EAC go through processes of their own: one is ready after some 50 ms.
+ETC_PROCESSES = 1 << 21
 LARGEST_HALF = np.float32(65504)
 
 
@@ -156,6 +159,7 @@ def _encode_rows(
         raise FormatError(f"{quality!r} is not a quality; there are {', '.join(get_args(Quality))}")
     cutters = [_Cutter(size, texel_format) for size in sizes]
     total, done = sum(height * width for height, width in sizes), 0
+    apart = texel_format.codec in _ETCPAK and total >= ETC_PROCESSES and etc_process.available()
     under_way: deque[tuple[int, int, Future[bytes]]] = deque()
     with ThreadPoolExecutor(_cores()) as pool:
 
@@ -171,14 +175,16 @@ def _encode_rows(
         try:
             for level, texels in rows:
                 for band in cutters[level].push(texels):
-                    under_way.append(
-                        (level, band.size // band.shape[2], pool.submit(_encode_band, band, texel_format, quality))
-                    )
+                    future = pool.submit(_encode_band, band, texel_format, quality, apart)
+                    under_way.append((level, band.size // band.shape[2], future))
                     yield from finished(2 * _cores())
             yield from finished(0)
         finally:
             for _, _, future in under_way:
                 future.cancel()
+            if apart:
+                wait([future for _, _, future in under_way])
+                etc_process.close_idle()
     for level, cutter in enumerate(cutters):
         if cutter.missing:
             raise FormatError(f"{cutter.missing} rows of level {level} are missing")
@@ -239,8 +245,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _encode_band(texels: Texels, texel_format: TexelFormat, quality: Quality) -> bytes:
-    """(h, W, C) texels to blocks; h ends a row of blocks or the level."""
+def _encode_band(texels: Texels, texel_format: TexelFormat, quality: Quality, apart: bool) -> bytes:
+    """(h, W, C) texels to blocks; h ends a row of blocks or the level. apart: ETC2 and EAC in another process."""
     codec = texel_format.codec
     if codec == "rgba16f":
         halves = np.clip(texels, -LARGEST_HALF, LARGEST_HALF).astype("<f2") if texels.dtype == np.float32 else texels
@@ -263,7 +269,7 @@ def _encode_band(texels: Texels, texel_format: TexelFormat, quality: Quality) ->
         surface = ispc_texcomp.RGBASurface(packed, width, height, channels * width)
         compress = ispc_texcomp.compress_blocks_bc5 if codec == "bc5" else ispc_texcomp.compress_blocks_bc4
         return compress(surface)
-    data = _etcpak(codec, _stored(full, 4, np.uint8(255)))
+    data = _etcpak(codec, _stored(full, 4, np.uint8(255)), apart)
     return data[: texel_format.level_bytes(height, width)]
 
 
@@ -332,9 +338,12 @@ _DECODERS = {
 }
 
 
-def _etcpak(codec: str, rgba: NDArray[Any]) -> bytes:
-    texels = rgba[..., [2, 1, 0, 3]] if _red_comes_third(codec) else rgba
-    return _ETCPAK[codec][0](texels.tobytes(), rgba.shape[1], rgba.shape[0])
+def _etcpak(codec: str, rgba: NDArray[Any], apart: bool) -> bytes:
+    texels = (rgba[..., [2, 1, 0, 3]] if _red_comes_third(codec) else rgba).tobytes()
+    function, (height, width) = _ETCPAK[codec][0], rgba.shape[:2]
+    if apart:
+        return etc_process.compress(function.__name__, texels, width, height)
+    return function(texels, width, height)
 
 
 @cache

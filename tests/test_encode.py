@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -305,3 +308,46 @@ def test_encoding_leaves_the_words_of_this_process_alone() -> None:
     encode_level(np.full((4, 4, 4), 100, np.uint8), FORMATS["astc-4x4"])
     encode_level(np.full((4, 4, 3), 100, np.uint8), FORMATS["astc-4x4"])
     assert [bytes(code).decode() for code in ([114, 103, 98, 97], [114, 103, 98, 49])] == ["rgba", "rgb1"]
+
+
+@pytest.mark.parametrize("texel_format", [each for each in COMPRESSED if each.name.startswith("e")], ids=names)
+def test_processes_of_their_own_give_the_same_blocks(
+    texel_format: TexelFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texels = picture(61, 50, texel_format.channels)
+    monkeypatch.setattr("mipmap.encode.BAND_TEXELS", 256)
+    alone = encode_level(texels, texel_format)
+    monkeypatch.setattr("mipmap.encode.ETC_PROCESSES", 1)
+    with subprocesses() as started:
+        assert encode_level(texels, texel_format) == alone
+        assert started
+    assert all(process.poll() is not None for process in started)
+
+
+def test_a_process_that_dies_is_an_error_and_leaves_no_other_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mipmap.encode.BAND_TEXELS", 256)
+    monkeypatch.setattr("mipmap.encode.ETC_PROCESSES", 1)
+
+    def kill(_: float) -> None:
+        for process in started:
+            process.kill()
+            process.wait()
+
+    with subprocesses() as started, pytest.raises(OSError):
+        encode_level(picture(256, 256, 1), FORMATS["eac-r11"], progress=kill)
+    assert all(process.poll() is not None for process in started)
+
+
+@contextmanager
+def subprocesses() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Those that are started meanwhile."""
+    started: list[subprocess.Popen[bytes]] = []
+    begin = subprocess.Popen.__init__
+
+    def note(process: subprocess.Popen[bytes], *arguments: Any, **options: Any) -> None:
+        begin(process, *arguments, **options)
+        started.append(process)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", note)
+        yield started

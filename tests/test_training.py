@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from texsynth.errors import ErrorKind, TexsynthError
+from texsynth.estimate import log_luminance, normal_from_height
 from texsynth.material import MapKind, Material, TextureMap
 from texsynth.model import photo
 from texsynth.model.map_estimator import MapEstimator, MapEstimatorConfig
@@ -281,6 +282,19 @@ def test_a_directx_normal_is_turned_over_for_training() -> None:
     righted = corpus.upright(replace(made, maps=made.maps | {MapKind.NORMAL: wrong}))
     assert np.abs(righted.maps[MapKind.NORMAL].linear() - normal).max() < 0.02
     assert corpus.upright(made) is made
+
+
+def test_a_normal_made_from_the_photo_upside_down_is_left_out() -> None:
+    made = generate("pebbles", 256, 3)
+    light = log_luminance(made.maps[MapKind.ALBEDO])
+    sunk, raised = (
+        replace(made, maps=made.maps | {MapKind.NORMAL: normal_from_height(4 * sign * light, (True, True))})
+        for sign in (-1, 1)
+    )
+    assert MapKind.NORMAL not in corpus.trustworthy(sunk).maps
+    assert set(corpus.trustworthy(sunk).maps) == set(made.maps) - {MapKind.NORMAL}
+    assert corpus.trustworthy(raised) is raised
+    assert corpus.trustworthy(made) is made
 
 
 # --- a whole photo ----------------------------------------------------------------------------------------------

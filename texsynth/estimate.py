@@ -84,7 +84,7 @@ def with_estimates(material: Material, wanted: frozenset[MapKind]) -> Material:
         else:
             source = "luminance"
             if MapKind.NORMAL in material.maps:
-                source, height = "the normal map", integrated(_slopes_of(material.maps[MapKind.NORMAL]), wrap)
+                source, height = "the normal map", integrated(slopes_of(material.maps[MapKind.NORMAL]), wrap)
             low, high = float(height.min()), float(height.max())
             scaled = (height - np.float32(low)) / np.float32(max(high - low, 1e-9))
             maps[kind] = TextureMap.from_linear(kind, scaled[..., None], np.uint16)
@@ -179,7 +179,7 @@ def normal_from_height(height: Float32, wrap: tuple[bool, bool]) -> TextureMap:
     return TextureMap(MapKind.NORMAL, out)
 
 
-def _slopes_of(normal: TextureMap) -> Float32:
+def slopes_of(normal: TextureMap) -> Float32:
     """(H, W, 2): n_x / n_z and n_y / n_z, at most STEEPEST."""
     out = np.empty((*normal.size, 2), np.float32)
     for start in range(0, len(out), BAND):

@@ -14,7 +14,7 @@ from texsynth.train.corpus import Corpus
 from texsynth.train.loop import Batch, Loss, Schedule, Stateful
 
 SCHEDULES = {
-    "small": Schedule(steps=2800, batch=32, crop=128, cooldown=1.0, averaging=0.995),
+    "small": Schedule(steps=4000, batch=32, crop=128, cooldown=1.0, averaging=0.995),
     "base": Schedule(steps=20000, batch=96, crop=192, cooldown=1.0),
 }
 # Errors count at full size and averaged over 4 x 4 and 16 x 16 texels, or wide shapes would be lost among texels.

@@ -37,7 +37,7 @@ class Recipe:
 
 RECIPES = {
     "estimator": Recipe(
-        estimator.SCHEDULES, 10, estimator.prepare, estimator.validate_estimator, estimator.with_something_to_learn
+        estimator.SCHEDULES, 24, estimator.prepare, estimator.validate_estimator, estimator.with_something_to_learn
     ),
     "autoencoder": Recipe(autoencoder.SCHEDULES, 3, autoencoder.prepare, autoencoder.validate_autoencoder),
 }
