@@ -38,8 +38,10 @@ Ints = NDArray[np.int32]
 LAST_NOISE = 0.08
 RADIUS = 1  # tokens around the own one that a patch compares
 # In units of `Keys.spacing`: what a place costs that continues no neighbour, and the gains with which the use of the
-# exemplar's cells and tones is evened out from step to step.
-JUMP, EVEN, TONE = 0.2, 0.2, 0.25
+# exemplar's cells and tones is evened out from step to step; and that of blocks shown more than once although there are
+# enough of them, by their number over that of the tokens (1 would grow larger pieces where it is 1).
+JUMP, EVEN, TONE, ONCE = 0.2, 0.2, 0.25, 0.3
+MANY_BLOCKS = 0.25  # tokens a block; fewer need no higher gain
 TONES = 8  # classes of the blocks' first principal component, equally frequent in the exemplar
 SPREAD = 25.0  # and what it costs to continue a piece at twice its radius
 SWEEPS = 32  # of the seams, before a level's denoising steps
@@ -219,9 +221,9 @@ def _begin(
             keys, positions, frame.torus, guide, frame.phase_targets(scale), LONGEST_PIECE * side, CUT_PIECE * side,
             balance.cell, rng,
         )  # fmt: skip
-        if balance.area <= 1:
-            positions = replace_repeated(keys, positions, frame.torus, guide, frame.phase_targets(scale), rng)
-    else:  # there a boundary's few tokens would be a piece's whole width
+    if balance.area <= 1:
+        positions = replace_repeated(keys, positions, frame.torus, guide, frame.phase_targets(scale), rng)
+    if not coarse:  # at the coarse ones a boundary's few tokens would be a piece's whole width
         radius = PIECE_RADIUS * min(keys.size) / BLOCK
         positions = anneal_seams(
             keys, positions, frame.torus, guide, radius, SWEEPS, _seed(frame.seed, scale, -1)
@@ -281,7 +283,7 @@ def _wanted(mask: NDArray[np.bool_] | None, scale: int, shape: tuple[int, int]) 
 
 
 class _Balance:
-    """Evens out how often the exemplar's cells and tones are used, from step to step: dual ascent on transport costs.
+    """Evens out the use of the exemplar's cells, tones and blocks, from step to step: dual ascent on transport costs.
 
     potentials: float32 (ceil(H / 8), ceil(W / 8)), squared distance, of the exemplar's blocks. cell: side of a cell,
     texels. area: of the result over the exemplar's.
@@ -307,6 +309,11 @@ class _Balance:
             wanted = np.maximum(np.bincount(groups.ravel()), 1) / groups.size
             use = np.bincount(groups[at], minlength=len(wanted)) / len(at[0])
             self.potentials -= (gain * spacing * np.log((use / wanted + 0.1) / 1.1)).astype(np.float32)[groups]
+        if self.area <= 1:  # there are enough blocks to show each one once
+            counts = np.zeros(self.potentials.shape, np.float32)
+            np.add.at(counts, at, 1)
+            gain = ONCE / max(self.area, MANY_BLOCKS)
+            self.potentials -= np.float32(gain * spacing) * np.maximum(counts - 1, 0)
         self.potentials -= self.potentials.mean()
 
 
