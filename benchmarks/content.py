@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from exemplars import add_arguments, find_exemplars
+from exemplars import add_arguments, add_pairs, find_pairs
 from matplotlib.figure import Figure
 from reporting import Row, contact_sheet, row, show, write_results
 
@@ -43,7 +43,7 @@ STANDARD_ERRORS = 2.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "content")
-    parser.add_argument("--pair", action="append", metavar="CONTENT,STYLE", help="names of two exemplars")
+    add_pairs(parser, "CONTENT,STYLE")
     parser.add_argument("--values", default="0,0.25,0.5,0.75,1", metavar="A,B,...", help="values of content")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--seeds", type=int, default=4, metavar="N", help="seeds 0..N-1, at least 2 (default 4)")
@@ -53,7 +53,7 @@ def main() -> int:
         parser.error(f"--seeds {arguments.seeds}: the error of a mean takes at least 2")
     values = [float(value) for value in arguments.values.split(",")]
     details, pictures = {}, []
-    for content, style in _pairs(arguments):
+    for content, style in find_pairs(arguments):
         name = f"{content.name} in {style.name}"
         details[name], shown = sweep(content, style, values, arguments)
         pictures.append(shown)
@@ -66,16 +66,6 @@ def main() -> int:
     show(f"content slider, {arguments.size} px, {arguments.preset}", rows)
     write_results(arguments.out, "content", arguments, rows, {"values": values, "pairs": details})
     return 0 if all(line.passed is not False for line in rows) else 1
-
-
-def _pairs(arguments: argparse.Namespace) -> list[tuple[Path, Path]]:
-    if not arguments.pair:
-        found = find_exemplars(arguments)
-        return [(found[i], found[(i + 1) % len(found)]) for i in range(0, min(6, len(found)), 2)]
-    arguments.only = sorted({name for pair in arguments.pair for name in pair.split(",")})
-    by_name = {folder.name: folder for folder in find_exemplars(arguments)}
-    by_kind = {name.rsplit("_", 1)[0]: folder for name, folder in by_name.items()} | by_name
-    return [(by_kind[content], by_kind[style]) for content, style in (pair.split(",") for pair in arguments.pair)]
 
 
 def sweep(

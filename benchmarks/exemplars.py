@@ -35,11 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser, results: str) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks") / results, help="folder for the results")
 
 
+def add_pairs(parser: argparse.ArgumentParser, names: str) -> None:
+    """`--pair`, for `find_pairs`."""
+    parser.add_argument("--pair", action="append", metavar=names, help="names of two exemplars (may be repeated)")
+
+
+def find_pairs(arguments: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """The folders of every `--pair`; without one, three pairs of neighbours among the exemplars."""
+    if not arguments.pair:
+        found = find_exemplars(arguments)
+        return [(found[i], found[(i + 1) % len(found)]) for i in range(0, min(6, len(found)), 2)]
+    arguments.only = sorted({name for pair in arguments.pair for name in pair.split(",")})
+    by_name = {folder.name: folder for folder in find_exemplars(arguments)}
+    by_kind = {name.rsplit("_", 1)[0]: folder for name, folder in by_name.items()} | by_name
+    return [(by_kind[first], by_kind[second]) for first, second in (pair.split(",") for pair in arguments.pair)]
+
+
 def find_exemplars(arguments: argparse.Namespace) -> list[Path]:
     """The folders of maps asked for, by name; made by the generator where no `--data` is given."""
     if arguments.data is None:
         wanted = arguments.only or PROCEDURAL
-        return [_generated(kind, arguments.out.parent / "exemplars") for kind in wanted]
+        return [generated(kind, arguments.out.parent / "exemplars") for kind in wanted]
     found = sorted(folder for folder in arguments.data.iterdir() if folder.is_dir() and _holds_images(folder))
     if arguments.only:
         missing = sorted(set(arguments.only) - {folder.name for folder in found})
@@ -51,7 +67,8 @@ def find_exemplars(arguments: argparse.Namespace) -> list[Path]:
     return found
 
 
-def _generated(kind: str, folder: Path) -> Path:
+def generated(kind: str, folder: Path) -> Path:
+    """The folder in `folder` of procedural material `kind`, made if it is not there yet."""
     made = folder / f"{kind}_{PROCEDURAL_SIZE}"
     if not (made / "about.json").exists():  # written last
         write(generate(kind, PROCEDURAL_SIZE), made)

@@ -115,6 +115,23 @@ MaterialName = Annotated[
         rich_help_panel=_CHOICES,
     ),
 ]
+Second = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="EXEMPLAR",
+        help="Another exemplar that covers a share of the surface, its low places first.",
+        rich_help_panel=_CHOICES,
+    ),
+]
+Blend = Annotated[
+    str | None,
+    typer.Option(
+        metavar="0..1|IMAGE",
+        help="The share that --second covers, or an image: white where it covers all.",
+        show_default="0.5",
+        rich_help_panel=_CHOICES,
+    ),
+]
 Preset = Annotated[
     str, typer.Option(metavar="draft|standard|high", help="Speed against quality.", rich_help_panel=_CHOICES)
 ]
@@ -208,6 +225,8 @@ def restyle_command(
     content: Content = 0.5,
     region: Region = None,
     material: MaterialName = None,
+    second: Second = None,
+    blend: Blend = None,
     preset: Preset = "standard",
     profile: Profile = "auto",
     target: Target = None,
@@ -231,6 +250,8 @@ def restyle_command(
         content=content,
         region=None if region is None else _existing(region, "a mask image"),
         material=material,
+        second=second,
+        blend=blend,
         preset=preset,
         profile=profile,
         target=target,
@@ -263,6 +284,8 @@ def synthesize_command(
     output: Out,
     size: Size = 2048,
     maps: Maps = "albedo,normal,roughness",
+    second: Second = None,
+    blend: Blend = None,
     preset: Preset = "standard",
     profile: Profile = "auto",
     target: Target = None,
@@ -283,6 +306,8 @@ def synthesize_command(
     options = _options(
         size=size,
         maps=maps,
+        second=second,
+        blend=blend,
         preset=preset,
         profile=profile,
         target=target,
@@ -545,10 +570,20 @@ def doctor_command(
         raise typer.Exit(EXIT_STATUS[ErrorKind.NO_DEVICE])
 
 
-def _options(*, maps: str, **values: Any) -> Options:
+def _options(*, maps: str, second: Path | None, blend: str | None, **values: Any) -> Options:
     from texsynth.options import Options, parse_maps
 
-    return Options(maps=parse_maps(maps), **values)
+    if second is not None:
+        _existing(second, "an image, a folder of maps or a mesh")
+    return Options(maps=parse_maps(maps), second=second, blend=None if blend is None else _share(blend), **values)
+
+
+def _share(text: str) -> float | Path:
+    """A number, else the path of an image."""
+    try:
+        return float(text)
+    except ValueError:
+        return _existing(Path(text), "a share from 0 to 1 or an image")
 
 
 def _existing(path: Path, right: str) -> Path:

@@ -49,6 +49,15 @@ CHANNELS: dict[MapKind, int] = {
     MapKind.HEIGHT: 1,
     MapKind.OPACITY: 1,
 }
+# Encoded values of a map that says nothing.
+DEFAULT_TEXEL: dict[MapKind, tuple[float, ...]] = {
+    MapKind.ALBEDO: (0.5, 0.5, 0.5),
+    MapKind.NORMAL: (0.5, 0.5, 1.0),
+    MapKind.ROUGHNESS: (0.5,),
+    MapKind.METALNESS: (0.0,),
+    MapKind.HEIGHT: (0.5,),
+    MapKind.OPACITY: (1.0,),
+}
 
 
 def srgb_to_linear(x: Float32) -> Float32:

@@ -40,6 +40,8 @@ class Options:
     overlap: how pieces of the exemplar meet: along minimum cuts, or cross-fading over 4 texels (Hann).
     region: mask image, white where the asset may change (restyle only), or None for everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
+    second: another exemplar that covers a share of the result. blend: that share, 0..1, or an image whose white is all
+    of it; half without it.
     directx: True/False says how input normals are encoded; None decides by the file's name, OpenGL otherwise.
     nonfinite: what to do with NaN and infinity in the input: refuse it, or clamp and say so.
 
@@ -61,6 +63,8 @@ class Options:
     overlap: Overlap = "cut"
     region: Path | None = None
     material: str | None = None
+    second: Path | None = None
+    blend: float | Path | None = None
     resume: bool = False
     directx: bool | None = None
     nonfinite: NonFinite = "refuse"
@@ -75,6 +79,10 @@ class Options:
             raise bad_input("maps", f"{listed(self.maps)} names a map twice", "name each map once")
         require_range("content", self.content, 0.0, 1.0)
         require_range("detail", self.detail, 0.0, 1.0)
+        if self.second is None and self.blend is not None:
+            raise bad_input("blend", "there is nothing to blend with", "name a second exemplar")
+        if isinstance(self.blend, float | int):
+            require_range("blend", self.blend, 0.0, 1.0)
         require_range("density", self.density, 1 / LARGEST_DENSITY, LARGEST_DENSITY)
         require_choice("preset", self.preset, get_args(PresetName))
         require_choice("profile", self.profile, get_args(ProfileName))

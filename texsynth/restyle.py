@@ -1,7 +1,7 @@
 """The main path: an exemplar, and perhaps an asset, in; a published material out.
 
-load -> layout (coarsest level, latent diffusion) -> expand (x2 until the size is reached) -> gather (texels of all
-maps) -> publish (maps, mips, mesh, report, manifest last).
+load -> layer (`texsynth.layer`: the exemplar's texture; a second one if two are blended) -> gather (texels of all maps,
+with the asset's relief and region) -> publish (maps, mips, mesh, report, manifest last).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,18 @@ from numpy.typing import NDArray
 
 from mipmap.metrics import evenness, largest_verbatim
 from texsynth import __version__
+from texsynth.blend import Blend, blended, load_blend, ranks_of_relief, with_same_maps
 from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows
-from texsynth.cut import OWN, cut_overlaps
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, halved, prepare_exemplar
-from texsynth.expand import PIECE_RADIUS, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
-from texsynth.gather_cut import Cuts, gather_cut
-from texsynth.layout import Frame, plan_frame, sample_layout
-from texsynth.levelling import level
+from texsynth.layer import Layer, Texels, channels_of, make_layer
+from texsynth.layout import Frame
 from texsynth.material import (
     CHANNELS,
+    DEFAULT_TEXEL,
     MESH_SUFFIXES,
     MapKind,
     Material,
@@ -45,7 +44,6 @@ from texsynth.material import (
 )
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
-from texsynth.presets import PRESETS, Preset
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, require_apart, write_manifest
 from texsynth.region import Region, load_region
@@ -55,7 +53,6 @@ from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
 from texsynth.threads import settle_threads
-from texsynth.wrap_edge import calm_roll
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -63,8 +60,6 @@ Ints = NDArray[np.int32]
 WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
-DETAIL_BLUR = 4.0  # texels; what stays of the exemplar at --detail 0
-DEFAULT_TEXEL = {MapKind.ROUGHNESS: 0.5, MapKind.METALNESS: 0.0, MapKind.HEIGHT: 0.5, MapKind.OPACITY: 1.0}
 PREVIEW_SIDE = 1024
 
 
@@ -105,42 +100,62 @@ def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Opti
 def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
     compute = choose_compute(options.profile)
     with run.stage("load", 0.0, 0.03):
-        for source in (exemplar_path, *([] if asset_path is None else [asset_path])):
-            require_apart(out, source)
-        material = estimate_missing(
-            load_material(exemplar_path, directx=options.directx, nonfinite=options.nonfinite), options.maps
-        )
-        asset = None if asset_path is None else _load_asset(asset_path, options)
-        region = None if options.region is None else load_region(options.region, options.size)
-        work = _work_folder(out, material, asset, region, options)
-        exemplar = prepare_exemplar(material, options.maps, options.density)
+        sources = _load_sources(exemplar_path, asset_path, out, options)
+        work = _work_folder(out, sources, options)
+        prepared = [prepare_exemplar(material, options.maps, options.density) for material in sources.exemplars]
+        asset = sources.asset
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
-        torus = (options.tileable, options.tileable)
-        frame = plan_frame(exemplar, (options.size, options.size), torus, options.seed)
-    preset = PRESETS[options.preset]
-    with run.stage("layout", 0.03, 0.2):
-        layout = _kept(work / "layout.npz", lambda: sample_layout(exemplar, frame, content, preset, run, compute))
-    with run.stage("expand", 0.2, 0.65):
-        mask = _wanted_windows(asset, region, options.size)
-        preview = _previewer(exemplar, frame, out, run)
-        positions, steps = expand(exemplar, frame, content, layout, mask, preset, work, run, preview)
-    cuts = None
-    if options.overlap == "cut":
-        with run.stage("cut", 0.65, 0.72):
-            cuts = _cut(exemplar, frame, positions, content, mask, options, preset, work, run)
+    layers = []
+    for number, exemplar in enumerate(prepared):
+        mask = _wanted_windows(sources, number, options.size)
+        ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
+        layer = make_layer(
+            exemplar, content, mask, options, compute, work / str(number), run,
+            name="second " * number, span=(ends[0], ends[1]), show=_previewer(out, run),
+        )  # fmt: skip
+        layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
-        canvases = _gather_maps(exemplar, frame, positions, cuts, content, asset, region, options, work, run)
+        canvases, share = _gather_maps(layers, sources, content, options, work, run)
     with run.stage("publish", 0.8, 0.93):
         maps = publish_maps(out, canvases, options.storage, run)
     with run.stage("report", 0.93, 1.0):
-        index = positions if cuts is None else cuts.index()
-        manifest = _finish(out, maps, canvases, material, exemplar, asset, index, steps, compute, options, run)
+        manifest = _finish(out, maps, canvases, sources, layers, share, compute, options, run)
     shutil.rmtree(work, ignore_errors=True)
     (out / PREVIEW).unlink(missing_ok=True)
     return manifest
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a run is made from: one exemplar, or two and how they blend; the asset and the region that may change."""
+
+    exemplars: tuple[Material, ...]
+    blend: Blend | None
+    asset: Asset | None
+    region: Region | None
+
+
+def _load_sources(exemplar: Path, asset: Path | None, out: Path, options: Options) -> Sources:
+    paths = [exemplar, *([] if options.second is None else [options.second])]
+    for path in [*paths, *([] if asset is None else [asset])]:
+        require_apart(out, path)
+    loaded = [
+        estimate_missing(load_material(path, directx=options.directx, nonfinite=options.nonfinite), options.maps)
+        for path in paths
+    ]
+    blend = None
+    if options.second is not None:
+        loaded = [*with_same_maps(loaded[0], loaded[1], options.maps)]
+        blend = load_blend(options.blend, options.size)
+    return Sources(
+        tuple(loaded),
+        blend,
+        None if asset is None else _load_asset(asset, options),
+        None if options.region is None else load_region(options.region, options.size),
+    )
 
 
 def _load_asset(path: Path, options: Options) -> Asset:
@@ -169,15 +184,18 @@ def _chosen_material(asset: MeshAsset, name: str | None) -> int:
     return int(np.bincount(index[index >= 0], weights=areas[index >= 0], minlength=len(names)).argmax())
 
 
-def _wanted_windows(asset: Asset | None, region: Region | None, size: int) -> NDArray[np.bool_] | None:
-    """Tokens, bool (size / 8, size / 8), with a texel to be made: in a UV chart or its gutter, and in the region."""
-    wanted: NDArray[np.bool_] | None = None
+def _wanted_windows(sources: Sources, number: int, size: int) -> NDArray[np.bool_] | None:
+    """Tokens, bool (size / 8, size / 8), with a texel to be made of exemplar `number`: in a UV chart or its gutter, in
+    the region, and where that exemplar shows. None: all."""
+    asset, masks = sources.asset, list[NDArray[np.bool_]]()
     if asset is not None and asset.mesh is not None:
-        wanted = _any_in_blocks(uv_mask(asset.mesh.mesh, size, asset.replaced))
-    if region is not None:
-        blocks = _any_in_blocks(region.inside)
-        wanted = blocks if wanted is None else wanted & blocks
-    return wanted
+        masks.append(_any_in_blocks(uv_mask(asset.mesh.mesh, size, asset.replaced)))
+    if sources.region is not None:
+        masks.append(_any_in_blocks(sources.region.inside))
+    shown = None if sources.blend is None else sources.blend.wanted()[number]
+    if shown is not None:
+        masks.append(shown)
+    return np.logical_and.reduce(masks) if masks else None
 
 
 def _any_in_blocks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -188,14 +206,17 @@ def _any_in_blocks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 # --- the state of an unfinished run ------------------------------------------------------------------------------
 
 
-def _work_folder(out: Path, material: Material, asset: Asset | None, region: Region | None, options: Options) -> Path:
+def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
     """OUT/.work, emptied unless `resume` is asked for and what lies there belongs to this very job."""
-    choices = {k: str(v) for k, v in asdict(options).items() if k not in ("resume", "profile", "region")}
-    digest = hashlib.sha256(json.dumps([__version__, choices, material_digest(material)]).encode())
+    choices = {k: str(v) for k, v in asdict(options).items() if k not in ("resume", "profile", "region", "second")}
+    materials = [material_digest(material) for material in sources.exemplars]
+    digest = hashlib.sha256(json.dumps([__version__, choices, materials]).encode())
+    asset, region, blend = sources.asset, sources.region, sources.blend
     if asset is not None:
         digest.update(b"" if asset.material is None else material_digest(asset.material).encode())
         digest.update(b"" if asset.mesh is None else asset.mesh.path.read_bytes())
     digest.update(b"" if region is None else region.inside.tobytes())
+    digest.update(b"" if blend is None or blend.mask is None else blend.mask.tobytes())
     work = out / WORK
     key = work / "job"
     try:
@@ -213,23 +234,10 @@ def _work_folder(out: Path, material: Material, asset: Asset | None, region: Reg
     return work
 
 
-def _kept(path: Path, make: Callable[[], tuple[Ints, int]]) -> tuple[Ints, int]:
-    """The layout, from the file of an earlier run if it is there."""
-    if path.is_file():
-        with np.load(path) as kept:
-            return kept["positions"], int(kept["scale"])
-    positions, scale = make()
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, positions=positions, scale=scale)
-    temporary.replace(path)
-    fault_point("layout")
-    return positions, scale
-
-
-def _previewer(exemplar: Exemplar, frame: Frame, out: Path, run: Run) -> Callable[[Ints, int], None]:
+def _previewer(out: Path, run: Run) -> Callable[[Exemplar, Frame, Ints, int], None]:
     """Writes OUT/progress.png, the albedo (or first map) so far, after each level that is small enough."""
 
-    def show(positions: Ints, scale: int) -> None:
+    def show(exemplar: Exemplar, frame: Frame, positions: Ints, scale: int) -> None:
         if max(positions.shape[:2]) * BLOCK > PREVIEW_SIDE:
             return
         small = halved(exemplar.stack, int(np.log2(scale)))
@@ -247,117 +255,39 @@ def _previewer(exemplar: Exemplar, frame: Frame, out: Path, run: Run) -> Callabl
 # --- texels -----------------------------------------------------------------------------------------------------
 
 
-def _cut(
-    exemplar: Exemplar,
-    frame: Frame,
-    positions: Ints,
-    content: Content | None,
-    mask: NDArray[np.bool_] | None,
-    options: Options,
-    preset: Preset,
-    work: Path,
-    run: Run,
-) -> Cuts:
-    """Minimum cuts between the pieces, from the file of an earlier run if it is there."""
-    path = work / "cuts.npy"
-    if path.is_file():
-        labels = np.load(path)
-    else:
-        labels = cut_overlaps(
-            exemplar.weighted, positions, exemplar.wraps, frame.torus, preset.cut_sweeps, options.seed,
-            radius=PIECE_RADIUS * min(exemplar.size) / BLOCK, wanted=mask, step=run.step,
-        )  # fmt: skip
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, labels)
-        temporary.replace(path)
-        fault_point("cut")
-    cuts = Cuts.of(labels, positions, exemplar.size, exemplar.wraps, frame.torus, (0, 0))
-    if not options.tileable or content is not None or mask is not None:
-        return cuts
-    # nothing ties the result to its place
-    channels, normal = _channels(exemplar)
-    levelled = _levelled_channels(exemplar)
-    roll = calm_roll(
-        exemplar.stack, cuts, channels, wraps=exemplar.wraps, normal=normal, levelled=levelled,
-        offsets=_offsets(exemplar.stack, exemplar, frame, positions, cuts),
-    )  # fmt: skip
-    return replace(cuts, roll=roll)
-
-
-def _channels(exemplar: Exemplar) -> tuple[list[slice], int]:
-    """The stack's channels of each map, and the first one of the normal (-1 if there is none)."""
-    ends = np.cumsum([CHANNELS[kind] for kind in exemplar.maps]).tolist()
-    parts = [slice(end - CHANNELS[kind], end) for kind, end in zip(exemplar.maps, ends, strict=True)]
-    normal = parts[exemplar.maps.index(MapKind.NORMAL)].start if MapKind.NORMAL in exemplar.maps else -1
-    return parts, normal
-
-
 def _gather_maps(
-    exemplar: Exemplar,
-    frame: Frame,
-    positions: Ints,
-    cuts: Cuts | None,
-    content: Content | None,
-    asset: Asset | None,
-    region: Region | None,
-    options: Options,
-    work: Path,
-    run: Run,
-) -> dict[MapKind, Canvas]:
-    """All maps of the result as canvases in `work`, band by band; without `cuts` the blocks of `positions` fade."""
+    layers: list[Layer], sources: Sources, content: Content | None, options: Options, work: Path, run: Run
+) -> tuple[dict[MapKind, Canvas], float]:
+    """All maps of the result as canvases in `work`, band by band, and the share of it that the second layer covers."""
     dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
-    height, width = frame.size
-    canvases = {
-        kind: Canvas.create(work / f"{kind}.raw", kind, height, width, CHANNELS[kind], dtype) for kind in exemplar.maps
-    }
-    stack = exemplar.stack
-    if options.detail < 1:
-        smooth = np.stack([cv2.GaussianBlur(c, (0, 0), DETAIL_BLUR) for c in np.moveaxis(stack, 2, 0)], axis=2)
-        stack = np.ascontiguousarray(smooth + np.float32(options.detail) * (stack - smooth))
-    relief = None if content is None else Relief(content, frame.size)
-    normal = _channels(exemplar)[1]
-    levelled = _levelled_channels(exemplar)
-    offsets = _offsets(stack, exemplar, frame, positions, cuts)
-    shared: dict[str, Any] = {
-        "wraps": exemplar.wraps, "torus": frame.torus, "normal": normal, "offsets": offsets, "levelled": levelled
-    }  # fmt: skip
+    (height, width), kinds = layers[0].frame.size, layers[0].exemplar.maps
+    canvases = {kind: Canvas.create(work / f"{kind}.raw", kind, height, width, CHANNELS[kind], dtype) for kind in kinds}
+    blend, extra = sources.blend, list[Floats | None]([None] * len(layers))
+    if blend is not None:
+        extra = [
+            ranks_of_relief(material, layer.exemplar) for material, layer in zip(sources.exemplars, layers, strict=True)
+        ]
+    texels = [Texels(layer, options.detail, ranks) for layer, ranks in zip(layers, extra, strict=True)]
+    relief = None if content is None else Relief(content, (height, width))
     top = np.float32(65535 if dtype == np.uint16 else 255)
+    covered = 0.0
     for first in range(0, height, BAND):
         run.step(first / height)
         last = min(first + BAND, height)
-        rows = first, last
-        band = gather(stack, positions, rows, **shared) if cuts is None else gather_cut(stack, cuts, rows, **shared)
-        band = band[:, :width]
+        bands = [each.rows(first, last) for each in texels]
+        band = bands[0]
+        if blend is not None:
+            band, weights = blended(bands[0], bands[1], blend.shares(first, last), texels[0].normal)
+            covered += float(weights.mean()) * (last - first) / height
         if relief is not None:
-            relief.lay_over(band, exemplar.maps, first)
-        channel = 0
-        for kind in exemplar.maps:
-            made = band[:, :, channel : channel + CHANNELS[kind]]
-            channel += CHANNELS[kind]
-            texels = (made * top + np.float32(0.5)).astype(dtype)
-            if region is not None and asset is not None:
-                texels = _inside_region(texels, kind, asset, region, frame.size, first, last)
-            canvases[kind].write_rows(first, texels)
+            relief.lay_over(band, kinds, first)
+        for kind, part in zip(kinds, channels_of(kinds), strict=True):
+            made = (band[:, :, part] * top + np.float32(0.5)).astype(dtype)
+            if sources.region is not None and sources.asset is not None:
+                made = _inside_region(made, kind, sources.asset, sources.region, (height, width), first, last)
+            canvases[kind].write_rows(first, made)
         fault_point("gather_band")
-    return canvases
-
-
-def _offsets(stack: Floats, exemplar: Exemplar, frame: Frame, positions: Ints, cuts: Cuts | None) -> Floats | None:
-    """What levels the steps at the joins, see `levelling.level`; None where no map is levelled."""
-    levelled = _levelled_channels(exemplar)
-    if not levelled:
-        return None
-    if cuts is None:
-        labels = np.full((positions.shape[0] * BLOCK, positions.shape[1] * BLOCK), OWN, np.uint8)
-        return level(stack, positions, labels, positions, levelled, exemplar.wraps, frame.torus)
-    return level(stack, positions, cuts.labels, cuts.sources, levelled, exemplar.wraps, frame.torus)
-
-
-def _levelled_channels(exemplar: Exemplar) -> tuple[int, ...]:
-    """Channels whose steps at joins are levelled: all but directions and masks."""
-    unlevelled = (MapKind.NORMAL, MapKind.METALNESS, MapKind.OPACITY)
-    parts = zip(exemplar.maps, _channels(exemplar)[0], strict=True)
-    return tuple(channel for kind, part in parts if kind not in unlevelled for channel in range(part.start, part.stop))
+    return canvases, covered
 
 
 def _inside_region(
@@ -367,8 +297,7 @@ def _inside_region(
     top = np.float32(65535 if texels.dtype == np.uint16 else 255)
     old_map = None if asset.material is None else asset.material.maps.get(kind)
     if old_map is None:
-        constant = (0.5, 0.5, 1.0) if kind is MapKind.NORMAL else (DEFAULT_TEXEL.get(kind, 0.5),)
-        old = np.broadcast_to((np.array(constant) * top + 0.5).astype(texels.dtype), texels.shape)
+        old = np.broadcast_to((np.array(DEFAULT_TEXEL[kind]) * top + 0.5).astype(texels.dtype), texels.shape)
     elif old_map.size == size and old_map.texels.dtype == texels.dtype:
         old = old_map.texels[first:last]
     else:
@@ -400,24 +329,36 @@ def _finish(
     out: Path,
     maps: dict[str, Any],
     canvases: dict[MapKind, Canvas],
-    material: Material,
-    exemplar: Exemplar,
-    asset: Asset | None,
-    positions: Ints,
-    steps: Steps,
+    sources: Sources,
+    layers: list[Layer],
+    share: float,
     compute: Compute,
     options: Options,
     run: Run,
 ) -> dict[str, Any]:
     """Index, mesh, report and, last, the manifest."""
-    notes = list(material.notes)
-    index = np.concatenate([positions, np.zeros_like(positions[:, :, :1])], axis=2)
-    files = ["index.npy", "preview.png", "report.html", "report.json"]
-    try:
-        with (out / "index.npy").open("wb") as file:
-            np.save(file, index.astype(np.int16 if max(exemplar.size) < 2**15 else np.int32))
-    except OSError as error:
-        raise from_os_error(error, out / "index.npy") from error
+    material, exemplar, asset = sources.exemplars[0], layers[0].exemplar, sources.asset
+    notes = [note for each in sources.exemplars for note in each.notes]
+    estimated = frozenset[MapKind]().union(*(each.estimated for each in sources.exemplars))
+    files = ["preview.png", "report.html", "report.json"]
+    indices = []
+    for layer, name in zip(layers, ("index.npy", "index_second.npy"), strict=False):
+        indices.append(np.concatenate([layer.index, np.zeros_like(layer.index[:, :, :1])], axis=2))
+        try:
+            with (out / name).open("wb") as file:
+                np.save(file, indices[-1].astype(np.int16 if max(layer.exemplar.size) < 2**15 else np.int32))
+        except OSError as error:
+            raise from_os_error(error, out / name) from error
+        files.append(name)
+    model = {"name": "exemplar-score", "version": __version__, "exemplar": material_digest(material)}
+    if sources.blend is not None:
+        second = sources.exemplars[1]
+        model["second"] = material_digest(second)
+        notes.append(
+            f"blended with {second.name}, which covers {share:.0%}; figures that compare with the exemplar know only "
+            f"{material.name}"
+        )
+    index = indices[0]
     if asset is not None and asset.mesh is not None:
         notes += [*asset.mesh.notes]
         if options.storage.in_blocks:
@@ -436,12 +377,14 @@ def _finish(
         "size": [options.size, options.size],
         "maps": maps,
         "files": {},
-        "estimated": sorted(str(kind) for kind in material.estimated & set(canvases)),
+        "estimated": sorted(str(kind) for kind in estimated & set(canvases)),
         "seed": options.seed,
         "options": plain(asdict(options)),
-        "model": {"name": "exemplar-score", "version": __version__, "exemplar": material_digest(material)},
+        "model": model,
         "notes": notes,
     }
+    if sources.blend is not None:
+        manifest["second_share"] = share
     if asset is not None and asset.mesh is not None:
         manifest["replaced_material"] = asset.replaced
     report = {
@@ -452,7 +395,10 @@ def _finish(
             "evenness": evenness(index, exemplar.size),
         },
         "lattice": {"periods": len(exemplar.lattice.waves), "strength": exemplar.lattice.strength},
-        "token_steps": {"done": steps.done, "saved": steps.saved},
+        "token_steps": {
+            "done": sum(layer.steps.done for layer in layers),
+            "saved": sum(layer.steps.saved for layer in layers),
+        },
         "exemplar_wraps": exemplar.wraps,
         "layout_device": compute.facts(),
     }
