@@ -97,6 +97,16 @@ def test_in_a_tiling_exemplar_whole_numbers_of_periods_fit_exactly(periods: list
     np.testing.assert_allclose(turns, np.round(turns), atol=1e-9)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_lattice_of_tiling_bricks_closes_on_them(seed: int) -> None:
+    """Seed 0's courses shift by a third: a triple of its cell has alike lattice points too, but does not close."""
+    exemplar = prepare_exemplar(generate("brick", 1024, seed), (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS))
+    assert exemplar.wraps == TORUS
+    turns = exemplar.lattice.waves * 1024
+    assert len(turns) > 0
+    assert turns == pytest.approx(np.round(turns))
+
+
 def test_in_an_exemplar_above_the_search_size_periods_are_in_its_own_texels() -> None:
     periods = [[48, 20], [0, 40]]
     assert_periods(find_lattice(tiled((1040, 320), periods), OPEN), periods, 0.02)

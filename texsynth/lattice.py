@@ -21,6 +21,8 @@ Doubles = NDArray[np.float64]
 NEAR_POINTS = 24  # lattice points that are scored exactly; the farther ones are scored with some slack
 FLAT = 1e-6  # range of values below which there is nothing to correlate
 SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent blocks and needs no prior
+WHOLE = 0.3  # turns over the exemplar that count as a whole number of them
+MOST_TIMES = 5  # that a wave counts in a sum that is to be whole
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 
 
@@ -59,18 +61,18 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     if np.ptp(image, axis=(0, 1)).max() < FLAT:
         return NO_LATTICE
     correlation = ndimage.gaussian_filter(_autocorrelation(image, wraps), 0.8)
-    waves, strength = _plane_lattice(correlation, highest=False)
+    waves, strength = _plane_lattice(correlation, extent, wraps, highest=False)
     if len(waves) == 0:
         waves, strength = _row_lattices(correlation)
     if len(waves) == 0:
-        waves, strength = _plane_lattice(correlation, highest=True)
+        waves, strength = _plane_lattice(correlation, extent, wraps, highest=True)
     if len(waves) == 0:
         return NO_LATTICE
     turns = waves * extent
     for axis in range(2):
         if wraps[axis]:  # a tiling exemplar holds whole numbers of periods
             whole = np.round(turns[:, axis])
-            near = np.abs(turns[:, axis] - whole) < 0.3
+            near = np.abs(turns[:, axis] - whole) < WHOLE
             turns[near, axis] = whole[near]
     return Lattice(turns / extent / reduce, float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04)), strength)
 
@@ -117,7 +119,9 @@ _DIRECTIONS = np.stack([np.sin(np.arange(8) * np.pi / 8), np.cos(np.arange(8) * 
 _STEPS = np.stack(np.meshgrid(np.arange(-8, 9), np.arange(-8, 9), indexing="ij"), -1).reshape(-1, 2)
 
 
-def _plane_lattice(correlation: Doubles, highest: bool) -> tuple[Doubles, float]:
+def _plane_lattice(
+    correlation: Doubles, extent: Doubles, wraps: tuple[bool, bool], highest: bool
+) -> tuple[Doubles, float]:
     """The smallest pair of periods whose lattice points are all as high as the best pair's; () when there is none."""
     radius = np.array(correlation.shape) // 2
 
@@ -178,7 +182,35 @@ def _plane_lattice(correlation: Doubles, highest: bool) -> tuple[Doubles, float]
     if abs(np.linalg.det(refined)) < 0.5 * abs(np.linalg.det(basis)):
         return np.zeros((0, 2)), 0.0
     waves: Doubles = np.linalg.inv(refined).T.astype(np.float64)
-    return waves, strength
+    closed = _closed(waves * extent, wraps) / extent
+    if np.allclose(closed, waves):
+        return waves, strength
+    points = _STEPS[np.abs(_STEPS).sum(axis=1) > 0] @ np.linalg.inv(closed).T
+    points = points[(np.abs(points) < radius - 2).all(axis=1)]
+    alike = len(points) > 0 and near_heights(points).mean() > 0.8 * strength
+    return (closed if alike else waves), strength
+
+
+def _closed(turns: Doubles, wraps: tuple[bool, bool]) -> Doubles:
+    """Waves that turn whole times along each axis that wraps, from waves with these turns over the exemplar (2, 2).
+
+    An exemplar that wraps repeats after its own sides too. If the periods that were found do not divide these, both
+    together are a finer lattice, whose waves are those sums of the given ones that are whole. Unchanged if none are.
+    """
+    sums = _STEPS[(np.abs(_STEPS) <= MOST_TIMES).all(axis=1)]
+    made = sums @ turns
+    whole = (np.abs(made - np.round(made))[:, list(wraps)] < WHOLE).all(axis=1)
+    made = made[whole & np.abs(sums).any(axis=1)]
+    made = made[np.argsort(np.hypot(made[:, 0], made[:, 1]), kind="stable")]
+    areas = np.abs(made[:, 0, None] * made[None, :, 1] - made[:, 1, None] * made[None, :, 0])
+    apart = areas > 0.5 * abs(np.linalg.det(turns))
+    if not apart.any():
+        return turns
+    smallest = areas[apart].min()
+    first, second = np.argwhere(apart & (areas < 1.01 * smallest))[0]
+    if smallest < 1.01 * abs(np.linalg.det(turns)):
+        return turns
+    return np.asarray(made[[first, second]])
 
 
 def _refined(correlation: Doubles, basis: Doubles) -> Doubles:
