@@ -8,7 +8,7 @@ how many materials they have, so that a large source of one look does not fill a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,11 +53,10 @@ def load_corpus(folder: Path, seeds: int, procedural_size: int = 512, *, procedu
     Raises TexsynthError if `folder` holds no material; one that cannot be read is an error too.
     """
     folders = material_folders(folder)
-    with ProcessPoolExecutor() as pool:
-        materials = list(pool.map(_published_material, folders, chunksize=4))
     jobs = [(kind, procedural_size, procedural_seed + seed) for seed in range(seeds) for kind in procedural.KINDS]
-    with ProcessPoolExecutor() as pool:
-        materials += pool.map(_procedural_material, jobs, chunksize=4)
+    # threads: processes that are forked from one with threads of OpenCV's or OpenMP's may never start
+    with ThreadPoolExecutor() as pool:
+        materials = [*pool.map(_published_material, folders), *pool.map(_procedural_material, jobs)]
     return Corpus(materials)
 
 
@@ -70,12 +69,10 @@ def material_folders(folder: Path) -> list[Path]:
 
 
 def _published_material(folder: Path) -> TrainingMaterial:
-    cv2.setNumThreads(1)
     return to_training(trustworthy(upright(load_material(folder))), folder.name.split("_")[0])
 
 
 def _procedural_material(job: tuple[str, int, int]) -> TrainingMaterial:
-    cv2.setNumThreads(1)
     return to_training(procedural.generate(*job), PROCEDURAL)
 
 
