@@ -466,6 +466,25 @@ def sample_asset_command(
     print(f"{write_sample_asset(output, size)}: textures at {size} x {size}")
 
 
+@app.command("serve")
+def serve_command(
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+    ] = "127.0.0.1:50051",
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the jobs and of all their files.")] = Path(
+        "texsynth-data"
+    ),
+    queue: Annotated[int, typer.Option(metavar="N", help="Jobs that may wait; further ones are refused.")] = 1000,
+    verbose: Verbose = False,
+) -> None:
+    """Do jobs for clients over gRPC until SIGTERM; unfinished jobs go on when it is started again."""
+    _log_level(verbose)
+    _require_writable(data)
+    from texsynth_rpc.server import Settings, serve
+
+    serve(Settings(listen, data, queue))
+
+
 @models.command("train")
 def train_command(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator or autoencoder.")],

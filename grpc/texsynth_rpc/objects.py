@@ -1,0 +1,143 @@
+"""Files known by the SHA-256 of their bytes: complete under their name or not there, checked before they are served."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from mipmap.atomic import atomic_file, sync_folder
+
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+PIECE = 1 << 20
+
+
+class Damaged(Exception):
+    """A stored file no longer has the bytes that it is named after."""
+
+
+class ObjectStore:
+    """`folder`/ab/abcd...: one file an object; `folder`/incoming: uploads that are not complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._incoming = folder / "incoming"
+        # what lies there is of a process that ended; nobody can go on with it
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        self._incoming.mkdir(parents=True)
+        self._checked: dict[str, tuple[int, int]] = {}  # digest: (size, time of the last change) when it was read
+        self._uploads = 0
+
+    def path(self, digest: str) -> Path:
+        """Where an object is or would be. Raises ValueError for what is no digest."""
+        if not DIGEST.match(digest):
+            raise ValueError(f"{digest!r} is no SHA-256 of 64 lower-case hexadecimal digits")
+        return self._folder / digest[:2] / digest
+
+    def size(self, digest: str) -> int | None:
+        """Bytes of an object, None if it is not there."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def begin(self) -> Upload:
+        """An upload to write to."""
+        self._uploads += 1
+        return Upload(self, self._incoming / str(self._uploads))
+
+    def adopt(self, file: Path) -> tuple[str, int]:
+        """Make a finished file of this machine an object (a second name of it where the disk can): digest and bytes.
+
+        `file` must not be written to afterwards.
+        """
+        digest = hash_of(file)
+        target = self.path(digest)
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            try:
+                os.link(file, target)
+                sync_folder(target.parent)
+            except FileExistsError:
+                pass
+            except OSError:
+                with file.open("rb") as source, atomic_file(target) as copy:
+                    shutil.copyfileobj(source, copy, PIECE)
+        return digest, target.stat().st_size
+
+    def put(self, data: bytes) -> str:
+        """Store `data`; returns its digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        target = self.path(digest)
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            with atomic_file(target) as file:
+                file.write(data)
+        return digest
+
+    def check(self, digest: str) -> Path:
+        """The path of an object whose bytes were read and found right since it last changed.
+
+        Raises FileNotFoundError, and Damaged.
+        """
+        path = self.path(digest)
+        status = path.stat()
+        seen = status.st_size, status.st_mtime_ns
+        if self._checked.get(digest) != seen:
+            if hash_of(path) != digest:
+                raise Damaged(f"{digest}: its bytes have changed on the disk")
+            self._checked[digest] = seen
+        return path
+
+    def remove(self, digest: str) -> None:
+        """Forget an object."""
+        self._checked.pop(digest, None)
+        self.path(digest).unlink(missing_ok=True)
+
+    def digests(self) -> list[str]:
+        """All objects."""
+        return sorted(path.name for path in self._folder.glob("??/*") if DIGEST.match(path.name))
+
+
+class Upload:
+    """Bytes of one object on their way in."""
+
+    def __init__(self, store: ObjectStore, path: Path) -> None:
+        self._store, self._path = store, path
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes. Raises OSError."""
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    @property
+    def digest(self) -> str:
+        """Of the bytes so far."""
+        return self._hash.hexdigest()
+
+    def finish(self) -> None:
+        """Give the object its name, durably. Raises OSError."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        target = self._store.path(self.digest)
+        target.parent.mkdir(exist_ok=True)
+        self._path.replace(target)
+        sync_folder(target.parent)
+
+    def abandon(self) -> None:
+        """Forget it; after `finish` without effect."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,119 @@
+"""`texsynth serve`: the stores, the supervisor and the gRPC server, put together, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import logging
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from grpc import aio
+from texsynth.errors import bad_input
+from texsynth_rpc.jobs import JobStore
+from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.services import Assets, Bell, Jobs, add
+from texsynth_rpc.supervisor import Supervisor
+from texsynth_rpc.v1 import assets_pb2, jobs_pb2
+
+log = logging.getLogger(__name__)
+
+LARGEST_MESSAGE = 4 << 20
+DRAIN = 20.0  # seconds that calls get to end in
+
+
+@dataclass(frozen=True)
+class Settings:
+    """listen: HOST:PORT, port 0 for any. data: the folder of everything. queue: jobs that may wait."""
+
+    listen: str = "127.0.0.1:50051"
+    data: Path = Path("texsynth-data")
+    queue: int = 1000
+
+    def __post_init__(self) -> None:
+        host, colon, port = self.listen.rpartition(":")
+        if not colon or not port.isdecimal() or int(port) > 65535:
+            raise bad_input("listen", f"got '{self.listen}'", "use HOST:PORT such as 127.0.0.1:50051")
+        if not _loopback(host.strip("[]")):
+            raise bad_input("listen", f"'{host}' is not loopback", "use 127.0.0.1; there is no encryption yet")
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then drain. Raises TexsynthError for a folder in use or a taken port."""
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    settings.data.mkdir(parents=True, exist_ok=True)
+    lock = (settings.data / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise bad_input(settings.data, "is in use by another texsynth serve", "stop that one or use --data") from None
+    bell = Bell()
+    objects = ObjectStore(settings.data / "objects")
+    jobs = JobStore(settings.data / "jobs.sqlite", settings.queue, bell.ring)
+    supervisor = Supervisor(jobs, objects, settings.data / "work")
+    stop = asyncio.Event()
+    server = aio.server(
+        options=[
+            ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+        ]
+    )
+    add(server, Assets(objects), Jobs(jobs, objects, supervisor, bell, stop.is_set))
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    names = [
+        d.services_by_name[n].full_name
+        for d in (assets_pb2.DESCRIPTOR, jobs_pb2.DESCRIPTOR)
+        for n in d.services_by_name
+    ]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    await healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    try:
+        port = server.add_insecure_port(settings.listen)
+    except RuntimeError:
+        raise bad_input(
+            "listen", f"{settings.listen} cannot be bound", "use another port, or stop what uses it"
+        ) from None
+    await server.start()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    host = settings.listen.rpartition(":")[0]
+    print(f"texsynth: listening on {host}:{port}", flush=True)
+    working = asyncio.create_task(supervisor.run())
+    watching = asyncio.create_task(_report_health(healthy, supervisor, stop))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
+    await healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    stop.set()
+    await supervisor.stop()
+    await server.stop(DRAIN)
+    await working  # raises what ended it
+    jobs.close()
+    lock.close()
+
+
+async def _report_health(healthy: health.aio.HealthServicer, supervisor: Supervisor, stop: asyncio.Event) -> None:
+    """SERVING once the worker is ready, and for good: a worker that is being replaced does not lose jobs."""
+    await supervisor.ready.wait()
+    if not stop.is_set():
+        await healthy.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,126 @@
+"""`python -m texsynth_rpc.worker`: one process that does one job after the other for the supervisor.
+
+It stays warm between jobs: libraries are imported and kernels compiled once. A crash, a hang or the kernel's memory
+killer takes the job along, not the service. Orders come as JSON lines on standard input, news go as JSON lines to what
+was standard output; what libraries print goes to standard error. When the input ends, so does the process.
+
+orders: {"job": folder} with work.bin and in/ inside; {"stop": true} ends the job within one step.
+news: {"ready"}, {"progress", stage, fraction, remaining, preview}, {"done"}, {"error", kind, message}, {"alive"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from texsynth_rpc.v1 import jobs_pb2
+from texsynth_rpc.work import BadWork, carry_out
+
+HEARTBEAT = 2.0  # seconds between signs of life
+PROGRESS = 0.25  # seconds between two reports of progress
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self._news = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(2, 1)
+        self._lock = threading.Lock()
+        self._run: Any = None
+        self._orders: list[dict[str, Any]] = []
+        self._arrived = threading.Condition()
+
+    def main(self) -> None:
+        threading.Thread(target=self._beat, daemon=True).start()
+        from texsynth.restyle import restyle  # the slow imports  # noqa: F401
+
+        self._tell(ready=True)
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._orders)
+                order = self._orders.pop(0)
+            if order.get("end"):
+                return
+            self._do(Path(order["job"]))
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            order = json.loads(line)
+            if order.get("stop"):
+                run = self._run
+                if run is not None:
+                    run.cancel()
+                continue
+            self._put(order)
+        run = self._run
+        if run is not None:
+            run.cancel()
+        self._put({"end": True})
+
+    def _put(self, order: dict[str, Any]) -> None:
+        with self._arrived:
+            self._orders.append(order)
+            self._arrived.notify()
+
+    def _do(self, folder: Path) -> None:
+        from texsynth.errors import TexsynthError
+        from texsynth.run import Progress, Run
+
+        last = 0.0
+
+        def listen(progress: Progress) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= PROGRESS:
+                last = now
+                self._tell(
+                    progress=True, stage=progress.stage, fraction=progress.fraction,
+                    remaining=progress.remaining_s or 0.0, preview=str(progress.preview or ""),
+                )  # fmt: skip
+
+        self._run = Run(listener=listen)
+        try:
+            work = jobs_pb2.Work.FromString((folder / "work.bin").read_bytes())
+            carry_out(work, folder / "in", folder / "out", self._run)
+        except TexsynthError as error:
+            self._tell(error=True, kind=error.kind.name.lower(), message=_plain(str(error), folder))
+        except BadWork as error:
+            self._tell(error=True, kind="bad_input", message=_plain(f"{error.field}: {error}", folder))
+        except MemoryError:
+            self._tell(error=True, kind="no_space", message="there is not enough memory; ask for a smaller size")
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            name = type(error).__name__
+            self._tell(error=True, kind="internal", message=f"{name}: a defect of texsynth; the server's log has more")
+        else:
+            self._tell(done=True)
+        finally:
+            self._run = None
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT)
+            self._tell(alive=True)
+
+    def _tell(self, **news: Any) -> None:
+        with self._lock:
+            try:
+                self._news.write(json.dumps(news) + "\n")
+            except OSError:  # the supervisor is gone
+                os._exit(0)
+
+
+def _plain(message: str, folder: Path) -> str:
+    """Without the server's paths."""
+    return message.replace(f"{folder / 'in'}/", "").replace(f"{folder}/", "")
+
+
+if __name__ == "__main__":
+    _Worker().main()

@@ -1,0 +1,147 @@
+"""python -m plugin_bridge: the service from a command line, without torch or texsynth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from texsynth_rpc.v1 import jobs_pb2
+
+from plugin_bridge.client import Client, JobFailed, ServiceError
+
+NUMBERS = ("content", "detail", "density")
+WORDS = ("preset", "target", "format", "compression", "overlap", "material", "normals", "nonfinite", "region", "second")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0: done; 1: the job failed; 2: bad input or a refusal; 130: interrupted (the job goes on)."""
+    asked = _parser().parse_args(arguments)
+    try:
+        with Client(asked.server) as client:
+            return int(asked.run(client, asked))
+    except JobFailed as error:
+        print(f"texsynth: {error}", file=sys.stderr)
+        return 1
+    except (ServiceError, OSError, ValueError) as error:
+        print(f"texsynth: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("texsynth: interrupted; the job goes on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m plugin_bridge", description=__doc__)
+    parser.add_argument("--server", default="127.0.0.1:50051", metavar="HOST:PORT")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    restyle = commands.add_parser("restyle", help="give an asset the material of an exemplar")
+    restyle.add_argument("asset", type=Path)
+    restyle.add_argument("--style", type=Path, required=True, metavar="EXEMPLAR")
+    _add_options(restyle)
+    restyle.set_defaults(run=_restyle)
+    synthesize = commands.add_parser("synthesize", help="make a new texture like an exemplar")
+    synthesize.add_argument("exemplar", type=Path)
+    _add_options(synthesize)
+    synthesize.set_defaults(run=_synthesize)
+    measure = commands.add_parser("measure", help="compare two textures")
+    measure.add_argument("generated", type=Path)
+    measure.add_argument("reference", type=Path)
+    measure.add_argument("--unpaired", action="store_true")
+    measure.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    measure.set_defaults(run=_measure)
+    for name, run, text in (
+        ("watch", _watch, "follow a job to its end"),
+        ("cancel", _cancel, "call a job off"),
+        ("fetch", _fetch, "fetch the files of a job"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("job")
+        if run is _fetch:
+            command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+        command.set_defaults(run=run)
+    commands.add_parser("list", help="all jobs, the newest first").set_defaults(run=_list)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="wait, then fetch the result to this folder")
+    parser.add_argument("--batch", action="store_true", help="let people's jobs go first")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--maps", type=lambda text: [word.strip() for word in text.split(",")])
+    parser.add_argument("--tileable", action="store_true", default=None)
+    parser.add_argument("--blend", type=_share, metavar="0..1|IMAGE")
+    for name in NUMBERS:
+        parser.add_argument(f"--{name}", type=float)
+    for name in WORDS:
+        parser.add_argument(f"--{name}")
+
+
+def _share(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _options(asked: argparse.Namespace) -> dict[str, Any]:
+    names = ("size", "seed", "maps", "tileable", "blend", *NUMBERS, *WORDS)
+    return {name: getattr(asked, name) for name in names}
+
+
+def _restyle(client: Client, asked: argparse.Namespace) -> int:
+    return _follow(client, client.restyle(asked.asset, asked.style, batch=asked.batch, **_options(asked)), asked.output)
+
+
+def _synthesize(client: Client, asked: argparse.Namespace) -> int:
+    return _follow(client, client.synthesize(asked.exemplar, batch=asked.batch, **_options(asked)), asked.output)
+
+
+def _measure(client: Client, asked: argparse.Namespace) -> int:
+    return _follow(client, client.measure(asked.generated, asked.reference, unpaired=asked.unpaired), asked.output)
+
+
+def _follow(client: Client, job: jobs_pb2.Job, output: Path | None) -> int:
+    print(job.id, flush=True)
+    if output is not None:
+        client.wait(job.id, _tell)
+        for path in client.fetch(job.id, output):
+            print(path)
+    return 0
+
+
+def _watch(client: Client, asked: argparse.Namespace) -> int:
+    client.wait(asked.job, _tell)
+    return 0
+
+
+def _cancel(client: Client, asked: argparse.Namespace) -> int:
+    client.cancel(asked.job)
+    return 0
+
+
+def _fetch(client: Client, asked: argparse.Namespace) -> int:
+    for path in client.fetch(asked.job, asked.output):
+        print(path)
+    return 0
+
+
+def _list(client: Client, asked: argparse.Namespace) -> int:
+    del asked
+    for job in client.jobs():
+        state = jobs_pb2.JobState.Name(job.state)[len("JOB_STATE_") :].lower()
+        print(
+            f"{job.id}  {state:9}  {job.work.WhichOneof('kind'):10}  {job.progress.fraction:4.0%}  {job.error.message}"
+        )
+    return 0
+
+
+def _tell(progress: jobs_pb2.Progress) -> None:
+    left = f", {progress.remaining_seconds:.0f} s left" if progress.remaining_seconds else ""
+    print(f"{progress.fraction:4.0%} {progress.stage}{left}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

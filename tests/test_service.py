@@ -1,0 +1,517 @@
+"""The service as a real process on a loopback port: files, jobs, events, crashes and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+
+import grpc
+from plugin_bridge.__main__ import main as command
+from plugin_bridge.client import Client, JobFailed, ServiceError, hash_of
+from texsynth.options import Options
+from texsynth.publish import verify
+from texsynth.restyle import restyle, synthesize
+from texsynth.run import Run
+from texsynth.train.procedural import generate, write
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = {"size": 128, "preset": "draft"}
+LONG = {"size": 1024, "preset": "draft"}  # some seconds
+
+
+class Server:
+    """A `texsynth serve` of its own."""
+
+    def __init__(self, data: Path, *more: str, environment: dict[str, str] | None = None) -> None:
+        self.data = data
+        command = [sys.executable, "-m", "texsynth", "serve", "--listen", "127.0.0.1:0", "--data", str(data), *more]
+        path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
+        self.process = subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": path} | (environment or {}), stdout=subprocess.PIPE, text=True,
+            cwd=data.parent,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert "listening on" in line, line
+        self.address = line.split()[-1]
+
+    def client(self) -> Client:
+        return Client(self.address)
+
+    def worker(self) -> int:
+        """The process id of the worker."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[-1])
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; its exit status."""
+        self.process.send_signal(number)
+        status = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+@contextlib.contextmanager
+def serving(data: Path, *more: str) -> Iterator[Server]:
+    server = Server(data, *more)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("service") / "data") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exemplar") / "gravel"
+    write(generate("gravel", 96, 1), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long_digests(gravel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("long")
+    synthesize(gravel, out, Options(**LONG), Run())
+    return maps_in(out)
+
+
+def maps_in(folder: Path) -> dict[str, str]:
+    """SHA-256 of every map."""
+    maps = json.loads((folder / "material.json").read_text())["maps"]
+    return {kind: entry["sha256"] for kind, entry in maps.items()}
+
+
+def maps_of(job: jobs_pb2.Job) -> dict[str, str]:
+    files = {file.name: file.sha256 for file in job.files}
+    return {name: files[f"{name}.png"] for name in ("albedo", "normal", "roughness")}
+
+
+def until(client: Client, job: str, fraction: float) -> int:
+    """Waits until a job is so far; the number of the event that says so."""
+    for event in client.watch(job):
+        if event.progress.fraction >= fraction:
+            return int(event.number)
+    raise AssertionError("it ended before")
+
+
+def details(error: grpc.RpcError, kind: type) -> list:
+    found = rpc_status.from_call(error)
+    assert found is not None
+    out = []
+    for detail in found.details:
+        message = kind()
+        if detail.Unpack(message):
+            out.append(message)
+    return out
+
+
+def test_a_job_gives_the_very_files_of_the_command_line(server: Server, gravel: Path, tmp_path: Path) -> None:
+    synthesize(gravel, tmp_path / "alone", Options(**QUICK, seed=5, tileable=True), Run())
+    with server.client() as client:
+        job = client.synthesize(gravel, **QUICK, seed=5, tileable=True)
+        assert job.state == jobs_pb2.JOB_STATE_QUEUED
+        heard = []
+        done = client.wait(job.id, heard.append)
+        client.fetch(job.id, tmp_path / "fetched")
+        assert done.attempts == 1
+        assert not done.error.message
+    assert maps_in(tmp_path / "fetched") == maps_in(tmp_path / "alone")
+    assert verify(tmp_path / "fetched") == []
+    assert [p.fraction for p in heard] == sorted(p.fraction for p in heard)
+
+
+def test_restyle_with_every_kind_of_input(server: Server, gravel: Path, tmp_path: Path) -> None:
+    write(generate("planks", 96, 2), tmp_path / "planks")
+    write(generate("grass", 96, 2), tmp_path / "grass")
+    mask = gravel / "albedo.png"
+    with server.client() as client:
+        job = client.restyle(
+            tmp_path / "planks", gravel, **QUICK, content=0.0, detail=0.5, region=mask, second=tmp_path / "grass",
+            blend=0.25, maps=["albedo"],
+        )  # fmt: skip
+        client.wait(job.id)
+        client.fetch(job.id, tmp_path / "fetched")
+    options = Options(
+        **QUICK, content=0.0, detail=0.5, region=mask, second=tmp_path / "grass", blend=0.25,
+        maps=Options(maps=("albedo",)).maps,  # type: ignore[arg-type]
+    )  # fmt: skip
+    restyle(tmp_path / "planks", gravel, tmp_path / "alone", options, Run())
+    assert maps_in(tmp_path / "fetched") == maps_in(tmp_path / "alone")
+
+
+def test_mips_and_measure_are_jobs_too(server: Server, gravel: Path, tmp_path: Path) -> None:
+    with server.client() as client:
+        work = jobs_pb2.Work(mips=jobs_pb2.MipsJob(source=client.input(gravel), target="desktop"))
+        made = client.wait(client.submit(work).id)
+        assert {"albedo.dds", "normal.dds", "material.json"} <= {file.name for file in made.files}
+        measured = client.wait(client.measure(gravel, gravel).id)
+        client.fetch(measured.id, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["maps"]["albedo"]["ssim"] == pytest.approx(1)
+
+
+def test_events_have_no_gap_and_end_with_the_terminal_one(server: Server, gravel: Path) -> None:
+    with server.client() as client:
+        job = client.synthesize(gravel, **QUICK, seed=11)
+        events = list(client.watch(job.id))
+        assert [event.number for event in events] == list(range(len(events)))
+        states = [event.state.state for event in events if event.WhichOneof("event") == "state"]
+        assert states == [jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_SUCCEEDED]
+        assert events[-1].state.files
+        rest = list(client.watch(job.id, from_event=3))
+        assert rest == events[3:]
+        previews = {event.progress.preview_sha256 for event in events} - {""}
+        assert previews, "a picture of the texture on its way"
+
+
+def test_a_repeated_request_is_one_job_and_another_body_is_refused(server: Server, gravel: Path) -> None:
+    with server.client() as client:
+        exemplar = client.input(gravel)
+
+        def work(seed: int) -> jobs_pb2.Work:
+            options = client.options_of(**QUICK, seed=seed)
+            return jobs_pb2.Work(synthesize=jobs_pb2.SynthesizeJob(exemplar=exemplar, options=options))
+
+        first = client.submit(work(1), request_id="one")
+        assert client.submit(work(1), request_id="one").id == first.id
+        with pytest.raises(ServiceError, match="another job") as refused:
+            client.submit(work(2), request_id="one")
+        assert refused.value.code is grpc.StatusCode.ALREADY_EXISTS
+        client.wait(first.id)
+        assert client.submit(work(1), request_id="one").state == jobs_pb2.JOB_STATE_SUCCEEDED
+        assert [job.id for job in client.jobs()].count(first.id) == 1
+
+
+def test_a_cancelled_job_stops_soon_and_goes_on_when_it_is_retried(
+    server: Server, gravel: Path, long_digests: dict[str, str]
+) -> None:
+    with server.client() as client:
+        job = client.synthesize(gravel, **LONG)
+        number = until(client, job.id, 0.3)
+        began = time.monotonic()
+        client.cancel(job.id)
+        with pytest.raises(JobFailed):
+            client.wait(job.id)
+        assert time.monotonic() - began < 5
+        assert client.get(job.id).state == jobs_pb2.JOB_STATE_CANCELLED
+        assert client.cancel(job.id).state == jobs_pb2.JOB_STATE_CANCELLED
+        assert client.retry(job.id).state in (jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING)
+        client.wait(job.id)
+        assert maps_of(client.get(job.id)) == long_digests
+        assert len(list(client.watch(job.id, number))) > 3, "one sequence of events over both tries"
+
+
+def test_a_dead_worker_is_replaced_and_its_job_ends_in_the_same_bytes(
+    server: Server, gravel: Path, long_digests: dict[str, str]
+) -> None:
+    with server.client() as client:
+        job = client.synthesize(gravel, **LONG, batch=True)
+        until(client, job.id, 0.4)
+        os.kill(server.worker(), signal.SIGKILL)
+        done = client.wait(job.id)
+        assert done.attempts == 2
+        assert maps_of(done) == long_digests
+
+
+def test_a_job_that_kills_every_worker_is_given_up(server: Server, gravel: Path) -> None:
+    with server.client() as client:
+        job = client.synthesize(gravel, **LONG, seed=3)
+        begun = 0
+        for event in client.watch(job.id):
+            if event.state.state == jobs_pb2.JOB_STATE_RUNNING:
+                begun += 1
+                os.kill(server.worker(), signal.SIGKILL)
+        failed = client.get(job.id)
+        assert (begun, failed.state, failed.attempts) == (3, jobs_pb2.JOB_STATE_FAILED, 3)
+        assert "worker process died" in failed.error.message
+        client.wait(client.synthesize(gravel, **QUICK, seed=22).id)
+
+
+def test_a_person_overtakes_a_batch_which_goes_on_afterwards(
+    server: Server, gravel: Path, long_digests: dict[str, str]
+) -> None:
+    with server.client() as client:
+        batch = client.synthesize(gravel, **LONG, batch=True, seed=0)
+        until(client, batch.id, 0.3)
+        person = client.wait(client.synthesize(gravel, **QUICK, seed=21).id)
+        waiting = client.get(batch.id)
+        assert waiting.state != jobs_pb2.JOB_STATE_SUCCEEDED
+        done = client.wait(batch.id)
+        assert maps_of(done) == long_digests
+        assert done.attempts == 1, "making room is no failed try"
+        assert person.changed.ToNanoseconds() < done.changed.ToNanoseconds()
+
+
+def test_lists_have_pages_and_filters_and_what_is_deleted_is_gone(server: Server, gravel: Path) -> None:
+    with server.client() as client:
+        names = [client.wait(client.synthesize(gravel, size=64, preset="draft", seed=s).id).id for s in range(3)]
+        stub = jobs_pb2_grpc.JobServiceStub(grpc.insecure_channel(server.address))
+        page = stub.List(jobs_pb2.ListRequest(page_size=2))
+        assert [job.id for job in page.jobs] == names[:0:-1]
+        following = stub.List(jobs_pb2.ListRequest(page_size=1, page_token=page.next_page_token))
+        assert following.jobs[0].id == names[0]
+        failed = stub.List(jobs_pb2.ListRequest(states=[jobs_pb2.JOB_STATE_FAILED]))
+        assert all(job.state == jobs_pb2.JOB_STATE_FAILED for job in failed.jobs)
+        client.delete(names[0])
+        with pytest.raises(ServiceError) as gone:
+            client.get(names[0])
+        assert gone.value.code is grpc.StatusCode.NOT_FOUND
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "..", "../albedo.png", "/etc/passwd", "a/../b.png", "a//b.png", "a\\b.png", "C:x.png", "a\0.png", "x" * 300],
+)
+def test_names_that_lead_elsewhere_are_refused(server: Server, gravel: Path, name: str) -> None:
+    with server.client() as client:
+        digest = client.upload(gravel / "albedo.png")
+        exemplar = jobs_pb2.Input(files=[jobs_pb2.InputFile(name=name, sha256=digest)])
+        with pytest.raises(ServiceError, match="relative name") as refused:
+            client.submit(jobs_pb2.Work(synthesize=jobs_pb2.SynthesizeJob(exemplar=exemplar)))
+        assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 500}, "power of two"),
+        ({"preset": "best"}, "draft"),
+        ({"content": 1.5}, "from 0 to 1"),
+        ({"maps": ["albedo", "paint"]}, "paint"),
+        ({"normals": "sideways"}, "directx"),
+        ({"blend": 0.5}, "second"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_they_wait(
+    server: Server, gravel: Path, options: dict[str, object], words: str
+) -> None:
+    with server.client() as client, pytest.raises(ServiceError, match=words) as refused:
+        client.synthesize(gravel, **options)
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_an_error_names_its_field(server: Server) -> None:
+    stub = jobs_pb2_grpc.JobServiceStub(grpc.insecure_channel(server.address))
+    image = jobs_pb2.InputFile(name="a.png", sha256="0" * 64)
+    work = jobs_pb2.Work(synthesize=jobs_pb2.SynthesizeJob(exemplar=jobs_pb2.Input(files=[image])))
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Submit(jobs_pb2.SubmitRequest(request_id="x", work=work))
+    (wrong,) = details(refused.value, error_details_pb2.BadRequest)
+    assert wrong.field_violations[0].field == "work.synthesize.exemplar.files[0].sha256"
+    assert "upload it first" in wrong.field_violations[0].description
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Submit(jobs_pb2.SubmitRequest(request_id="x"))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_bad_input_fails_the_job_in_one_line_without_the_servers_paths(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image at all")
+    with server.client() as client:
+        job = client.synthesize(tmp_path / "broken.png", **QUICK)
+        with pytest.raises(JobFailed, match=r"broken\.png") as failed:
+            client.wait(job.id)
+    assert failed.value.job.state == jobs_pb2.JOB_STATE_FAILED
+    assert failed.value.job.error.kind == "bad_input"
+    assert str(server.data) not in failed.value.job.error.message
+    assert command(["--server", server.address, "watch", job.id]) == 1
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_uploads_that_are_not_what_they_say_are_refused(server: Server) -> None:
+    stub = assets_pb2_grpc.AssetServiceStub(grpc.insecure_channel(server.address))
+    data = b"some bytes"
+    header = assets_pb2.UploadHeader(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    def upload(*parts: assets_pb2.UploadRequest) -> assets_pb2.UploadResponse:
+        return stub.Upload(iter(parts))
+
+    first = assets_pb2.UploadRequest(header=header)
+    wrong = [
+        (),
+        (assets_pb2.UploadRequest(data=data),),
+        (first, assets_pb2.UploadRequest(data=data[:-1])),
+        (first, assets_pb2.UploadRequest(data=data[:-1] + b"!")),
+        (first, assets_pb2.UploadRequest(data=data + b"!")),
+        (first, first),
+        (assets_pb2.UploadRequest(header=assets_pb2.UploadHeader(size=1, sha256="../x")),),
+        (assets_pb2.UploadRequest(header=assets_pb2.UploadHeader(size=2**60, sha256=header.sha256)),),
+    ]
+    for parts in wrong:
+        with pytest.raises(grpc.RpcError) as refused:
+            upload(*parts)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not stub.Describe(assets_pb2.DescribeRequest(sha256=[header.sha256])).assets
+    assert not list((server.data / "objects" / "incoming").iterdir())
+    assert upload(first, assets_pb2.UploadRequest(data=data)).asset.size == len(data)
+
+
+def test_a_download_resumes_at_any_byte_and_damage_is_never_served(server: Server, tmp_path: Path) -> None:
+    data = os.urandom(700_000)
+    (tmp_path / "data").write_bytes(data)
+    with server.client() as client:
+        digest = client.upload(tmp_path / "data")
+        (tmp_path / "copy.part").write_bytes(data[:300_001])
+        client.download(digest, tmp_path / "copy")
+        assert (tmp_path / "copy").read_bytes() == data
+        stored = server.data / "objects" / digest[:2] / digest
+        changed = bytearray(data)
+        changed[5] ^= 1
+        stored.write_bytes(bytes(changed))
+        with pytest.raises(ServiceError, match="changed") as refused:
+            client.download(digest, tmp_path / "other")
+        assert refused.value.code is grpc.StatusCode.DATA_LOSS
+        with pytest.raises(ServiceError) as absent:
+            client.download("0" * 64, tmp_path / "other")
+        assert absent.value.code is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_full_queue_says_when_to_come_back(tmp_path: Path, gravel: Path) -> None:
+    with serving(tmp_path / "data", "--queue", "2") as small, small.client() as client:
+        client.synthesize(gravel, **LONG)
+        exemplar = client.input(gravel)
+        stub = jobs_pb2_grpc.JobServiceStub(grpc.insecure_channel(small.address))
+        codes = []
+        for number in range(8):
+            options = client.options_of(**LONG, seed=number)
+            work = jobs_pb2.Work(synthesize=jobs_pb2.SynthesizeJob(exemplar=exemplar, options=options))
+            try:
+                stub.Submit(jobs_pb2.SubmitRequest(request_id=str(number), work=work))
+            except grpc.RpcError as error:
+                codes.append(error.code())
+                assert details(error, error_details_pb2.RetryInfo)[0].retry_delay.seconds > 0
+        assert codes
+        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+# --- the service itself dies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_outlives_the_service(
+    number: signal.Signals, gravel: Path, long_digests: dict[str, str], tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "data")
+    with server.client() as client:
+        job = client.synthesize(gravel, **LONG)
+        until(client, job.id, 0.4)
+        worker = server.worker()
+        status = server.stop(number)
+    assert status == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists(), "the worker ends with the service"
+    with serving(tmp_path / "data") as again, again.client() as client:
+        done = client.wait(job.id)
+        assert maps_of(done) == long_digests
+        numbers = [event.number for event in client.watch(job.id)]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_live_is_not_ready(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as fresh:
+        stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(fresh.address))
+        states = []
+        deadline = time.monotonic() + 60
+        while not states or (states[-1] != health_pb2.HealthCheckResponse.SERVING and time.monotonic() < deadline):
+            states.append(stub.Check(health_pb2.HealthCheckRequest()).status)
+            time.sleep(0.05)
+        assert states[0] == health_pb2.HealthCheckResponse.NOT_SERVING, "before the worker has its libraries"
+        assert states[-1] == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_two_services_do_not_share_a_folder_and_no_other_address_is_listened_on(server: Server) -> None:
+    def refused(*arguments: str) -> str:
+        run = [sys.executable, "-m", "texsynth", "serve", *arguments]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "grpc")])}
+        done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 2
+        return done.stderr.splitlines()[-1]
+
+    assert "in use" in refused("--listen", "127.0.0.1:0", "--data", str(server.data))
+    assert "cannot be bound" in refused("--listen", server.address, "--data", str(server.data.parent / "other"))
+    assert "loopback" in refused("--listen", "0.0.0.0:0", "--data", str(server.data.parent / "other"))
+    assert "HOST:PORT" in refused("--listen", "nonsense", "--data", str(server.data.parent / "other"))
+
+
+# --- the client ---------------------------------------------------------------------------------------------------
+
+
+def test_the_client_needs_neither_torch_nor_texsynth() -> None:
+    code = (
+        "import sys, plugin_bridge.client, plugin_bridge.__main__; "
+        "sys.exit(bool({'torch', 'texsynth', 'numpy', 'mipmap'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "grpc")])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+def test_the_clients_command_line(
+    server: Server, gravel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = ["--server", server.address]
+    out = tmp_path / "out"
+    assert command([*shown, "synthesize", str(gravel), "--size", "64", "--preset", "draft", "-o", str(out)]) == 0
+    printed = capsys.readouterr()
+    name = printed.out.splitlines()[0]
+    assert verify(out) == []
+    assert "%" in printed.err
+    assert command([*shown, "list"]) == 0
+    assert f"{name}  succeeded  synthesize" in capsys.readouterr().out
+    assert command([*shown, "fetch", name, "-o", str(tmp_path / "again")]) == 0
+    assert maps_in(tmp_path / "again") == maps_in(out)
+    assert command([*shown, "measure", str(out), str(out), "-o", str(tmp_path / "measured")]) == 0
+    assert (tmp_path / "measured" / "metrics.json").exists()
+    assert command([*shown, "cancel", name]) == 0
+    assert command([*shown, "watch", "nothing"]) == 2
+    assert "not here" in capsys.readouterr().err
+    assert command([*shown, "synthesize", str(tmp_path / "nowhere")]) == 2
+
+
+def test_files_of_a_mesh_travel_with_it(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "textures").mkdir()
+    (tmp_path / "chair.obj").write_text("mtllib chair.mtl\n")
+    (tmp_path / "chair.mtl").write_text("newmtl wood\n")
+    (tmp_path / "textures" / "wood.png").write_bytes(b"png")
+    (tmp_path / "unrelated.txt").write_text("no")
+    with server.client() as client:
+        given = client.input(tmp_path / "chair.obj")
+    assert given.main == "chair.obj"
+    assert [file.name for file in given.files] == ["chair.obj", "chair.mtl", "textures/wood.png"]
+    assert given.files[1].sha256 == hash_of(tmp_path / "chair.mtl")
+
+
+def test_an_unknown_database_is_refused(tmp_path: Path) -> None:
+    from texsynth_rpc.jobs import JobStore
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(sqlite3.DatabaseError, match="version 99"):
+        JobStore(tmp_path / "jobs.sqlite", 1)
