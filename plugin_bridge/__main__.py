@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from texsynth_rpc.v1 import jobs_pb2
 
 from plugin_bridge.client import Client, JobFailed, ServiceError
 
+TOKEN = "TEXSYNTH_TOKEN"  # environment variable with the secret: arguments are seen by every process
 NUMBERS = ("content", "detail", "density")
 WORDS = ("preset", "target", "format", "compression", "overlap", "material", "normals", "nonfinite", "region", "second")
 
@@ -19,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: done; 1: the job failed; 2: bad input or a refusal; 130: interrupted (the job goes on)."""
     asked = _parser().parse_args(arguments)
     try:
-        with Client(asked.server) as client:
+        with Client(
+            asked.server, token=os.environ.get(TOKEN), ca=asked.ca, certificate=asked.certificate, key=asked.key
+        ) as client:
             return int(asked.run(client, asked))
     except JobFailed as error:
         print(f"texsynth: {error}", file=sys.stderr)
@@ -35,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m plugin_bridge", description=__doc__)
     parser.add_argument("--server", default="127.0.0.1:50051", metavar="HOST:PORT")
+    for name, text in (
+        ("ca", "whose certificate the server must show"),
+        ("certificate", "to show"),
+        ("key", "its key"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, metavar="PEM", help=text)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     restyle = commands.add_parser("restyle", help="give an asset the material of an exemplar")
     restyle.add_argument("asset", type=Path)

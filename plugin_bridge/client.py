@@ -53,29 +53,63 @@ class JobFailed(Exception):
         self.job = job
 
 
+class _Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Sends a token with every call."""
+
+    def __init__(self, token: str) -> None:
+        self._entry = ("authorization", f"Bearer {token}")
+
+    def _with(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._entry]
+        return continuation(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = _with
+
+
 def _no_one(done: int, total: int) -> None:
     del done, total
 
 
 class Client:
-    """One connection to a service at `server` (HOST:PORT). patience: seconds during which a lost line is mended."""
+    """One connection to a service at `server` (HOST:PORT).
 
-    def __init__(self, server: str = "127.0.0.1:50051", patience: float = 60.0) -> None:
-        self._channel = grpc.insecure_channel(
-            server,
-            options=[
-                ("grpc.keepalive_time_ms", 60_000),
-                ("grpc.max_reconnect_backoff_ms", 2_000),
-                ("grpc.enable_retries", 0),
-            ],
-        )
+    token: secret of a token, sent with every call. ca, certificate, key: PEM files; with any of them the line is
+    encrypted, `ca` is whom the server's certificate must be of (else whom this machine trusts), the others are what
+    the client shows. patience: seconds during which a lost line is mended.
+    """
+
+    def __init__(
+        self,
+        server: str = "127.0.0.1:50051",
+        *,
+        token: str | None = None,
+        ca: PathLike | None = None,
+        certificate: PathLike | None = None,
+        key: PathLike | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        options = [
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+            ("grpc.enable_retries", 0),
+        ]
+        if ca or certificate or key:
+            roots, shown, secret = (
+                None if path is None else Path(path).read_bytes() for path in (ca, certificate, key)
+            )
+            credentials = grpc.ssl_channel_credentials(roots, secret, shown)
+            channel = grpc.secure_channel(server, credentials, options)
+        else:
+            channel = grpc.insecure_channel(server, options)
+        self._closing = channel
+        self._channel = channel if token is None else grpc.intercept_channel(channel, _Bearer(token))
         self._patience = patience
         self._assets: Any = assets_pb2_grpc.AssetServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._jobs: Any = jobs_pb2_grpc.JobServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Close the connection; jobs go on."""
-        self._channel.close()
+        self._closing.close()
 
     def __enter__(self) -> Client:
         return self

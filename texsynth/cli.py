@@ -475,14 +475,53 @@ def serve_command(
         "texsynth-data"
     ),
     queue: Annotated[int, typer.Option(metavar="N", help="Jobs that may wait; further ones are refused.")] = 1000,
+    tokens: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only callers with one of these tokens; see --new-token.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="The server's certificate: calls are encrypted.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its private key.")] = None,
+    client_ca: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Only callers with a certificate of this authority.")
+    ] = None,
+    new_token: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Add a token to the file of --tokens, print its secret once, and end."),
+    ] = None,
+    tenant: Annotated[str, typer.Option(metavar="NAME", help="Whose the new token is.")] = "default",
+    scopes: Annotated[str, typer.Option(metavar="LIST", help="What it may: read, write.")] = "read,write",
+    generate_certificates: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Make a private CA with a server's and a client's certificate, and end."),
+    ] = None,
+    hosts: Annotated[
+        str, typer.Option(metavar="LIST", help="Names and addresses of the server in the new certificate.")
+    ] = "localhost,127.0.0.1",
     verbose: Verbose = False,
 ) -> None:
     """Do jobs for clients over gRPC until SIGTERM; unfinished jobs go on when it is started again."""
     _log_level(verbose)
+    if generate_certificates is not None:
+        from texsynth_rpc import certificates
+
+        print("\n".join(map(str, certificates.generate_certificates(generate_certificates, hosts.split(",")))))
+        return
+    if new_token is not None:
+        from texsynth_rpc import gate
+
+        if tokens is None:
+            raise bad_input("new-token", "there is no file to add it to", "name one with --tokens")
+        print(gate.new_token(tokens, new_token, tenant, tuple(scopes.split(","))))
+        return
+    if (certificate is None) is not (key is None) or (client_ca is not None and certificate is None):
+        raise bad_input("certificate", "is half of what it takes", "give --certificate and --key together")
     _require_writable(data)
+    from texsynth_rpc.certificates import Certificates
     from texsynth_rpc.server import Settings, serve
 
-    serve(Settings(listen, data, queue))
+    shown = None if certificate is None or key is None else Certificates(certificate, key, client_ca)
+    serve(Settings(listen, data, queue, tokens, shown))
 
 
 @models.command("train")

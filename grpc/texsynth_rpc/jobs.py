@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS inputs (job TEXT NOT NULL, digest TEXT NOT NULL, PRIM
 CREATE TABLE IF NOT EXISTS files (
   job TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (job, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owners (
+  tenant TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (tenant, digest)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS input_digests ON inputs (digest);
 CREATE INDEX IF NOT EXISTS file_digests ON files (digest);
 """
@@ -148,6 +151,15 @@ class JobStore:
         assert made is not None
         return made
 
+    def own(self, tenant: str, digests: Iterable[str]) -> None:
+        """From now on the tenant may read these objects."""
+        self._db.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", [(tenant, digest) for digest in digests])
+
+    def owns(self, tenant: str, digest: str) -> bool:
+        """Whether the tenant sent this object, or a job of theirs made it."""
+        found = self._db.execute("SELECT 1 FROM owners WHERE tenant = ? AND digest = ?", (tenant, digest)).fetchone()
+        return found is not None
+
     def waiting(self) -> int:
         """How many jobs wait."""
         return int(self._db.execute("SELECT COUNT(*) FROM jobs WHERE state = ?", (State.QUEUED.value,)).fetchone()[0])
@@ -203,6 +215,8 @@ class JobStore:
 
     def finish(self, name: str, files: Iterable[tuple[str, str, int]]) -> Record:
         """The job is done and has made `files`: (name, digest, bytes). Raises NoSuchJob, NotNow."""
+        files = list(files)
+        self.own(self.get(None, name).tenant, [digest for _, digest, _ in files])
         self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", [(name, *file) for file in files])
         return self.happen(name, Event.FINISH)
 
@@ -210,7 +224,10 @@ class JobStore:
         """A running job went on; preview: digest of its picture, or empty for the one before."""
         now = time.time()
         with self._transaction():
-            preview = preview or self.get(None, name).preview
+            job = self.get(None, name)
+            if preview:
+                self.own(job.tenant, [preview])
+            preview = preview or job.preview
             self._db.execute(
                 "UPDATE jobs SET stage = ?, fraction = ?, remaining = ?, preview = ? WHERE id = ?",
                 (stage, fraction, remaining, preview, name),

@@ -15,6 +15,8 @@ from grpc_reflection.v1alpha import reflection
 
 from grpc import aio
 from texsynth.errors import bad_input
+from texsynth_rpc.certificates import Certificates
+from texsynth_rpc.gate import Gate, load_tokens
 from texsynth_rpc.jobs import JobStore
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.services import Assets, Bell, Jobs, add
@@ -29,18 +31,31 @@ DRAIN = 20.0  # seconds that calls get to end in
 
 @dataclass(frozen=True)
 class Settings:
-    """listen: HOST:PORT, port 0 for any. data: the folder of everything. queue: jobs that may wait."""
+    """listen: HOST:PORT, port 0 for any. data: the folder of everything. queue: jobs that may wait. tokens: file of
+    those that are known (None: no token is asked for). certificates: what the server shows (None: no encryption).
+
+    Beyond loopback both are needed. Raises TexsynthError(BAD_INPUT).
+    """
 
     listen: str = "127.0.0.1:50051"
     data: Path = Path("texsynth-data")
     queue: int = 1000
+    tokens: Path | None = None
+    certificates: Certificates | None = None
 
     def __post_init__(self) -> None:
         host, colon, port = self.listen.rpartition(":")
         if not colon or not port.isdecimal() or int(port) > 65535:
             raise bad_input("listen", f"got '{self.listen}'", "use HOST:PORT such as 127.0.0.1:50051")
-        if not _loopback(host.strip("[]")):
-            raise bad_input("listen", f"'{host}' is not loopback", "use 127.0.0.1; there is no encryption yet")
+        if not self.loopback and (self.tokens is None or self.certificates is None):
+            raise bad_input(
+                "listen", f"'{host}' is not loopback", "give --tokens, and --certificate with --key, or use 127.0.0.1"
+            )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return _loopback(self.listen.rpartition(":")[0].strip("[]"))
 
 
 def _loopback(host: str) -> bool:
@@ -64,30 +79,33 @@ async def _serve(settings: Settings) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise bad_input(settings.data, "is in use by another texsynth serve", "stop that one or use --data") from None
-    bell = Bell()
+    bell, gate = Bell(), Gate(None if settings.tokens is None else load_tokens(settings.tokens))
+    credentials = None if settings.certificates is None else settings.certificates.credentials()
     objects = ObjectStore(settings.data / "objects")
     jobs = JobStore(settings.data / "jobs.sqlite", settings.queue, bell.ring)
     supervisor = Supervisor(jobs, objects, settings.data / "work")
     stop = asyncio.Event()
     server = aio.server(
+        interceptors=[gate],
         options=[
             ("grpc.max_receive_message_length", LARGEST_MESSAGE),
             ("grpc.so_reuseport", 0),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
-        ]
+        ],
     )
-    add(server, Assets(objects), Jobs(jobs, objects, supervisor, bell, stop.is_set))
+    add(server, Assets(objects, jobs, gate), Jobs(jobs, objects, supervisor, bell, gate, stop.is_set))
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    names = [
-        d.services_by_name[n].full_name
-        for d in (assets_pb2.DESCRIPTOR, jobs_pb2.DESCRIPTOR)
-        for n in d.services_by_name
-    ]
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    if settings.loopback:
+        names = [s.full_name for f in (assets_pb2, jobs_pb2) for s in f.DESCRIPTOR.services_by_name.values()]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     await healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     try:
-        port = server.add_insecure_port(settings.listen)
+        port = (
+            server.add_insecure_port(settings.listen)
+            if credentials is None
+            else server.add_secure_port(settings.listen, credentials)
+        )
     except RuntimeError:
         raise bad_input(
             "listen", f"{settings.listen} cannot be bound", "use another port, or stop what uses it"

@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 
 from grpc import aio
 from texsynth_rpc.failures import Context, bad_request, not_found, refuse
+from texsynth_rpc.gate import Gate
 from texsynth_rpc.jobs import AnotherJob, Happening, JobStore, NoSuchJob, NotNow, QueueFull, Record
 from texsynth_rpc.objects import DIGEST, Damaged, ObjectStore
 from texsynth_rpc.states import Event, State
@@ -35,14 +36,6 @@ _STATES = {
     State.CANCELLED: jobs_pb2.JOB_STATE_CANCELLED,
 }
 _STATE_OF = {number: state for state, number in _STATES.items()}
-
-TENANT = "default"
-
-
-def tenant_of(context: Context) -> str:
-    """Whose call this is."""
-    del context
-    return TENANT
 
 
 class Bell:
@@ -70,17 +63,17 @@ class Bell:
 
 
 class Assets(assets_pb2_grpc.AssetServiceServicer):
-    """Files in and out."""
+    """Files in and out. A tenant sees the files that it sent and those that its jobs made, whoever else has them."""
 
-    def __init__(self, objects: ObjectStore) -> None:
-        self._objects = objects
+    def __init__(self, objects: ObjectStore, jobs: JobStore, gate: Gate) -> None:
+        self._objects, self._jobs, self._gate = objects, jobs, gate
 
     async def Upload(
         self, requests: AsyncIterator[assets_pb2.UploadRequest], context: Context
     ) -> assets_pb2.UploadResponse:
         """See assets.proto."""
-        header = await self._header(requests, context)
-        size = self._objects.size(header.sha256)
+        header, tenant = await self._header(requests, context), self._gate.tenant(context)
+        size = self._size(tenant, header.sha256)
         if size is not None:
             return _asset(header.sha256, size)
         upload = None
@@ -97,6 +90,7 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
                     context, "data", f"{upload.size} bytes of digest {upload.digest} came; send the file again"
                 )
             await asyncio.to_thread(upload.finish)
+            self._jobs.own(tenant, [header.sha256])
             return _asset(header.sha256, header.size)
         except OSError as error:
             await refuse(
@@ -106,6 +100,11 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
         finally:
             if upload is not None:
                 upload.abandon()
+
+    def _size(self, tenant: str, digest: str) -> int | None:
+        """Bytes of a file of this tenant, None if it has none such. Raises ValueError."""
+        size = self._objects.size(digest)
+        return size if self._jobs.owns(tenant, digest) else None
 
     async def _header(
         self, requests: AsyncIterator[assets_pb2.UploadRequest], context: Context
@@ -125,6 +124,8 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
     ) -> AsyncIterator[assets_pb2.DownloadResponse]:
         """See assets.proto."""
         try:
+            if self._size(self._gate.tenant(context), request.sha256) is None:
+                raise FileNotFoundError
             path = await asyncio.to_thread(self._objects.check, request.sha256)
         except ValueError as error:
             await bad_request(context, "sha256", str(error))
@@ -149,7 +150,8 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
         if len(request.sha256) > MOST_DESCRIBED:
             await bad_request(context, "sha256", f"names {len(request.sha256)} files; {MOST_DESCRIBED} are the most")
         try:
-            sizes = [(digest, self._objects.size(digest)) for digest in request.sha256]
+            tenant = self._gate.tenant(context)
+            sizes = [(digest, self._size(tenant, digest)) for digest in request.sha256]
         except ValueError as error:
             await bad_request(context, "sha256", str(error))
         known = [assets_pb2.Asset(sha256=digest, size=size) for digest, size in sizes if size is not None]
@@ -164,10 +166,11 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
     """Work in, events and results out."""
 
     def __init__(
-        self, jobs: JobStore, objects: ObjectStore, supervisor: Supervisor, bell: Bell, draining: Callable[[], bool]
-    ) -> None:
+        self, jobs: JobStore, objects: ObjectStore, supervisor: Supervisor, bell: Bell, gate: Gate,
+        draining: Callable[[], bool],
+    ) -> None:  # fmt: skip
         self._jobs, self._objects, self._supervisor, self._bell = jobs, objects, supervisor, bell
-        self._draining = draining
+        self._gate, self._draining = gate, draining
 
     async def Submit(self, request: jobs_pb2.SubmitRequest, context: Context) -> jobs_pb2.SubmitResponse:
         """See jobs.proto."""
@@ -179,10 +182,14 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
                 context, code_pb2.UNAVAILABLE, "the service is stopping", reason="STOPPING", retry_seconds=QUEUE_RETRY
             )
         try:
-            needed = check(request.work, self._objects)
+            tenant = self._gate.tenant(context)
+            needed = check(
+                request.work,
+                lambda digest: self._objects.size(digest) is not None and self._jobs.owns(tenant, digest),
+            )
             batch = request.priority == jobs_pb2.PRIORITY_BATCH
             work = request.work.SerializeToString(deterministic=True)
-            job = self._jobs.submit(tenant_of(context), name, work, batch, needed)
+            job = self._jobs.submit(tenant, name, work, batch, needed)
         except BadWork as error:
             await bad_request(context, error.field, str(error))
         except AnotherJob:
@@ -213,7 +220,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             await bad_request(context, "states", "holds a number that is no state")
         before = int(request.page_token) if request.page_token else None
         states = [_STATE_OF[state] for state in request.states]
-        found = self._jobs.page(tenant_of(context), before, states, count + 1)
+        found = self._jobs.page(self._gate.tenant(context), before, states, count + 1)
         token = str(found[count - 1].sequence) if len(found) > count else ""
         return jobs_pb2.ListResponse(jobs=[self._message(job) for job in found[:count]], next_page_token=token)
 
@@ -226,7 +233,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
                 news.clear()
                 events = self._jobs.events(request.id, number)
                 try:
-                    job = self._jobs.get(tenant_of(context), request.id)
+                    job = self._jobs.get(self._gate.tenant(context), request.id)
                 except NoSuchJob:
                     await not_found(context, f"job {request.id}")
                 for event in events:
@@ -269,7 +276,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     async def _job(self, name: str, context: Context) -> Record:
         try:
-            return self._jobs.get(tenant_of(context), name)
+            return self._jobs.get(self._gate.tenant(context), name)
         except NoSuchJob:
             await not_found(context, f"job {name}")
 

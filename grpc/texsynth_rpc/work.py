@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ class BadWork(ValueError):
         self.field = field
 
 
-def check(work: jobs_pb2.Work, objects: ObjectStore) -> set[str]:
-    """Digests of the files that `work` needs. Raises BadWork for what no worker could do."""
+def check(work: jobs_pb2.Work, known: Callable[[str], bool]) -> set[str]:
+    """Digests of the files that `work` needs. known: whether the caller has such a file here; ValueError for what is no
+    digest. Raises BadWork for what no worker could do."""
     kind = work.WhichOneof("kind")
     if kind is None:
         raise BadWork("work", "says not what to do; set one of restyle, synthesize, mips, measure")
@@ -42,7 +43,7 @@ def check(work: jobs_pb2.Work, objects: ObjectStore) -> set[str]:
         names = [file.name for file in given.files]
         for number, file in enumerate(given.files):
             _check_name(f"{field}.files[{number}].name", file.name)
-            needed.add(_check_digest(f"{field}.files[{number}].sha256", file.sha256, objects))
+            needed.add(_check_digest(f"{field}.files[{number}].sha256", file.sha256, known))
         if len(set(names)) != len(names):
             raise BadWork(field, "names a file twice; give every file its own name")
         if given.main and given.main not in names:
@@ -51,7 +52,7 @@ def check(work: jobs_pb2.Work, objects: ObjectStore) -> set[str]:
         for label in (REGION, BLEND):
             digest = getattr(options, f"{label}_sha256")
             if digest:
-                needed.add(_check_digest(f"{name}.{label}_sha256", digest, objects))
+                needed.add(_check_digest(f"{name}.{label}_sha256", digest, known))
     engine_options(work, Path("/"))  # raises for values out of range
     return needed
 
@@ -87,12 +88,12 @@ def _check_name(field: str, name: str) -> None:
         raise BadWork(field, f"{name[:80]!r} is no plain relative name; use one such as albedo.png or maps/albedo.png")
 
 
-def _check_digest(field: str, digest: str, objects: ObjectStore) -> str:
+def _check_digest(field: str, digest: str, known: Callable[[str], bool]) -> str:
     try:
-        size = objects.size(digest)
+        here = known(digest)
     except ValueError as error:
         raise BadWork(field, str(error)) from None
-    if size is None:
+    if not here:
         raise BadWork(field, f"no file {digest} is here; upload it first")
     return digest
 
