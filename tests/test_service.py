@@ -32,6 +32,7 @@ from texsynth.run import Run
 from texsynth.train.procedural import generate, write
 
 ROOT = Path(__file__).resolve().parent.parent
+BUF = ROOT / "tests" / "web" / "node_modules" / ".bin" / "buf"
 QUICK = {"size": 128, "preset": "draft"}
 LONG = {"size": 1024, "preset": "draft"}  # some seconds
 
@@ -655,3 +656,20 @@ def test_stubs_are_what_the_protos_give() -> None:
     if "No matching distribution" in done.stderr or "Could not find a version" in done.stderr:
         pytest.skip("the pinned grpcio-tools cannot be installed here")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not BUF.exists(), reason="no tests/web/node_modules (npm ci)")
+@pytest.mark.parametrize(
+    "check", [["lint"], ["breaking", "--against", str(ROOT / "tests" / "golden" / "contract-v1.binpb")]]
+)
+def test_the_contract_is_documented_and_old_clients_understand_it(check: list[str]) -> None:
+    """Every field has a comment; nothing that the kept first version has is renumbered, renamed or gone."""
+    done = subprocess.run([BUF, *check], cwd=ROOT / "proto", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_contract_keeps_to_what_engines_plugins_know() -> None:
+    for path in (ROOT / "proto").rglob("*.proto"):
+        words = [word for line in path.read_text().splitlines() for word in line.split("//")[0].split()]
+        assert "optional" not in words
+        assert not any("google.protobuf.Any" in word for word in words)
