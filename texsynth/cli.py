@@ -466,6 +466,29 @@ def sample_asset_command(
     print(f"{write_sample_asset(output, size)}: textures at {size} x {size}")
 
 
+@app.command("bake")
+def bake_command(
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="TOML or CSV: assets, exemplars and options; globs are allowed.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for a folder of each result.")],
+    workers: Annotated[int, typer.Option(metavar="N", help="How many are baked side by side.")] = 1,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Bake all that a manifest asks for; what is done already and unchanged is skipped."""
+    _log_level(verbose)
+    _existing(manifest, "a TOML or CSV file")
+    from texsynth.bake.command import bake_with_progress
+    from texsynth.bake.manifest import load_manifest
+    from texsynth.checks import require_range
+
+    require_range("workers", workers, 1, 64)
+    entries = load_manifest(manifest)
+    _require_writable(output)
+    raise typer.Exit(bake_with_progress(entries, output, workers, as_json))
+
+
 @app.command("serve")
 def serve_command(
     listen: Annotated[

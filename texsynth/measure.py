@@ -120,6 +120,16 @@ def measure(generated: Path, reference: Path, *, paired: bool = True) -> dict[st
     }
 
 
+def seam_steps(result: Path) -> dict[str, float]:
+    """Of a folder that restyle wrote: for every map the step across the mesh's UV seams over that beside them (1: not
+    to be seen); empty without a mesh or without seams. Raises TexsynthError."""
+    made = load_material(result)
+    seams = _seams(result, made.size)
+    if seams is None:
+        return {}
+    return {str(kind): seam_error(texture, seams).ratio for kind, texture in made.maps.items()}
+
+
 def table(measured: dict[str, Any]) -> list[str]:
     """The lines of a plain table of what `measure` returned, best values in the first column's brackets."""
     maps: dict[str, dict[str, Any]] = measured["maps"]

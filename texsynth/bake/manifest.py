@@ -1,0 +1,186 @@
+"""The manifest: what is to be baked, as TOML or CSV.
+
+    [defaults]                       # options of the command line, for every entry
+    size = 4096
+
+    [[bake]]
+    assets = ["props/*.glb"]         # restyled; without assets the exemplars are synthesised
+    exemplars = ["materials/*/"]     # each with each
+    name = "{asset}_{exemplar}"      # of the result's folder; {size}, {seed} and other options work too
+    content = 0.6
+    seeds = [1, 2]                   # or seed = 1
+
+A CSV file has a line an entry: columns asset (may be empty), exemplar, name (may be empty) and options. Paths and globs
+are relative to the manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import glob
+import re
+import tomllib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from texsynth.errors import bad_input, from_os_error
+from texsynth.options import Options, parse_maps
+
+ALONE, PAIRED = "{exemplar}", "{asset}_{exemplar}"
+MOST = 100_000
+_NAME = re.compile(r"[\w.-][\w .+-]{0,120}\Z")
+_NOT_OPTIONS = ("resume", "nonfinite", "directx")
+_PATHS = ("region", "second")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result: `asset` restyled with `exemplar`, or the exemplar synthesised (None). where: in the manifest."""
+
+    name: str
+    asset: Path | None
+    exemplar: Path
+    options: Options
+    reference: Path | None
+    where: str
+
+
+def load_manifest(path: Path) -> list[Entry]:
+    """All entries, checked. Raises TexsynthError that names the file, the entry and what would be right."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    except UnicodeDecodeError:
+        raise bad_input(path, "is no text in UTF-8", "save it as UTF-8") from None
+    tables = _of_csv(path, text) if path.suffix.lower() == ".csv" else _of_toml(path, text)
+    entries = [entry for where, table in tables for entry in _entries(path, where, table)]
+    if not entries:
+        raise bad_input(path, "asks for nothing", "add a [[bake]] table with exemplars")
+    first: dict[str, str] = {}
+    for entry in entries:
+        if entry.name.lower() in first:  # some file systems know no capitals
+            other = first[entry.name.lower()]
+            raise bad_input(
+                f"{path}: {entry.where}", f"{entry.name!r} is the name of {other} too", "tell them apart by `name`"
+            )
+        first[entry.name.lower()] = entry.where
+    return entries
+
+
+def _of_toml(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise bad_input(path, f"is no TOML: {error}", "see the documentation of `texsynth bake`") from None
+    unknown = set(content) - {"defaults", "bake"}
+    tables, defaults = content.get("bake", []), content.get("defaults", {})
+    if unknown or not isinstance(tables, list) or not isinstance(defaults, dict):
+        what = f"has {', '.join(sorted(unknown))}" if unknown else "has another shape"
+        raise bad_input(path, what, "use one [defaults] and any number of [[bake]]")
+    return [(f"bake {number}", defaults | table) for number, table in enumerate(tables, 1)]
+
+
+def _of_csv(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
+    tables = []
+    for number, line in enumerate(csv.DictReader(text.splitlines(), restval=""), 2):
+        if None in line:
+            raise bad_input(f"{path}: line {number}", "has more fields than the first line", "quote commas")
+        table: dict[str, Any] = {key.strip(): value.strip() for key, value in line.items() if value.strip()}
+        if asset := table.pop("asset", ""):
+            table["assets"] = [asset]
+        table["exemplars"] = [table.pop("exemplar", "")]
+        tables.append((f"line {number}", table))
+    return tables
+
+
+def _entries(path: Path, where: str, table: dict[str, Any]) -> list[Entry]:
+    place = f"{path}: {where}"
+    table = dict(table)
+    exemplars = _found(path, place, "exemplars", table.pop("exemplars", []))
+    assets: list[Path | None] = list(_found(path, place, "assets", table.pop("assets", []))) or [None]
+    if not exemplars:
+        raise bad_input(place, "has no exemplars", 'add exemplars = ["folder/*"]')
+    template = str(table.pop("name", ALONE if assets == [None] else PAIRED))
+    references = _found(path, place, "reference", [r] if (r := table.pop("reference", None)) else [])
+    seeds = table.pop("seeds", None)
+    entries = []
+    if len(assets) * len(exemplars) * (len(seeds) if isinstance(seeds, list) else 1) > MOST:
+        raise bad_input(place, f"asks for more than {MOST} results", "split it")
+    if seeds is not None and "{seed}" not in template:
+        template += "_{seed}"
+    for asset in assets:
+        for exemplar in exemplars:
+            for seed in [None] if seeds is None else seeds:
+                values = table if seed is None else table | {"seed": seed}
+                options = _options(path, place, values)
+                words = dataclasses.asdict(options) | {"exemplar": exemplar.stem}
+                words |= {} if asset is None else {"asset": asset.stem}
+                try:
+                    name = template.format_map(words)
+                except (KeyError, ValueError, IndexError, AttributeError) as error:
+                    raise bad_input(place, f"name {template!r} cannot be filled in: {error}", "see --help") from None
+                if not _NAME.match(name):
+                    raise bad_input(place, f"{name!r} is no name of a folder", "use letters, digits, . _ - +")
+                entries.append(Entry(name, asset, exemplar, options, references[0] if references else None, where))
+    return entries
+
+
+def _found(path: Path, place: str, field: str, patterns: Any) -> list[Path]:
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise bad_input(place, f"{field} is {patterns!r}", 'give a list of paths: ["folder/*.glb"]')
+    found = []
+    for pattern in patterns:
+        matches = sorted(glob.glob(pattern, root_dir=path.parent, recursive=True))  # noqa: PTH207 (may be absolute)
+        if not matches:
+            raise bad_input(place, f"{field}: nothing is called {pattern!r}", f"paths are relative to {path.parent}")
+        found += [path.parent / match for match in matches]
+    return found
+
+
+def _options(path: Path, place: str, values: dict[str, Any]) -> Options:
+    """The engine's options; text, as CSV has it, becomes numbers. Raises TexsynthError."""
+    known = {field.name: field for field in dataclasses.fields(Options) if field.name not in _NOT_OPTIONS}
+    hints = typing.get_type_hints(Options)
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise bad_input(place, f"{name!r} is no option", f"there are {', '.join(sorted(known))}")
+        made[name] = parse_maps(value) if name == "maps" and isinstance(value, str) else value
+        if name == "maps" and isinstance(value, list):
+            made[name] = parse_maps(",".join(map(str, value)))
+        elif name in _PATHS:
+            made[name] = path.parent / str(value)
+        elif name == "blend":
+            made[name] = _share(path, value)
+        elif name != "maps":
+            made[name] = _typed(place, name, value, hints[name])
+    return Options(**made)
+
+
+def _share(path: Path, value: Any) -> float | Path:
+    try:
+        return float(value)
+    except ValueError:
+        return path.parent / str(value)
+
+
+def _typed(place: str, name: str, value: Any, hint: Any) -> Any:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in (bool, int, float):
+        if kind in kinds:
+            if kind is bool and str(value).lower() in ("true", "false"):
+                return str(value).lower() == "true"
+            if kind is not bool and not isinstance(value, bool):
+                try:
+                    return kind(value)
+                except (TypeError, ValueError):
+                    break
+            break
+    else:
+        return value
+    raise bad_input(place, f"{name} is {value!r}", f"give a value such as {Options.__dataclass_fields__[name].default}")
