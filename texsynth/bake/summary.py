@@ -14,7 +14,7 @@ from texsynth.bake.run import Outcome
 from texsynth.report.page import plain
 from texsynth.run import write_atomically, write_json_atomically
 
-COLUMNS = ("name", "state", "asset", "exemplar", "size", "seconds", "memory", "bytes", "seam", "mcr", "adf", "error")
+COLUMNS = ("name", "state", "size", "seconds", "memory", "bytes", "seam", "mcr", "adf", "asset", "exemplar", "error")
 HEADINGS = {
     "seconds": "s", "memory": "memory, GB", "bytes": "on disk, MB", "seam": "step across UV seams", "mcr": "MCR, %",
     "adf": "ADF",
@@ -100,7 +100,8 @@ def _line(row: dict[str, Any]) -> str:
             text = f"{shown:.0f}" if name == "size" else f"{shown:.1f}" if abs(shown) >= 10 else f"{shown:.2f}"
             cells.append(f'<td class=n data-value="{value}">{text}</td>')
         else:
-            text = html.escape(str(value or ""))
+            whole = html.escape(str(value or ""))
+            text = html.escape(Path(value).name) if value and name in ("asset", "exemplar") else whole
             inner = f'<a href="{link}/report.html">{text}</a>' if name == "name" and made else text
-            cells.append(f'<td data-value="{text}">{inner}</td>')
+            cells.append(f'<td data-value="{text}" title="{whole}">{inner}</td>')
     return f'<tr class="{row["state"]}">{"".join(cells)}</tr>'
