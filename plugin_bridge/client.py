@@ -17,7 +17,9 @@ import hashlib
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -31,6 +33,7 @@ Told = Callable[[int, int], None]
 Answer = TypeVar("Answer")
 
 UPLOAD_PIECE = 256 << 10
+MOST_UNHASHED = 8  # pieces of a download that are held until they are hashed
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds before a call is repeated; twice as long each time
 ENDED = (jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED)
 MESHES = (".glb", ".gltf", ".obj")
@@ -149,20 +152,27 @@ class Client:
         Raises ServiceError, and OSError for bytes that are not the file's.
         """
         part = Path(str(path) + ".part")
-        self._call(lambda: self._download(digest, part, progress))
-        if hash_of(part) != digest:
+        if self._call(lambda: self._download(digest, part, progress)) != digest:
             part.unlink()
             raise OSError(f"{path}: the bytes that came are not those of {digest}; fetch it again")
         part.replace(path)
 
-    def _download(self, digest: str, part: Path, progress: Told) -> None:
-        with part.open("ab") as file:
-            offset = file.tell()
-            for piece in self._assets.Download(assets_pb2.DownloadRequest(sha256=digest, offset=offset)):
+    def _download(self, digest: str, part: Path, progress: Told) -> str:
+        """Append what lacks to `part`; the digest of all of it, which is computed while the next bytes arrive."""
+        found = hashlib.sha256()
+        with part.open("ab") as file, ThreadPoolExecutor(1) as beside:
+            if file.tell():
+                _hash_into(found, part)
+            hashed: deque[Future[None]] = deque()
+            for piece in self._assets.Download(assets_pb2.DownloadRequest(sha256=digest, offset=file.tell())):
                 if piece.offset != file.tell() or google_crc32c.value(piece.data) != piece.crc32c:
                     raise OSError(f"{part}: a piece came damaged; fetch it again")
+                hashed.append(beside.submit(found.update, piece.data))
+                if len(hashed) > MOST_UNHASHED:
+                    hashed.popleft().result()
                 file.write(piece.data)
                 progress(file.tell(), piece.size)
+        return found.hexdigest()
 
     def input(self, path: PathLike, progress: Told = _no_one) -> jobs_pb2.Input:
         """Upload what the engine is to read: one file, a folder of maps, or a mesh with the files beside it."""
@@ -319,11 +329,16 @@ class Client:
 def hash_of(path: PathLike) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     found = hashlib.sha256()
-    with Path(path).open("rb") as file:
+    _hash_into(found, Path(path))
+    return found.hexdigest()
+
+
+def _hash_into(found: Any, path: Path) -> None:
+    with path.open("rb") as file:
         while True:
             data = file.read(1 << 20)
             if not data:
-                return found.hexdigest()
+                return
             found.update(data)
 
 

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS jobs (
   preview TEXT NOT NULL DEFAULT '',
   UNIQUE (tenant, request_id)
 );
-CREATE INDEX IF NOT EXISTS by_state ON jobs (state, batch, sequence);
+CREATE INDEX IF NOT EXISTS by_turn ON jobs (state, batch, tenant, sequence);
 CREATE TABLE IF NOT EXISTS events (
   job TEXT NOT NULL, number INTEGER NOT NULL, time REAL NOT NULL, state TEXT NOT NULL,
   stage TEXT NOT NULL, fraction REAL NOT NULL, remaining REAL NOT NULL, preview TEXT NOT NULL,
@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS inputs (job TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (job, digest)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
   job TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (job, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS served (
+  tenant TEXT NOT NULL, batch INTEGER NOT NULL, time REAL NOT NULL, PRIMARY KEY (tenant, batch)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS owners (
   tenant TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (tenant, digest)
@@ -185,12 +188,21 @@ class JobStore:
     def next(self) -> Record | None:
         """The job whose turn it is: people before batches, then the tenant who has waited longest for a begin."""
         row = self._db.execute(
-            f"SELECT {_FIELDS} FROM jobs AS j WHERE state = ? ORDER BY batch, "
-            "(SELECT COALESCE(MAX(e.time), 0) FROM events e JOIN jobs o ON e.job = o.id "
-            " WHERE o.tenant = j.tenant AND e.state = ? AND o.batch = j.batch), sequence LIMIT 1",
-            (State.QUEUED.value, State.RUNNING.value),
+            f"SELECT {_FIELDS} FROM jobs WHERE sequence = (SELECT first FROM "
+            "(SELECT tenant, batch, MIN(sequence) AS first FROM jobs WHERE state = ? GROUP BY batch, tenant) "
+            "LEFT JOIN served USING (tenant, batch) ORDER BY batch, COALESCE(time, 0), first LIMIT 1)",
+            (State.QUEUED.value,),
         ).fetchone()
         return None if row is None else _record(row)
+
+    def person_waits(self) -> bool:
+        """Whether a job waits that is no batch's."""
+        return (
+            self._db.execute(
+                "SELECT 1 FROM jobs WHERE state = ? AND batch = 0 LIMIT 1", (State.QUEUED.value,)
+            ).fetchone()
+            is not None
+        )
 
     def happen(self, name: str, event: Event, error: tuple[str, str] = ("", "")) -> Record:
         """Let `event` happen to a job. error: (kind, message) of one that failed. Raises NoSuchJob, NotNow."""
@@ -209,6 +221,8 @@ class JobStore:
                 (state.value, attempts, now, kind, message, name),
             )
             self._tell(name, now, state)
+            if event is Event.BEGIN:
+                self._db.execute("INSERT OR REPLACE INTO served VALUES (?, ?, ?)", (job.tenant, job.batch, now))
             changed = self.get(None, name)
         self.heard(name)
         return changed

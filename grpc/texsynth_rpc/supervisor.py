@@ -47,10 +47,8 @@ class Supervisor:
         """Something changed in the queue."""
         self._wake.set()
         running = self._running
-        if running is not None and running.batch and self._reason is None:
-            following = self._jobs.next()
-            if following is not None and not following.batch:
-                self._stop_job(Event.YIELD)
+        if running is not None and running.batch and self._reason is None and self._jobs.person_waits():
+            self._stop_job(Event.YIELD)
 
     async def run(self) -> None:
         """Work until `stop` is called."""
