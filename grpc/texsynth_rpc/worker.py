@@ -36,8 +36,10 @@ class _Worker:
 
     def main(self) -> None:
         threading.Thread(target=self._beat, daemon=True).start()
+        from texsynth.allocator import keep_freed_memory
         from texsynth.restyle import restyle  # the slow imports  # noqa: F401
 
+        keep_freed_memory()
         self._tell(ready=True)
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
