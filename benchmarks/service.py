@@ -30,6 +30,7 @@ from texsynth_rpc.v1 import jobs_pb2
 
 import grpc
 from plugin_bridge.client import Client
+from texsynth.allocator import keep_freed_memory
 from texsynth.options import Options
 from texsynth.restyle import synthesize
 from texsynth.run import Run
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=1000, metavar="N", help="jobs that wait")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks/service"))
     arguments = parser.parse_args()
+    keep_freed_memory()  # as the command line and the worker do
     arguments.out.mkdir(parents=True, exist_ok=True)
     exemplar = generated("gravel", Path("out/benchmarks/exemplars"))
     folder = Path(tempfile.mkdtemp(prefix="texsynth-service-"))
