@@ -113,7 +113,7 @@ def decode_level(
         blocks = bytes(data[first * row_bytes : last * row_bytes])
         rows[:] = _decode_band(blocks, rows.shape[0], width, texel_format)
 
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for _ in pool.map(decode, range(0, height, step)):
             pass
     return out
@@ -161,7 +161,7 @@ def _encode_rows(
     total, done = sum(height * width for height, width in sizes), 0
     apart = texel_format.codec in _ETCPAK and total >= ETC_PROCESSES and etc_process.available()
     under_way: deque[tuple[int, int, Future[bytes]]] = deque()
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
 
         def finished(most: int) -> Iterator[tuple[int, bytes]]:
             nonlocal done
@@ -177,7 +177,7 @@ def _encode_rows(
                 for band in cutters[level].push(texels):
                     future = pool.submit(_encode_band, band, texel_format, quality, apart)
                     under_way.append((level, band.size // band.shape[2], future))
-                    yield from finished(2 * _cores())
+                    yield from finished(2 * usable_cores())
             yield from finished(0)
         finally:
             for _, _, future in under_way:
@@ -241,7 +241,8 @@ def _band_rows(texel_format: TexelFormat, width: int) -> int:
     return max(1, BAND_TEXELS // (width * texel_format.block_height)) * texel_format.block_height
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -13,11 +13,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from texsynth_rpc import services
 from texsynth_rpc.certificates import generate_certificates
 from texsynth_rpc.gate import SCOPES, new_token
 from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
@@ -610,6 +612,13 @@ def test_every_method_wants_its_scope(guarded: Guarded) -> None:
         allowed = code(method, guarded.guest) is not grpc.StatusCode.PERMISSION_DENIED
         assert allowed == (SCOPES[method] == "read"), method
     assert code("/texsynth.v1.JobService/Unknown", guarded.ann) is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(("contract", "ours"), [(assets_pb2, services.Assets), (jobs_pb2, services.Jobs)])
+def test_every_method_of_the_contract_is_written(contract: Any, ours: type) -> None:
+    """The generated base classes raise NotImplementedError for those that are not."""
+    (service,) = contract.DESCRIPTOR.services_by_name.values()
+    assert {method.name for method in service.methods} <= set(vars(ours))
 
 
 def test_tenants_do_not_see_each_other(guarded: Guarded, gravel: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from texsynth.exemplar import Exemplar
-from texsynth.image_io import read_image
-from texsynth.material import DEFAULT_TEXEL, MapKind, Material, TextureMap, estimate_missing, unit_range
+from texsynth.material import DEFAULT_TEXEL, MapKind, Material, TextureMap, estimate_missing
 from texsynth.model.latent import BLOCK
+from texsynth.region import read_mask
 
 Floats = NDArray[np.float32]
 
@@ -58,10 +58,9 @@ def load_blend(choice: float | Path | None, size: int) -> Blend:
     """
     if not isinstance(choice, Path):
         return Blend(size, HALF if choice is None else float(choice), None)
-    texels = unit_range(read_image(choice).texels)
-    grey = texels[:, :, :3].mean(axis=2) if texels.shape[2] >= 3 else texels[:, :, 0]
+    grey = read_mask(choice)
     how = cv2.INTER_AREA if max(grey.shape) > size else cv2.INTER_LINEAR
-    mask = (cv2.resize(np.ascontiguousarray(grey), (size, size), interpolation=how) * 255 + 0.5).astype(np.uint8)
+    mask = (cv2.resize(grey, (size, size), interpolation=how) * 255 + 0.5).astype(np.uint8)
     border = 2 * round(SOFT_BORDER * size / 2) + 1
     for _ in range(2):
         mask = np.asarray(cv2.blur(mask, (border, border)), np.uint8)

@@ -41,6 +41,10 @@ LIBRARIES = (
     ("google_crc32c", "google-crc32c", "CRC-32C of chunks"),
     ("safetensors", "safetensors", "weights of models"),
     ("trimesh", "trimesh", "meshes"),
+    ("grpc", "grpcio", "the service"),
+    ("grpc_health", "grpcio-health-checking", "whether the service is ready"),
+    ("grpc_status", "grpcio-status", "errors of the service"),
+    ("cryptography", "cryptography", "certificates of the service"),
 )
 _PROBE_TIMEOUT_S = 30
 

@@ -37,11 +37,16 @@ class Region:
         return np.asarray(np.clip(depth[first - top : last - top] / border, 0, 1), np.float32)
 
 
-def load_region(path: Path, size: int) -> Region:
-    """The region that the image at `path` shows in white, at `size` x `size`. Raises BAD_INPUT if it is all black."""
+def read_mask(path: Path) -> NDArray[np.float32]:
+    """The image at `path` in grey, float32 (H, W) 0..1, as it is encoded. Raises TexsynthError."""
     texels = unit_range(read_image(path).texels)
     grey = texels[:, :, :3].mean(axis=2) if texels.shape[2] >= 3 else texels[:, :, 0]
-    inside = cv2.resize(np.ascontiguousarray(grey), (size, size), interpolation=cv2.INTER_LINEAR) >= 0.5
+    return np.ascontiguousarray(grey, np.float32)
+
+
+def load_region(path: Path, size: int) -> Region:
+    """The region that the image at `path` shows in white, at `size` x `size`. Raises BAD_INPUT if it is all black."""
+    inside = cv2.resize(read_mask(path), (size, size), interpolation=cv2.INTER_LINEAR) >= 0.5
     if not inside.any():
         raise bad_input(path, "the mask is black everywhere", "paint the texels that may change white")
     return Region(inside)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mipmap.encode import usable_cores
 from texsynth import __version__
 from texsynth.bake.manifest import Entry
 from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError
@@ -140,7 +141,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 def _process(entry: Entry, folder: Path, workers: int, stopped: Callable[[], bool], heard: Heard) -> tuple[int, str]:
     """Exit status of the command line for this entry, and its error."""
-    threads = str(max(1, _cores() // workers))
+    threads = str(max(1, usable_cores() // workers))
     limits = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads} if workers > 1 else {}
     process = subprocess.Popen(
         [sys.executable, "-m", "texsynth", *command_line(entry, folder), "--json", "--resume"],
@@ -165,10 +166,6 @@ def _process(entry: Entry, folder: Path, workers: int, stopped: Callable[[], boo
                 process.send_signal(signal.SIGINT)
     status = process.wait()
     return status, error or (f"its process ended with status {status}" if status else "")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command_line(entry: Entry, folder: Path) -> list[str]:
