@@ -5,12 +5,11 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections import defaultdict
-from contextlib import suppress
 from pathlib import Path
 
 from texsynth.errors import ErrorKind, TexsynthError, bad_input
 from texsynth_rpc.database import Database
-from texsynth_rpc.jobs import JobStore, Limits, NotNow
+from texsynth_rpc.jobs import JobStore, Limits
 from texsynth_rpc.ledger import Ledger
 from texsynth_rpc.objects import DIGEST, hash_of
 from texsynth_rpc.states import Event, State
@@ -71,25 +70,24 @@ def _examine(data: Path, database: Database, repair: bool) -> list[str]:
 
 
 def _lost(jobs: JobStore, there: set[str], repair: bool) -> list[str]:
-    """Jobs that lack a file."""
+    """Jobs that lack a file: one that is still to be done an input, one that has succeeded a part of its result."""
     problems = []
     for job in jobs.everything():
         lacking = set(jobs.used(job.id)) - there
-        inputs = lacking & digests_in(jobs_pb2.Work.FromString(job.work))
-        made = {digest: name for name, digest, _ in jobs.files(job.id)}
-        names = sorted(made.get(digest, "an input" if digest in inputs else "a preview or level") for digest in lacking)
-        if not names:
-            continue
-        problems.append(f"job {job.id} ({job.state.value}): lacks {', '.join(dict.fromkeys(names))}")
-        needs = inputs if job.state in (State.QUEUED, State.RUNNING) else lacking & set(made)
-        if repair:
+        names = sorted({name for name, digest, _ in jobs.files(job.id) if digest in lacking})
+        if job.state in (State.QUEUED, State.RUNNING):
+            names = ["an input"] if lacking & digests_in(jobs_pb2.Work.FromString(job.work)) else []
+        elif job.state is not State.SUCCEEDED:
+            names = []
+        if names:
+            problems.append(f"job {job.id} ({job.state.value}): lacks {', '.join(names)}")
+        if repair and lacking:
             if job.state is State.RUNNING:  # by a service that was killed
                 jobs.happen(job.id, Event.YIELD)
-            with suppress(NotNow):
-                if needs:
-                    jobs.happen(job.id, Event.LOSE, INPUT_LOST if inputs else LOST)
+            if names:
+                jobs.happen(job.id, Event.LOSE, LOST if job.state is State.SUCCEEDED else INPUT_LOST)
             jobs.index(job.id, "")  # levels are made again when someone asks
-            jobs.unuse(job.id, lacking - inputs - set(made))
+            jobs.unuse(job.id, lacking)
     return problems
 
 

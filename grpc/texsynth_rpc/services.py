@@ -23,7 +23,7 @@ from texsynth_rpc.quota import Quota
 from texsynth_rpc.states import Event, State
 from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
-from texsynth_rpc.work import BadWork, check
+from texsynth_rpc.work import BadWork, check, digests_in
 
 DOWNLOAD_PIECE = 1 << 20
 UPLOAD_PIECE = 1 << 20
@@ -275,6 +275,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         """See jobs.proto."""
         job = await self._job(request.id, context)
         try:
+            self._jobs.use(job.id, digests_in(jobs_pb2.Work.FromString(job.work)))
             job = self._jobs.happen(job.id, Event.RETRY)
         except NotNow as error:
             await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="WRONG_STATE")

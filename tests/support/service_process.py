@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from texsynth_rpc.v1 import jobs_pb2
 
@@ -23,13 +24,28 @@ LONG = {"size": 1024, "preset": "draft"}  # some seconds
 class Server:
     """A `texsynth serve` of its own."""
 
-    def __init__(self, data: Path, *more: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, *more: str, environment: dict[str, str] | None = None, before: Sequence[str] = (),
+        stderr: Any = None,
+    ) -> None:  # fmt: skip
+        """before: a command that runs the one after it."""
         self.data = data
-        command = [sys.executable, "-m", "texsynth", "serve", "--listen", "127.0.0.1:0", "--data", str(data), *more]
+        command = [
+            *before,
+            sys.executable,
+            "-m",
+            "texsynth",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            str(data),
+            *more,
+        ]
         path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
         self.process = subprocess.Popen(
             command, env=os.environ | {"PYTHONPATH": path} | (environment or {}), stdout=subprocess.PIPE, text=True,
-            cwd=data.parent,
+            stderr=stderr, cwd=data.parent,
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
