@@ -14,6 +14,7 @@ from texsynth.bake.run import Outcome
 from texsynth.report.page import plain
 from texsynth.run import write_atomically, write_json_atomically
 
+FILES = ("summary.html", "summary.csv", "summary.json")
 COLUMNS = ("name", "state", "size", "seconds", "memory", "bytes", "seam", "mcr", "adf", "asset", "exemplar", "error")
 HEADINGS = {
     "seconds": "s", "memory": "memory, GB", "bytes": "on disk, MB", "seam": "step across UV seams", "mcr": "MCR, %",
@@ -46,7 +47,7 @@ for (const head of document.querySelectorAll("th[data-column]")) head.firstChild
 
 
 def write_summary(out: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write all three files. Raises OSError."""
+    """Write all of FILES. Raises OSError."""
     rows = [_row(outcome) for outcome in outcomes]
     write_json_atomically(out / "summary.json", plain(rows))
     text = io.StringIO(newline="")
@@ -63,8 +64,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     return {
         "name": entry.name,
         "state": outcome.state,
-        "asset": "" if entry.asset is None else str(entry.asset),
-        "exemplar": str(entry.exemplar),
+        "asset": "" if entry.asset is None else entry.urls.get("asset", str(entry.asset)),
+        "exemplar": entry.urls.get("exemplar", str(entry.exemplar)),
         "size": entry.options.size,
         "seconds": round(outcome.seconds, 1) if made else None,
         **{name: facts.get(name) for name in ("memory", "bytes", "seam", "mcr", "adf")},
