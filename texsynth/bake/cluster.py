@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -84,6 +85,7 @@ def cluster(address: str, setup: Setup, workers: int | None) -> Iterator[tuple[i
 def _connect(ray: Any, address: str) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray keeps one in the home folder
         quiet |= {"num_cpus": usable_cores(), "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     elif address != "auto":
         parts = urlsplit(address if "://" in address else f"//{address}")
@@ -101,7 +103,8 @@ def _connect(ray: Any, address: str) -> None:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise TexsynthError(
-            ErrorKind.NO_DEVICE, f"ray: no cluster is reached at {address}: {error}; start one: ray start --head"
+            ErrorKind.NO_DEVICE,
+            f"ray: {address}: {_one_line(error)}; check that `ray start` runs here and that its token is ours",
         ) from error
 
 
@@ -172,9 +175,12 @@ class _Crew:
         return outcome
 
     def _follow(self, actor: Any, entry: Entry, stopped: Stopped, heard: Heard) -> Outcome:
-        result = actor.bake.remote(entry)
+        result, last = actor.bake.remote(entry), None
         while not self._ray.wait([result], timeout=POLL_S)[0]:
-            heard(entry, *self._ray.get(actor.news.remote(stopped())))
+            news = self._ray.get(actor.news.remote(stopped()))
+            if news != last:
+                heard(entry, *news)
+                last = news
         outcome: Outcome = self._ray.get(result)
         return outcome
 

@@ -121,4 +121,5 @@ def _summarise(setup: Setup, outcomes: list[Outcome]) -> None:
 
 
 def _tell(**news: Any) -> None:
-    print(json.dumps(news), file=sys.stderr, flush=True)
+    sys.stderr.write(json.dumps(news) + "\n")  # in one piece, for several threads tell
+    sys.stderr.flush()

@@ -149,7 +149,10 @@ def _reaching(url: str) -> Iterator[tuple[Any, str]]:
     try:
         import fsspec
 
-        files, path = fsspec.core.url_to_fs(url)
+        try:
+            files, path = fsspec.core.url_to_fs(url)
+        except ValueError as error:
+            raise bad_input(url, str(error), "name a URL that fsspec knows, such as s3://bucket/folder") from None
         files.invalidate_cache()  # others write there too
         yield files, path
     except TexsynthError:
