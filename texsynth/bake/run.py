@@ -130,7 +130,8 @@ def bake_one(setup: Setup, entry: Entry, stopped: Stopped, heard: Heard) -> Outc
     began = time.monotonic()
     try:
         heard(entry, "check", 0.0)
-        here = entry.with_inputs({name: fetched(url, setup.inputs) for name, url in entry.urls.items()})
+        copies = {name: fetched(url, setup.inputs) for name, url in entry.urls.items()}
+        here = entry.with_inputs(copies)
         key = _key(here)
         shelf = Shelf(f"{setup.out}/{entry.name}") if is_url(setup.out) else None
         if shelf is not None and (record := shelf.finished(key)) is not None:
@@ -141,6 +142,8 @@ def bake_one(setup: Setup, entry: Entry, stopped: Stopped, heard: Heard) -> Outc
             status, error = _process(here, folder, key, setup.threads, stopped, heard)
             if status != 0:
                 state = "left" if status == EXIT_STATUS[ErrorKind.CANCELLED] or stopped() else "failed"
+                for name, url in entry.urls.items():
+                    error = error.replace(str(copies[name]), url)
                 return Outcome(entry, state, time.monotonic() - began, error, {"status": status})
             record, state = make_record(key, time.monotonic() - began, _facts(here, folder)), "made"
             write_record(folder, record)
