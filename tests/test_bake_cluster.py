@@ -370,6 +370,8 @@ def test_an_interrupted_bake_to_s3_shows_nothing_there_and_goes_on(shop: Path, b
     assert (status, counts["made"]) == (0, 1), messages
     assert not layout.exists()
     assert verify(bucket.download("broken/albedo/", tmp_path / "result")) == []
+    elsewhere = (*arguments[:-1], str(tmp_path / "other"))
+    assert finished(texsynth_bake(*elsewhere, env=bucket.environment))[1]["kept"] == 1
 
 
 @pytest.mark.parametrize(
