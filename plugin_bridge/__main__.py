@@ -10,7 +10,8 @@ from typing import Any
 
 from texsynth_rpc.v1 import jobs_pb2
 
-from plugin_bridge.client import Client, JobFailed, ServiceError
+from plugin_bridge.client import Client
+from plugin_bridge.errors import JobFailed, ServiceError
 
 TOKEN = "TEXSYNTH_TOKEN"  # environment variable with the secret: arguments are seen by every process
 NUMBERS = ("content", "detail", "density")
