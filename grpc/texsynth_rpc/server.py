@@ -21,6 +21,7 @@ from texsynth_rpc.jobs import JobStore
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.services import Assets, Bell, Jobs, add
 from texsynth_rpc.supervisor import Supervisor
+from texsynth_rpc.unexpected import Unexpected
 from texsynth_rpc.v1 import assets_pb2, jobs_pb2
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ async def _serve(settings: Settings) -> None:
     supervisor = Supervisor(jobs, objects, settings.data / "work")
     stop = asyncio.Event()
     server = aio.server(
-        interceptors=[gate],
+        interceptors=[Unexpected(), gate],
         options=[
             ("grpc.max_receive_message_length", LARGEST_MESSAGE),
             ("grpc.so_reuseport", 0),
