@@ -72,6 +72,9 @@ class AsyncClient(Connection):
             async for piece in self._stream(self._assets.Download, part.request):
                 progress(await asyncio.to_thread(part.take, piece), piece.size)
             await asyncio.to_thread(part.finish)
+        except ServiceError as error:
+            await asyncio.to_thread(part.refused, error)
+            raise
         finally:
             await asyncio.to_thread(part.close)
 

@@ -76,8 +76,12 @@ class Client(Connection):
         Raises ServiceError, and OSError for bytes that are not the file's.
         """
         with Part(digest, path) as part:
-            for piece in self._stream(self._assets.Download, part.request):
-                progress(part.take(piece), piece.size)
+            try:
+                for piece in self._stream(self._assets.Download, part.request):
+                    progress(part.take(piece), piece.size)
+            except ServiceError as error:
+                part.refused(error)
+                raise
             part.finish()
 
     def input(self, path: PathLike, progress: Told = no_one) -> jobs_pb2.Input:

@@ -14,6 +14,7 @@ import google_crc32c
 from texsynth_rpc.v1 import assets_pb2
 
 from plugin_bridge.connection import PathLike
+from plugin_bridge.errors import ServiceError
 
 Told = Callable[[int, int], None]  # bytes done, and of all
 
@@ -106,12 +107,16 @@ class Part:
         for hashed in self._unhashed:
             hashed.result()
         if self._found.hexdigest() != self._digest:
-            self.forget()
+            self._forget()
             raise OSError(f"{self._path}: the bytes that came are not those of {self._digest}; fetch it again")
         self._part.replace(self._path)
 
-    def forget(self) -> None:
-        """Remove the bytes: the next try begins at the first one."""
+    def refused(self, error: ServiceError) -> None:
+        """The service sends nothing more; bytes that are more than the file has are forgotten."""
+        if error.field == "offset":
+            self._forget()
+
+    def _forget(self) -> None:
         self._file.close()
         self._part.unlink()
 
