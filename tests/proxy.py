@@ -14,8 +14,8 @@ HEADERS, END_STREAM = 1, 1  # the type of the frame that begins a request or an 
 class Proxy:
     """Carries connections to `target` (HOST:PORT) over `address`, frame by frame.
 
-    requests: those that were passed on to the server; answers: those of them that it has ended. from_server, to_client: bytes that came from the one and were
-    passed on to the other. cuts: connections that were broken after their begin.
+    requests: those that were passed on to the server; answers: those of them that it has ended. from_server, to_client:
+    bytes that came from the one and were passed on to the other. cuts: connections that were broken after their begin.
     """
 
     def __init__(self, target: str) -> None:

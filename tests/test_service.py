@@ -382,7 +382,7 @@ def test_a_download_resumes_at_any_byte_and_damage_is_never_served(server: Serve
     (tmp_path / "data").write_bytes(data)
     with server.client() as client:
         digest = client.upload(tmp_path / "data")
-        (tmp_path / "copy.part").write_bytes(data[:300_001])
+        (tmp_path / f"copy.{digest[:16]}.part").write_bytes(data[:300_001])
         client.download(digest, tmp_path / "copy")
         assert (tmp_path / "copy").read_bytes() == data
         stored = server.data / "objects" / digest[:2] / digest
@@ -450,6 +450,10 @@ def test_live_is_not_ready(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert states[0] == health_pb2.HealthCheckResponse.NOT_SERVING, "before the worker has its libraries"
         assert states[-1] == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_service_that_is_stopped_while_its_worker_loads_ends(tmp_path: Path) -> None:
+    assert Server(tmp_path / "data").stop() == 0
 
 
 def test_two_services_do_not_share_a_folder_and_no_other_address_is_listened_on(server: Server) -> None:

@@ -21,7 +21,7 @@ from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from texsynth_rpc.work import BadWork, check
 
-DOWNLOAD_PIECE = 512 << 10  # not above the client's window, so the next one is on its way while one is written
+DOWNLOAD_PIECE = 512 << 10  # the client's window: the next one is on its way while one is written
 UPLOAD_PIECE = 1 << 20
 MOST_DESCRIBED, MOST_LISTED = 1000, 1000
 LONGEST_REQUEST_ID = 128

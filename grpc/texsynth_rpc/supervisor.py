@@ -61,6 +61,8 @@ class Supervisor:
                 shutil.rmtree(folder, ignore_errors=True)
         while not self._stopping:
             await self._hire()
+            if self._stopping:  # meanwhile; the wake that said so is not to be cleared
+                break
             self._wake.clear()
             job = self._jobs.next()
             if job is None:
