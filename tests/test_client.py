@@ -411,3 +411,172 @@ def test_a_reader_that_stands_still_costs_a_window_and_harms_no_other(
             go_on.set()
             thread.join()
     assert hash_of(tmp_path / "copy") == hash_of(tmp_path / "other") == digest
+
+
+# --- in an editor -------------------------------------------------------------------------------------------------
+
+
+def test_an_editor_hears_of_its_job_on_its_own_thread_alone(server: Any, gravel: Path, tmp_path: Path) -> None:
+    editor = threading.get_ident()
+    heard: list[tuple[int, float]] = []
+    ended: list[tuple[int, Any]] = []
+    worked: list[int] = []
+
+    def restyle(client: Client, tell: Callable[..., None]) -> list[Path]:
+        worked.append(threading.get_ident())
+        job = client.synthesize(gravel, **SMALL, seed=51)
+        client.wait(job.id, lambda progress: tell(progress.fraction))
+        return client.fetch(job.id, tmp_path)
+
+    background = Background(Client(server.address))
+    future = background.start(
+        restyle, lambda fraction: heard.append((threading.get_ident(), fraction)),
+        lambda future: ended.append((threading.get_ident(), future.result())),
+    )  # fmt: skip
+    paths = future.result(120)
+    assert (heard, ended) == ([], []), "nothing is told before the editor asks"
+    background.poll()
+    assert {thread for thread, _ in heard} == {editor}
+    assert [fraction for _, fraction in heard] == sorted(fraction for _, fraction in heard)
+    assert ended == [(editor, paths)]
+    assert worked != [editor]
+    background.poll()
+    assert len(ended) == 1
+    background.close()
+
+
+def test_an_editor_gets_what_went_wrong(server: Any, gravel: Path) -> None:
+    background = Background(Client(server.address))
+    raised = background.start(lambda client, _: client.get("0" * 32)).exception(60)
+    assert isinstance(raised, ServiceError)
+    assert raised.code is grpc.StatusCode.NOT_FOUND
+    job = background.start(lambda client, _: client.synthesize(gravel, **service.LONG, seed=52)).result(60)
+    waiting = background.start(lambda client, tell: client.wait(job.id, tell))
+    background.start(lambda client, _: client.cancel(job.id)).result(60)
+    assert isinstance(waiting.exception(60), JobFailed)
+    queued = background.start(lambda client, _: client.synthesize(gravel, **service.LONG, seed=53)).result(60)
+    following = background.start(lambda client, _: client.wait(queued.id))
+    background.close()
+    assert isinstance(following.exception(60), ServiceError), "the call ends with the connection; the job does not"
+    with server.client() as client:
+        assert client.cancel(queued.id).id == queued.id
+
+
+# --- the client's own environment ---------------------------------------------------------------------------------
+
+NEEDED = ("grpcio", "protobuf", "google-crc32c", "typing_extensions")  # the last one is what grpcio needs
+JOB = """
+import asyncio, sys
+from pathlib import Path
+from plugin_bridge.aio_client import AsyncClient
+from plugin_bridge.background import Background
+from plugin_bridge.client import Client
+import plugin_bridge.__main__
+
+address, exemplar, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+
+with Client(address) as client:
+    job = client.wait(client.synthesize(exemplar, size=64, preset="draft", seed=61).id)
+    client.fetch(job.id, out / "blocking")
+
+async def again():
+    async with AsyncClient(address) as client:
+        job = await client.synthesize(exemplar, size=64, preset="draft", seed=61)
+        await client.wait(job.id)
+        await client.fetch(job.id, out / "asyncio")
+
+asyncio.run(again())
+found = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(found & {"torch", "texsynth", "numpy", "mipmap", "grpc_status", "PIL"}))
+"""
+
+
+def link_needed(folder: Path) -> None:
+    """A folder to import from: the client, its stubs and the packages it needs, as links."""
+    for name in NEEDED:
+        for file in importlib.metadata.distribution(name).files or ():
+            depth = 2 if file.parts[0] == "google" else 1  # a namespace that several packages share
+            link, target = folder.joinpath(*file.parts[:depth]), Path(str(file.locate())).parents
+            if ".." in file.parts or file.parts[0].endswith(("-info", "__pycache__")) or link.exists():
+                continue
+            link.parent.mkdir(exist_ok=True)
+            whole = Path(str(file.locate()))
+            link.symlink_to(whole if len(file.parts) == depth else target[len(file.parts) - depth - 1])
+    (folder / "plugin_bridge").symlink_to(ROOT / "plugin_bridge")
+    (folder / "texsynth_rpc").mkdir()
+    for name in ("__init__.py", "v1"):
+        (folder / "texsynth_rpc" / name).symlink_to(ROOT / "grpc" / "texsynth_rpc" / name)
+
+
+def test_both_clients_run_where_nothing_else_is_installed(server: Any, gravel: Path, tmp_path: Path) -> None:
+    (tmp_path / "needed").mkdir()
+    link_needed(tmp_path / "needed")
+    run = [sys.executable, "-S", "-E", "-P", "-c", f"import sys; sys.path.append({str(tmp_path / 'needed')!r})\n{JOB}"]
+    done = subprocess.run(
+        [*run, server.address, str(gravel), str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+    digests = [
+        {path.name: hash_of(path) for path in (tmp_path / kind).glob("*.png")} for kind in ("blocking", "asyncio")
+    ]
+    assert digests[0]
+    assert digests[0]["albedo.png"] == digests[1]["albedo.png"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "plugin_bridge").rglob("*.py")), ids=lambda path: path.name)
+def test_the_client_is_written_in_the_syntax_of_python_3_9(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 9))
+
+
+# --- a client of the first contract -------------------------------------------------------------------------------
+
+
+class FirstContract:
+    """A client that knows nothing but the contract as it was first published."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel, self._pool = channel, descriptor_pool.DescriptorPool()
+        files = descriptor_pb2.FileDescriptorSet.FromString((TESTS / "golden" / "contract-v1.binpb").read_bytes())
+        for file in files.file:
+            self._pool.Add(file)
+
+    def message(self, kind: str, /, **fields: Any) -> Any:
+        return message_factory.GetMessageClass(self._pool.FindMessageTypeByName(f"texsynth.v1.{kind}"))(**fields)
+
+    def call(self, service: str, method: str, request: Any) -> Any:
+        found = self._pool.FindServiceByName(f"texsynth.v1.{service}").FindMethodByName(method)
+        kinds = {(False, False): "unary_unary", (False, True): "unary_stream", (True, False): "stream_unary"}
+        make = getattr(self._channel, kinds[found.client_streaming, found.server_streaming])
+        answer = message_factory.GetMessageClass(found.output_type)
+        return make(f"/texsynth.v1.{service}/{method}", lambda message: message.SerializeToString(), answer.FromString)(
+            request
+        )
+
+
+def test_a_client_of_the_first_contract_gets_its_work_done(server: Any, gravel: Path) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        old = FirstContract(channel)
+        data = (gravel / "albedo.png").read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        header = old.message("UploadHeader", size=len(data), sha256=digest)
+        parts = [old.message("UploadRequest", header=header), old.message("UploadRequest", data=data)]
+        assert old.call("AssetService", "Upload", iter(parts)).asset.size == len(data)
+        exemplar = old.message("Input", files=[old.message("InputFile", name="albedo.png", sha256=digest)])
+        job = old.message("SynthesizeJob", exemplar=exemplar, options=old.message("Options", size=64, preset="draft"))
+        request = old.message("SubmitRequest", request_id="old", work=old.message("Work", synthesize=job))
+        submitted = old.call("JobService", "Submit", request).job
+        events = list(old.call("JobService", "Watch", old.message("WatchRequest", id=submitted.id)))
+        assert [event.number for event in events] == list(range(len(events)))
+        ended = events[-1].state
+        assert (
+            ended.DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number[ended.state].name
+            == "JOB_STATE_SUCCEEDED"
+        )
+        for file in ended.files:
+            pieces = list(old.call("AssetService", "Download", old.message("DownloadRequest", sha256=file.sha256)))
+            assert hashlib.sha256(b"".join(piece.data for piece in pieces)).hexdigest() == file.sha256
+        assert old.call("JobService", "Get", old.message("GetRequest", id=submitted.id)).job == ended
+        page = old.call("JobService", "List", old.message("ListRequest", page_size=1))
+        assert page.jobs[0].id == submitted.id
+        old.call("JobService", "Delete", old.message("DeleteRequest", id=submitted.id))
