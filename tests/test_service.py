@@ -473,15 +473,6 @@ def test_two_services_do_not_share_a_folder_and_no_other_address_is_listened_on(
 # --- the client ---------------------------------------------------------------------------------------------------
 
 
-def test_the_client_needs_neither_torch_nor_texsynth() -> None:
-    code = (
-        "import sys, plugin_bridge.client, plugin_bridge.__main__; "
-        "sys.exit(bool({'torch', 'texsynth', 'numpy', 'mipmap'} & set(sys.modules)))"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "grpc")])}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
-
-
 def test_the_clients_command_line(
     server: Server, gravel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
