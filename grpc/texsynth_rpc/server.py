@@ -125,6 +125,7 @@ async def _serve(settings: Settings) -> None:
     await healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     stop.set()
     await supervisor.stop()
+    await asyncio.wait({working}, timeout=DRAIN)  # meanwhile calls are answered, and new work is refused with a reason
     await server.stop(DRAIN)
     await working  # raises what ended it
     jobs.close()
