@@ -124,18 +124,6 @@ def test_a_tenant_keeps_no_more_bytes_than_it_may(gravel: Path, tmp_path: Path) 
         client.wait(client.submit(asked, request_id="third").id)
 
 
-def test_a_tenant_has_no_more_unfinished_jobs_than_it_may(gravel: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "data", "--tenant-jobs", "2") as server, server.client() as client:
-        asked = work(client, gravel, **LONG)
-        for number in range(2):
-            client.submit(asked, request_id=str(number))
-        with pytest.raises(ServiceError, match="unfinished jobs") as refused:
-            client.submit(asked, request_id="2")
-        assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        client.cancel(next(client.jobs()).id)
-        client.submit(asked, request_id="2")
-
-
 def test_old_jobs_go_with_what_they_made_and_nothing_else_does(gravel: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as server, server.client() as client:

@@ -60,7 +60,7 @@ def test_a_service_whose_storage_fails_says_so_and_lives(shim: Path, tmp_path: P
     environment = {"LD_PRELOAD": str(shim), "FAILING_FOLDER": str(data)}
     server = Server(data, environment=environment, program=["-c", program])
     try:
-        with server.client() as client:
+        with Client(server.address, patience=2) as client:
             client.wait(client.synthesize(tmp_path / "gravel", **QUICK, seed=1).id)
             server.say(f"{number} {errno.EIO} {often}")
             failures = [failure for seed in range(2, 5) if (failure := _try(client, tmp_path / "gravel", seed))]
