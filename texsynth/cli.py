@@ -494,6 +494,12 @@ def serve_command(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
     ] = "127.0.0.1:50051",
+    web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Where to serve the web page, such as 127.0.0.1:8080.", show_default=False
+        ),
+    ] = None,
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the jobs and of all their files.")] = Path(
         "texsynth-data"
     ),
@@ -523,7 +529,7 @@ def serve_command(
     ] = "localhost,127.0.0.1",
     verbose: Verbose = False,
 ) -> None:
-    """Do jobs for clients over gRPC until SIGTERM; unfinished jobs go on when it is started again."""
+    """Do jobs for clients over gRPC or on a page until SIGTERM; unfinished jobs go on when it is started again."""
     _log_level(verbose)
     if generate_certificates is not None:
         from texsynth_rpc import certificates
@@ -544,7 +550,7 @@ def serve_command(
     from texsynth_rpc.server import Settings, serve
 
     shown = None if certificate is None or key is None else Certificates(certificate, key, client_ca)
-    serve(Settings(listen, data, queue, tokens, shown))
+    serve(Settings(listen, data, queue, tokens, shown, web))
 
 
 @models.command("train")

@@ -22,6 +22,7 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.services import Assets, Bell, Jobs, add
 from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.v1 import assets_pb2, jobs_pb2
+from texsynth_rpc.web import WebGateway
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class Settings:
     """listen: HOST:PORT, port 0 for any. data: the folder of everything. queue: jobs that may wait. tokens: file of
     those that are known (None: no token is asked for). certificates: what the server shows (None: no encryption).
 
-    Beyond loopback both are needed. Raises TexsynthError(BAD_INPUT).
+    web: HOST:PORT of the page (None: no page). Beyond loopback tokens and certificates are needed.
+    Raises TexsynthError(BAD_INPUT).
     """
 
     listen: str = "127.0.0.1:50051"
@@ -42,14 +44,20 @@ class Settings:
     queue: int = 1000
     tokens: Path | None = None
     certificates: Certificates | None = None
+    web: str | None = None
 
     def __post_init__(self) -> None:
-        host, colon, port = self.listen.rpartition(":")
-        if not colon or not port.isdecimal() or int(port) > 65535:
-            raise bad_input("listen", f"got '{self.listen}'", "use HOST:PORT such as 127.0.0.1:50051")
-        if not self.loopback and (self.tokens is None or self.certificates is None):
+        self._check("listen", self.listen, 50051)
+        if self.web is not None:
+            self._check("web", self.web, 8080)
+
+    def _check(self, option: str, address: str, example: int) -> None:
+        host, colon, port = address.rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:
+            raise bad_input(option, f"got '{address}'", f"use HOST:PORT such as 127.0.0.1:{example}")
+        if not _loopback(host.strip("[]")) and (self.tokens is None or self.certificates is None):
             raise bad_input(
-                "listen", f"'{host}' is not loopback", "give --tokens, and --certificate with --key, or use 127.0.0.1"
+                option, f"'{host}' is not loopback", "give --tokens, and --certificate with --key, or use 127.0.0.1"
             )
 
     @property
@@ -100,6 +108,9 @@ async def _serve(settings: Settings) -> None:
         names = [s.full_name for f in (assets_pb2, jobs_pb2) for s in f.DESCRIPTOR.services_by_name.values()]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     await healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    page = _gateway(settings, objects)
+    if page is not None:
+        server.add_insecure_port(page.socket)
     try:
         port = (
             server.add_insecure_port(settings.listen)
@@ -116,6 +127,8 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     host = settings.listen.rpartition(":")[0]
     print(f"texsynth: listening on {host}:{port}", flush=True)
+    if page is not None:
+        print(f"texsynth: the page is at {await page.start()}", flush=True)
     working = asyncio.create_task(supervisor.run())
     watching = asyncio.create_task(_report_health(healthy, supervisor, stop))
     stopped = asyncio.create_task(stop.wait())
@@ -124,10 +137,18 @@ async def _serve(settings: Settings) -> None:
     await healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     stop.set()
     await supervisor.stop()
+    if page is not None:
+        await page.stop()
     await server.stop(DRAIN)
     await working  # raises what ended it
     jobs.close()
     lock.close()
+
+
+def _gateway(settings: Settings, objects: ObjectStore) -> WebGateway | None:
+    if settings.web is None:
+        return None
+    return WebGateway(settings.web, objects, settings.certificates, open_to_all=settings.tokens is None)
 
 
 async def _report_health(healthy: health.aio.HealthServicer, supervisor: Supervisor, stop: asyncio.Event) -> None:
