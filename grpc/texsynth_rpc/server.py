@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from grpc import aio
-from texsynth.errors import bad_input
+from texsynth.errors import TexsynthError, bad_input
 from texsynth_rpc.certificates import Certificates
 from texsynth_rpc.gate import Gate, load_tokens
 from texsynth_rpc.jobs import JobStore
@@ -121,14 +121,14 @@ async def _serve(settings: Settings) -> None:
         raise bad_input(
             "listen", f"{settings.listen} cannot be bound", "use another port, or stop what uses it"
         ) from None
-    await server.start()
+    await _start(server, page)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     host = settings.listen.rpartition(":")[0]
     print(f"texsynth: listening on {host}:{port}", flush=True)
     if page is not None:
-        print(f"texsynth: the page is at {await page.start()}", flush=True)
+        print(f"texsynth: the page is at {page.url}", flush=True)
     working = asyncio.create_task(supervisor.run())
     watching = asyncio.create_task(_report_health(healthy, supervisor, stop))
     stopped = asyncio.create_task(stop.wait())
@@ -149,6 +149,16 @@ def _gateway(settings: Settings, objects: ObjectStore) -> WebGateway | None:
     if settings.web is None:
         return None
     return WebGateway(settings.web, objects, settings.certificates, open_to_all=settings.tokens is None)
+
+
+async def _start(server: aio.Server, page: WebGateway | None) -> None:
+    await server.start()
+    if page is not None:
+        try:
+            await page.start()
+        except TexsynthError:
+            await server.stop(None)
+            raise
 
 
 async def _report_health(healthy: health.aio.HealthServicer, supervisor: Supervisor, stop: asyncio.Event) -> None:

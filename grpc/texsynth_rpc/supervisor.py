@@ -60,8 +60,10 @@ class Supervisor:
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
         while not self._stopping:
+            self._wake.clear()  # before the wait: a stop that comes while the worker starts must not be forgotten
             await self._hire()
-            self._wake.clear()
+            if self._stopping:
+                break
             job = self._jobs.next()
             if job is None:
                 await self._wake.wait()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,10 @@ HTTP_STATUS = {
     "UNAUTHENTICATED": 401,
 }  # fmt: skip
 """As the comments of google/rpc/code.proto say."""
+
+
+_IN_FIELD = re.compile(r"Failed to parse \w+ field: ")
+_AT_PATH = re.compile(r"\.? at \"?\w+\.([\w.\[\]]*[\w\]])\"?\.*\Z")
 
 
 class Refused(Exception):
@@ -190,11 +195,24 @@ async def _with_pauses(call: Any, ending: asyncio.Event) -> AsyncGenerator[Messa
 def parsed(body: bytes, message: Message) -> Message:
     """`message` filled from JSON. Raises Refused."""
     try:
-        return json_format.Parse(body.decode() or "{}", message)
-    except (json_format.ParseError, ValueError, RecursionError) as error:
-        raise Refused(
-            "INVALID_ARGUMENT", f"the body is no {message.DESCRIPTOR.name}: {str(error)[:300]}", "BAD_JSON"
-        ) from None
+        text = body.decode().strip() or "{}"
+        if not text.startswith("{"):  # the parser takes an empty list for an empty message
+            raise ValueError("not an object")
+        return json_format.Parse(text, message)
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _unparsed(str(error), message.DESCRIPTOR.name) from None
+
+
+def _unparsed(error: str, name: str) -> Refused:
+    """From "Failed to parse work field: Failed to parse seed field: Value out of range: -1 at Request.work.a.seed."."""
+    what = " ".join(_IN_FIELD.split(error)[-1].split())
+    found = _AT_PATH.search(what)
+    field = found[1] if found else ""
+    if found:
+        what = f"{field}: {what[: found.start()]}"
+    else:
+        what = f"the body is no {name}: {what}"
+    return Refused("INVALID_ARGUMENT", what[:300], "BAD_FIELD" if field else "BAD_JSON", field)
 
 
 def _bytes(message: Message) -> bytes:

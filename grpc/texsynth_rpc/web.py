@@ -11,6 +11,7 @@ import base64
 import gzip
 import hashlib
 import logging
+import os
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -109,8 +110,15 @@ class WebGateway:
         """The address for the gRPC server to listen at, without encryption."""
         return f"unix:{self._folder.name}/grpc"
 
-    async def start(self) -> str:
-        """Listen; the page's URL. Raises TexsynthError."""
+    @property
+    def url(self) -> str:
+        """Of the page, once it is started."""
+        assert self._runner is not None
+        port = self._runner.addresses[0][1]
+        return f"http{'' if self._certificates is None else 's'}://{self._host}:{port}/"
+
+    async def start(self) -> None:
+        """Listen. Raises TexsynthError."""
         limits = [("grpc.max_receive_message_length", LARGEST_ANSWER), ("grpc.enable_http_proxy", 0)]
         self._channel = aio.insecure_channel(self.socket, options=limits)
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._guard])
@@ -131,10 +139,9 @@ class WebGateway:
             site = web.TCPSite(self._runner, self._host.strip("[]"), self._port, ssl_context=secure)
             await site.start()
         except OSError as error:
-            what = f"{self._host}:{self._port} cannot be bound ({error.strerror})"
+            await self.stop()
+            what = f"{self._host}:{self._port} cannot be bound ({os.strerror(error.errno or 0)})"
             raise bad_input("web", what, "use another port, or stop what uses it") from None
-        port = self._runner.addresses[0][1]
-        return f"http{'' if secure is None else 's'}://{self._host}:{port}/"
 
     async def stop(self) -> None:
         """End streams at once and transfers soon."""

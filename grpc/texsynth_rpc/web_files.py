@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Any
 from urllib.parse import quote
@@ -37,29 +38,26 @@ class Files:
             raise Refused("INVALID_ARGUMENT", "the request has no Content-Length", "NO_LENGTH", status=411)
         header = assets_pb2.UploadHeader(size=request.content_length, sha256=request.match_info["digest"])
         call = self._assets.Upload(metadata=bearer(request))
+        sending = asyncio.create_task(_send(call, header, request))
+        answering = asyncio.create_task(_answer(call))
         try:
-            await self._send(call, header, request)
-            answer = await call
+            # the service may answer before all bytes are there, for good or ill
+            await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            answer = await answering
+            sending.cancel()
+            await _drain(request)
         except aio.AioRpcError as error:
             raise refused(error) from None
         except TimeoutError:
             raise Refused("DEADLINE_EXCEEDED", f"no byte came for {STALLED:.0f} s; send it again", status=408) from None
         finally:
+            sending.cancel()
+            answering.cancel()
             call.cancel()
+            await asyncio.gather(sending, answering, return_exceptions=True)
         return web.json_response({"asset": {"sha256": answer.asset.sha256, "size": str(answer.asset.size)}})
-
-    async def _send(self, call: Any, header: assets_pb2.UploadHeader, request: web.Request) -> None:
-        try:
-            await call.write(assets_pb2.UploadRequest(header=header))
-            while not call.done():
-                async with asyncio.timeout(STALLED):
-                    piece = await request.content.readany()
-                if not piece:
-                    break
-                await call.write(assets_pb2.UploadRequest(data=piece))
-            await call.done_writing()
-        except asyncio.InvalidStateError:
-            pass  # the service answered before all bytes were there
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Download the file, or the part of it that Range names; HEAD too. Raises Refused."""
@@ -108,6 +106,31 @@ class Files:
         finally:
             call.cancel()
         return response
+
+
+async def _send(call: Any, header: assets_pb2.UploadHeader, request: web.Request) -> None:
+    """The header and the body as they come. Raises TimeoutError."""
+    with contextlib.suppress(asyncio.InvalidStateError, aio.AioRpcError):  # it is answered already; the answer says how
+        await call.write(assets_pb2.UploadRequest(header=header))
+        while piece := await _piece(request):
+            await call.write(assets_pb2.UploadRequest(data=piece))
+        await call.done_writing()
+
+
+async def _answer(call: Any) -> assets_pb2.UploadResponse:
+    answer: assets_pb2.UploadResponse = await call
+    return answer
+
+
+async def _piece(request: web.Request) -> bytes:
+    async with asyncio.timeout(STALLED):
+        return await request.content.readany()
+
+
+async def _drain(request: web.Request) -> None:
+    """Take what still comes of a file that is there already: a client that is cut off while it sends sees an error."""
+    while await _piece(request):
+        pass
 
 
 def _headers(name: str) -> dict[str, str]:

@@ -48,6 +48,8 @@ export class Jobs {
   put(job: Job): void {
     const before = this.known.get(job.id);
     if (before && Date.parse(before.changed) > Date.parse(job.changed)) return; // an older answer that came later
+    if (before?.state === "JOB_STATE_RUNNING" && before.attempts === job.attempts && before.progress.fraction > job.progress.fraction)
+      job.progress = before.progress; // the stream was quicker than the list
     if (before && before.state !== job.state) announce(`${title(job)}: ${stateWord(job)}${job.error ? `, ${job.error.message}` : ""}`);
     this.known.set(job.id, job);
     if (!this.order.includes(job.id) && this.shows(job)) {
