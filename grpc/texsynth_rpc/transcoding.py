@@ -36,8 +36,8 @@ HTTP_STATUS = {
 """As the comments of google/rpc/code.proto say."""
 
 
-_IN_FIELD = re.compile(r"Failed to parse \w+ field: ")
-_AT_PATH = re.compile(r"\.? at \"?\w+\.([\w.\[\]]*[\w\]])\"?\.*\Z")
+_IN_FIELD = re.compile(r"Failed to parse (\w+) field: ")
+_AT_PATH = re.compile(r"\.? at \"?\w+\.[\w.\[\]]*[\w\]]\"?\.*\Z|\.+\Z")
 
 
 class Refused(Exception):
@@ -194,25 +194,37 @@ async def _with_pauses(call: Any, ending: asyncio.Event) -> AsyncGenerator[Messa
 
 def parsed(body: bytes, message: Message) -> Message:
     """`message` filled from JSON. Raises Refused."""
+    text = ""
     try:
         text = body.decode().strip() or "{}"
         if not text.startswith("{"):  # the parser takes an empty list for an empty message
             raise ValueError("not an object")
         return json_format.Parse(text, message)
     except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _unparsed(str(error), message.DESCRIPTOR.name) from None
+        raise _unparsed(str(error), message.DESCRIPTOR.name, text) from None
 
 
-def _unparsed(error: str, name: str) -> Refused:
-    """From "Failed to parse work field: Failed to parse seed field: Value out of range: -1 at Request.work.a.seed."."""
-    what = " ".join(_IN_FIELD.split(error)[-1].split())
-    found = _AT_PATH.search(what)
-    field = found[1] if found else ""
-    if found:
-        what = f"{field}: {what[: found.start()]}"
-    else:
-        what = f"the body is no {name}: {what}"
+def _unparsed(error: str, name: str, text: str) -> Refused:
+    """From "Failed to parse work field: Failed to parse seed field: Value out of range: -1 at Request.work.x."."""
+    *names, what = _IN_FIELD.split(error)
+    field = _path([part for part in names if part], text)
+    what = " ".join(_AT_PATH.sub("", what).split())
+    what = f"{field}: {what}" if field else f"the body is no {name}: {what}"
     return Refused("INVALID_ARGUMENT", what[:300], "BAD_FIELD" if field else "BAD_JSON", field)
+
+
+def _path(names: list[str], text: str) -> str:
+    """`names` with the members of a oneof between them, which the parser's message leaves out."""
+    here: Any = json.loads(text) if names else None
+    found = []
+    for name in names:
+        if isinstance(here, dict) and name not in here:
+            inner = [key for key, value in here.items() if isinstance(value, dict) and name in value][:1]
+            found += inner
+            here = here[inner[0]] if inner else None
+        found.append(name)
+        here = here.get(name) if isinstance(here, dict) else None
+    return ".".join(found)
 
 
 def _bytes(message: Message) -> bytes:

@@ -3,7 +3,7 @@ import * as api from "./api";
 import type { Job } from "./api";
 import { TextureCanvas } from "./canvas";
 import { announce, h, say, tabs } from "./dom";
-import { facts, isActive, Jobs, kindOf, standing, stateWord, taskOf, title } from "./jobs";
+import { facts, given, isActive, Jobs, kindOf, standing, stateWord, taskOf, title } from "./jobs";
 import { actions } from "./queue";
 import { MapEntry, Result } from "./result";
 import type { MaterialScene, Shape } from "./scene";
@@ -153,9 +153,10 @@ function mapsView(result: Result): View {
     const which = compare.value as "" | "asset" | "exemplar" | "source";
     const kind = map.kind;
     canvas.before = null;
+    handle.hidden = labels.hidden = true;
     if (which) {
       try {
-        const image = which === "asset" && result.mesh ? await meshTexture(result) : await result.image(api.fileUrl(result.before(which, kind), "x.png"));
+        const image = which === "asset" && result.mesh ? await meshTexture(result) : await result.image(api.fileUrl(given(result.job, which, kind), "x.png"));
         if (which !== compare.value || kind !== map.kind || !image) return;
         const density = Number(taskOf(result.job).options?.density) || 1;
         const isExemplar = which === "exemplar";
@@ -178,7 +179,7 @@ function mapsView(result: Result): View {
 
   const offerComparisons = (): void => {
     const chosen = compare.value;
-    const offers = (["asset", "exemplar", "source"] as const).filter((which) => result.before(which, map.kind) || (which === "asset" && map.kind === "albedo" && result.mesh));
+    const offers = (["asset", "exemplar", "source"] as const).filter((which) => given(result.job, which, map.kind) || (which === "asset" && map.kind === "albedo" && result.mesh));
     compare.replaceChildren(h("option", { value: "" }, "No comparison"), ...offers.map((which) => h("option", { value: which }, `Against the ${which}`)));
     compare.value = (offers as string[]).includes(chosen) ? chosen : "";
     compare.hidden = offers.length === 0;
@@ -311,13 +312,13 @@ function filesView(result: Result): View {
       h("span", {}, name), h("span", { class: "facts" }, bytes === null ? "" : size(bytes))));
   const files = [...result.job.files].sort((a, b) => Number(a.name.includes("/")) - Number(b.name.includes("/")) || a.name.localeCompare(b.name, "en", { numeric: true }));
   const task = taskOf(result.job);
-  const given = (["exemplar", "asset", "source", "generated", "reference"] as const).flatMap((which) => (task[which]?.files ?? []).map((file) => ({ which, ...file })));
+  const inputs = (["exemplar", "asset", "source", "generated", "reference"] as const).flatMap((which) => (task[which]?.files ?? []).map((file) => ({ which, ...file })));
   const metrics = h("pre", { class: "metrics" });
   if (result.digest("metrics.json")) void result.text("metrics.json").then((text) => say(metrics, JSON.stringify(JSON.parse(text), null, 2)), () => undefined);
   const element = h("div", { class: "files" },
     metrics,
     h("h3", {}, "Result"), h("ul", {}, ...files.map(({ name, sha256, size: bytes }) => row(name, sha256, Number(bytes)))),
-    h("h3", {}, "Made from"), h("ul", {}, ...given.map(({ which, name, sha256 }) => row(`${which}/${name}`, sha256, null))),
+    h("h3", {}, "Made from"), h("ul", {}, ...inputs.map(({ which, name, sha256 }) => row(`${which}/${name}`, sha256, null))),
   );
   return { element, dispose: () => undefined };
 }

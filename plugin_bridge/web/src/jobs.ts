@@ -209,10 +209,12 @@ export function standing(job: Job): string {
   return [stage || "starts", `${Math.round(fraction * 100)} %`, left > 0 ? `about ${duration(left)} left` : ""].filter(Boolean).join(" · ");
 }
 
-/** The path of a small picture of the job, "" for none: how far it is, or a mip of about 128 texels. */
+/** The path of a small picture of the job, "" for none: how far it is, its exemplar, or a mip of about 128 texels. */
 export function thumbnail(job: Job): string {
-  const { preview_sha256: preview } = job.progress;
-  if (job.state !== "JOB_STATE_SUCCEEDED") return preview && api.fileUrl(preview, "x.png");
+  if (job.state !== "JOB_STATE_SUCCEEDED") {
+    const shown = job.progress.preview_sha256 || given(job, "exemplar", "albedo");
+    return shown && api.fileUrl(shown, "x.png");
+  }
   const size = Number(taskOf(job).options?.size) || 2048;
   const level = Math.max(0, Math.round(Math.log2(size / 128)));
   const find = (name: string) => job.files.find((file) => file.name === name);
@@ -220,3 +222,19 @@ export function thumbnail(job: Job): string {
   if (file) return api.fileUrl(file.sha256, "x.png");
   return ["albedo.ktx2", "albedo.dds", "albedo.exr"].some(find) ? `/levels/${job.id}/albedo/${level}` : "";
 }
+
+/** SHA-256 of the picture of `kind` in what the job was given: a single image, or a folder's file of such a name. */
+export function given(job: Job, which: "exemplar" | "asset" | "source", kind: string): string {
+  const files = (taskOf(job)[which]?.files ?? []).filter(({ name }) => /\.(png|jpe?g|webp)$/i.test(name));
+  if (files.length === 1) return kind === "albedo" ? files[0].sha256 : "";
+  const words = (name: string) => name.replace(/\.[^.]+$/, "").split(/[_\-. /]+|(?<=[a-z])(?=[A-Z])/).map((word) => word.toLowerCase());
+  return files.find(({ name }) => words(name).some((word) => NAMES[kind]?.includes(word)))?.sha256 ?? "";
+}
+
+// The common ones of texsynth/material_files.py, which decides for the engine.
+const NAMES: Record<string, string[]> = {
+  albedo: ["albedo", "basecolor", "basecolour", "color", "colour", "col", "diffuse", "diff", "bc", "alb"],
+  normal: ["normal", "normals", "nor", "nrm", "normalgl", "normaldx", "gl"],
+  roughness: ["roughness", "rough"], metalness: ["metalness", "metallic", "metal"],
+  height: ["height", "displacement", "disp"], opacity: ["opacity", "alpha"],
+};

@@ -71,6 +71,7 @@ class Row {
     this.link.setAttribute("aria-current", String(location.hash === `#/job/${job.id}`));
     this.actions.show();
     const picture = thumbnail(job);
+    this.image.classList.toggle("dim", job.state !== "JOB_STATE_SUCCEEDED" && !job.progress.preview_sha256);
     if (picture && picture !== this.shown) {
       this.shown = picture;
       void api.picture(picture).then((url) => { if (this.shown === picture) this.image.src = url; }, () => undefined);

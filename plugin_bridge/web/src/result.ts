@@ -61,24 +61,8 @@ export class Result {
     return known;
   }
 
-  /** The picture of `kind` in what the job was given: of a single image, of a folder's file of such a name. */
-  before(which: "exemplar" | "asset" | "source", kind: string): string {
-    const files = (taskOf(this.job)[which]?.files ?? []).filter(({ name }) => /\.(png|jpe?g|webp)$/i.test(name));
-    if (files.length === 1) return kind === "albedo" ? files[0].sha256 : "";
-    const words = (name: string) => name.replace(/\.[^.]+$/, "").split(/[_\-. /]+|(?<=[a-z])(?=[A-Z])/).map((word) => word.toLowerCase());
-    return files.find(({ name }) => words(name).some((word) => NAMES[kind]?.includes(word)))?.sha256 ?? "";
-  }
-
   /** The mesh among what it was given. */
   get mesh(): string {
     return taskOf(this.job).asset?.files.find(({ name }) => /\.glb$/i.test(name))?.sha256 ?? "";
   }
 }
-
-// The common ones of texsynth/material_files.py, which decides for the engine.
-const NAMES: Record<string, string[]> = {
-  albedo: ["albedo", "basecolor", "basecolour", "color", "colour", "col", "diffuse", "diff", "bc", "alb"],
-  normal: ["normal", "normals", "nor", "nrm", "normalgl", "normaldx", "gl"],
-  roughness: ["roughness", "rough"], metalness: ["metalness", "metallic", "metal"],
-  height: ["height", "displacement", "disp"], opacity: ["opacity", "alpha"],
-};
