@@ -29,6 +29,7 @@ from plugin_bridge.client import Client
 from texsynth.sample_asset import write_sample_asset
 
 WEB = Path(__file__).resolve().parent.parent / "tests" / "web"
+SHOTS = Path("out/benchmarks/page")  # the queue and the form too
 HEIGHT, GAP = 844, 24
 
 
@@ -36,16 +37,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    for folder in (arguments.out, SHOTS):
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="texsynth-page-") as name:
         folder = Path(name)
         with serving(folder / "data") as (address, url), Client(address) as client:
             job, mesh = fill(client, folder)
             command = [str(tools().node()), str(WEB / "screenshots.mjs"), str(tools().chromium())]
-            subprocess.run([*command, url, job, mesh, name], check=True)
-        shots = [cv2.imread(str(folder / f"{shot}.png")) for shot in ("desk", "phone")]
-        for shot in ("desk", "phone", "queue", "new"):
-            (folder / f"{shot}.png").replace(Path(tempfile.gettempdir()) / f"texsynth-page-{shot}.png")
+            subprocess.run([*command, url, job, mesh, str(SHOTS)], check=True)
+    shots = [cv2.imread(str(SHOTS / f"{shot}.png")) for shot in ("desk", "phone")]
     path = arguments.out / "page.jpg"
     if not cv2.imwrite(str(path), beside(shots), [cv2.IMWRITE_JPEG_QUALITY, 88]):
         raise SystemExit(f"{path}: cannot be written")

@@ -40,15 +40,15 @@ class Levels:
             raise refused(error) from None
         files = {file.name: file.sha256 for file in found.job.files}
         key = job, kind, level
-        if key not in self._kept:
-            async with self._one:
+        async with self._one:
+            if key not in self._kept:
                 try:
                     data = await asyncio.to_thread(self._picture, files, kind, level)
                 except Damaged as error:
                     raise Refused("DATA_LOSS", str(error), "DAMAGED") from None
-            if data is None:
-                raise Refused("NOT_FOUND", f"level {level} of {kind} of job {job} is not here", "NOT_FOUND")
-            self._keep(key, data)
+                if data is None:
+                    raise Refused("NOT_FOUND", f"level {level} of {kind} of job {job} is not here", "NOT_FOUND")
+                self._keep(key, data)
         self._kept.move_to_end(key)
         headers = {"Cache-Control": FOREVER, "Vary": "Authorization"}
         return web.Response(body=self._kept[key], content_type="image/png", headers=headers)

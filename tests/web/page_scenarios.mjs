@@ -29,22 +29,23 @@ const colours = (page) => page.$eval("canvas.scene", (canvas) => {
   return new Set(new Uint32Array(data.buffer)).size;
 });
 
+/** Files or a folder of the disk, dropped as a file manager does it. */
 async function drop(page, selector, paths) {
-  const files = await Promise.all(paths.map(async (path) => [basename(path), (await readFile(path)).toString("base64")]));
-  const data = await page.evaluateHandle((given) => {
-    const transfer = new DataTransfer();
-    for (const [name, text] of given) transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name, { type: "image/png" }));
-    return transfer;
-  }, files);
-  await page.dispatchEvent(selector, "dragover", { dataTransfer: data });
-  await page.dispatchEvent(selector, "drop", { dataTransfer: data });
+  const { x, y } = await page.locator(selector).boundingBox();
+  const session = await page.context().newCDPSession(page);
+  const data = { items: [], files: paths, dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "dragOver", "dragOver", "drop"]) { // a hand moves on
+    await session.send("Input.dispatchDragEvent", { type, x: x + 12, y: y + 12, data });
+    await redrawn(page);
+  }
 }
 
 const scenarios = {
   async "files are dropped, the texture sharpens, the result is there"(page) {
     await page.goto(url);
-    await drop(page, "#zone-exemplar", exemplar);
+    await drop(page, "#zone-exemplar", [inputs.exemplar]);
     await page.waitForSelector("#zone-exemplar .picked img");
+    assert.match(await page.textContent("#zone-exemplar .says"), /^gravel: albedo\.png, /);
     await page.selectOption("#option-size", "256");
     await page.selectOption("#option-preset", "draft");
     await page.click("text=Synthesize a texture");
@@ -123,6 +124,24 @@ const scenarios = {
       await page.fill(`#option-${option}`, normal);
     }
     page.expected = /400 \(Bad Request\)/;
+  },
+
+  async "files, folders and meshes find their place"(page) {
+    await page.goto(url);
+    const says = (zone) => page.textContent(`#zone-${zone} .says`);
+    await page.setInputFiles("#exemplar-folder", inputs.exemplar);
+    assert.match(await says("exemplar"), /^gravel: albedo\.png, .*roughness\.png/);
+    await page.click("#zone-exemplar .clear");
+    assert.match(await says("exemplar"), /^A photo/);
+    await drop(page, ".new h2", [inputs.mesh]); // beside the zones: a mesh is an asset
+    await page.waitForSelector("#zone-asset .clear:not([hidden])");
+    assert.match(await says("asset"), /^asset: asset\.glb /);
+    assert.equal(await page.textContent("button[type=submit]"), "Restyle the asset");
+    assert.ok(await page.isVisible("#option-content"));
+    await openJob(page);
+    await drop(page, ".job-head", exemplar); // onto a result: it goes into the form for a new one
+    await page.waitForSelector("form.new #zone-exemplar .picked img");
+    assert.match(await says("asset"), /^asset: asset\.glb /);
   },
 
   async "maps, levels and texels are those of the files"(page) {

@@ -27,7 +27,7 @@ export function choose(picked: Picked[]): Chosen {
   }
   const depth = Math.min(...images.map(({ path }) => path.split("/").length));
   const flat = images.filter(({ path }) => path.split("/").length === depth);
-  const files = flat.map(({ file, path }) => ({ file, path: path.split("/").pop()! }));
+  const files = flat.map(({ file, path }) => ({ file, path: path.split("/").pop()! })).sort((a, b) => a.path.localeCompare(b.path));
   const folder = flat[0].path.split("/").at(-2);
   return { files, main: "", label: folder ?? common(files.map(({ path }) => stem(path))) };
 }

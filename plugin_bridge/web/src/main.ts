@@ -62,6 +62,7 @@ addEventListener("keydown", (event) => {
   const isTyping = event.target instanceof HTMLElement && event.target.matches("input, select, textarea, [contenteditable]");
   if (event.key === "n" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) location.hash = "#/new";
 });
+addEventListener("dragenter", (event) => event.preventDefault());
 addEventListener("dragover", (event) => {
   event.preventDefault(); // else the browser would open what is dropped
   if (document.body.dataset.view === "job") location.hash = "#/new";

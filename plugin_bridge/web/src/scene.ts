@@ -136,7 +136,7 @@ export class MaterialScene {
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     this.renderer.setSize(width, height, false);
     this.camera.aspect = width / height;
-    this.camera.fov = width < height ? 50 : 35;
+    this.camera.fov = width < height ? 42 : 35;
     this.camera.updateProjectionMatrix();
     this.draw();
   }
