@@ -19,9 +19,11 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from service_process import LONG, QUICK, ROOT, Server, maps_in, maps_of, serving, until
 from texsynth_rpc import services
 from texsynth_rpc.certificates import generate_certificates
 from texsynth_rpc.gate import SCOPES, new_token
+from texsynth_rpc.server import CONTRACT
 from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 
 import grpc
@@ -33,53 +35,7 @@ from texsynth.restyle import restyle, synthesize
 from texsynth.run import Run
 from texsynth.train.procedural import generate, write
 
-ROOT = Path(__file__).resolve().parent.parent
 BUF = ROOT / "tests" / "web" / "node_modules" / ".bin" / "buf"
-QUICK = {"size": 128, "preset": "draft"}
-LONG = {"size": 1024, "preset": "draft"}  # some seconds
-
-
-class Server:
-    """A `texsynth serve` of its own."""
-
-    def __init__(self, data: Path, *more: str, environment: dict[str, str] | None = None) -> None:
-        self.data = data
-        command = [sys.executable, "-m", "texsynth", "serve", "--listen", "127.0.0.1:0", "--data", str(data), *more]
-        path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
-        self.process = subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": path} | (environment or {}), stdout=subprocess.PIPE, text=True,
-            cwd=data.parent,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert "listening on" in line, line
-        self.address = line.split()[-1]
-
-    def client(self) -> Client:
-        return Client(self.address)
-
-    def worker(self) -> int:
-        """The process id of the worker."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[-1])
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it; its exit status."""
-        self.process.send_signal(number)
-        status = self.process.wait(60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
-
-
-@contextlib.contextmanager
-def serving(data: Path, *more: str) -> Iterator[Server]:
-    server = Server(data, *more)
-    try:
-        yield server
-    finally:
-        if server.process.poll() is None:
-            server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -100,25 +56,6 @@ def long_digests(gravel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     out = tmp_path_factory.mktemp("long")
     synthesize(gravel, out, Options(**LONG), Run())
     return maps_in(out)
-
-
-def maps_in(folder: Path) -> dict[str, str]:
-    """SHA-256 of every map."""
-    maps = json.loads((folder / "material.json").read_text())["maps"]
-    return {kind: entry["sha256"] for kind, entry in maps.items()}
-
-
-def maps_of(job: jobs_pb2.Job) -> dict[str, str]:
-    files = {file.name: file.sha256 for file in job.files}
-    return {name: files[f"{name}.png"] for name in ("albedo", "normal", "roughness")}
-
-
-def until(client: Client, job: str, fraction: float) -> int:
-    """Waits until a job is so far; the number of the event that says so."""
-    for event in client.watch(job):
-        if event.progress.fraction >= fraction:
-            return int(event.number)
-    raise AssertionError("it ended before")
 
 
 def details(error: grpc.RpcError, kind: type) -> list:
@@ -525,12 +462,12 @@ def test_files_of_a_mesh_travel_with_it(server: Server, tmp_path: Path) -> None:
 
 
 def test_an_unknown_database_is_refused(tmp_path: Path) -> None:
-    from texsynth_rpc.jobs import JobStore
+    from texsynth_rpc.database import Database
 
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(sqlite3.DatabaseError, match="version 99"):
-        JobStore(tmp_path / "jobs.sqlite", 1)
+        Database(tmp_path / "jobs.sqlite")
 
 
 # --- who may call what --------------------------------------------------------------------------------------------
@@ -599,7 +536,7 @@ def test_a_line_that_is_not_what_was_agreed_is_refused(guarded: Guarded, tmp_pat
 
 def test_every_method_wants_its_scope(guarded: Guarded) -> None:
     """A method that is added to the contract fails here until the gate lists it."""
-    services = [s for f in (assets_pb2, jobs_pb2) for s in f.DESCRIPTOR.services_by_name.values()]
+    services = [s for f in CONTRACT for s in f.DESCRIPTOR.services_by_name.values()]
     methods = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
     assert methods == set(SCOPES)
     tls = guarded.folder / "tls"

@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import service_process
 import typer
 from texsynth_rpc.certificates import Certificates, generate_certificates
 from texsynth_rpc.gate import SCOPES, new_token
@@ -34,12 +34,12 @@ from texsynth.publish import verify
 from texsynth.sample_asset import write_sample_asset
 from texsynth.train.procedural import generate, write
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = service_process.ROOT
 WEB = ROOT / "tests" / "web"
 PAGE = ROOT / "plugin_bridge" / "web"
 QUICK = {"size": 64, "preset": "draft"}
 JSON = {"Content-Type": "application/json"}
-JOBS = "/texsynth.v1.JobService"
+JOBS = "/rpc/texsynth.v1.JobService"
 Answer = tuple[int, bytes, dict[str, str]]
 
 
@@ -55,21 +55,16 @@ def module(path: Path) -> ModuleType:
 browser = module(WEB / "browser.py")
 
 
-class Server:
-    """A `texsynth serve --web` of its own."""
+class Server(service_process.Server):
+    """A `texsynth serve --web` of its own, and one who calls it."""
 
     def __init__(self, data: Path, *more: str, tls: Path | None = None, token: str | None = None) -> None:
-        self.data, self._token = data, token
-        command = [sys.executable, "-m", "texsynth", "serve", "--listen", "127.0.0.1:0", "--web", "127.0.0.1:0"]
-        path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
-        self.process = subprocess.Popen(
-            [*command, "--data", str(data), *more], env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
+        super().__init__(data, "--web", "127.0.0.1:0", *more)
+        self._token = token
         assert self.process.stdout is not None
-        lines = [self.process.stdout.readline() for _ in range(2)]
-        assert "the page is at" in lines[1], lines
-        self.url = lines[1].split()[-1]
+        line = self.process.stdout.readline()
+        assert "the page is at" in line, line
+        self.url = line.split()[-1]
         self.host = self.url.split("/")[2]
         self._tls = None if tls is None else ssl.create_default_context(cafile=tls / "ca.pem")
 
@@ -114,13 +109,6 @@ class Server:
         job = self.submit(folder, name, **options)
         assert self.watch(job)[-1]["result"]["state"]["state"] == "JOB_STATE_SUCCEEDED"
         return self.call("Get", id=job)["job"]
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
 
 
 @contextlib.contextmanager
@@ -181,7 +169,7 @@ def test_a_job_is_sent_watched_and_fetched_over_http(server: Server, gravel: Pat
 
 @pytest.mark.parametrize("path", sorted(SCOPES))
 def test_every_method_of_the_contract_is_there(server: Server, path: str) -> None:
-    status, body, _ = server.ask("POST", path, "{}", JSON)
+    status, body, _ = server.ask("POST", f"/rpc{path}", "{}", JSON)
     expected = 501 if path.endswith("/Upload") else (200, 400, 404)
     assert status in np.atleast_1d(expected), body
 
@@ -423,7 +411,7 @@ def test_beyond_this_machine_it_wants_tokens_and_encryption(tmp_path: Path, web:
 
 @pytest.mark.parametrize("web", ["8080", ":8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000"])
 def test_an_address_that_is_none_is_refused(web: str) -> None:
-    with pytest.raises(TexsynthError, match=r"web: got .*; use HOST:PORT such as 127\.0\.0\.1:8080"):
+    with pytest.raises(TexsynthError, match=r"web: got .*; use HOST:PORT such as"):
         Settings(web=web)
 
 

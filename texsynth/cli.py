@@ -503,7 +503,25 @@ def serve_command(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the jobs and of all their files.")] = Path(
         "texsynth-data"
     ),
-    queue: Annotated[int, typer.Option(metavar="N", help="Jobs that may wait; further ones are refused.")] = 1000,
+    queue: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Jobs that may wait; further ones are refused.")
+    ] = 1000,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Worker processes; 0: one a GPU, or one with all cores.")
+    ] = 0,
+    keep_days: Annotated[
+        float, typer.Option(metavar="DAYS", min=0, help="Forget jobs that ended so long ago; 0: never.")
+    ] = 30,
+    tenant_jobs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Unfinished jobs that one tenant may have.")
+    ] = 1000,
+    tenant_gb: Annotated[
+        float, typer.Option(metavar="GB", min=0, help="What one tenant's files may take; 0: as much as the disk.")
+    ] = 0,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where Prometheus may read /metrics.")
+    ] = None,
+    log_format: Annotated[str, typer.Option(metavar="FORM", help="text or json, a line an event.")] = "text",
     tokens: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Only callers with one of these tokens; see --new-token.")
     ] = None,
@@ -547,10 +565,16 @@ def serve_command(
         raise bad_input("certificate", "is half of what it takes", "give --certificate and --key together")
     _require_writable(data)
     from texsynth_rpc.certificates import Certificates
+    from texsynth_rpc.jobs import Limits
     from texsynth_rpc.server import Settings, serve
 
     shown = None if certificate is None or key is None else Certificates(certificate, key, client_ca)
-    serve(Settings(listen, data, queue, tokens, shown, web))
+    serve(
+        Settings(
+            listen, data, Limits(queue, tenant_jobs), int(tenant_gb * 1e9), keep_days * 86400, workers, metrics,
+            log_format, tokens, shown, web,  # type: ignore[arg-type]  # checked there
+        )
+    )  # fmt: skip
 
 
 @models.command("train")
@@ -626,13 +650,30 @@ def view_command(
 
 @app.command("verify")
 def verify_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that restyle or synthesize wrote.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that restyle or synthesize wrote, or that serve keeps.")
+    ],
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Of a stopped service's folder: move damaged files away, and let the jobs that need them be retried.",
+        ),
+    ] = False,
 ) -> None:
-    """Compare every published file with the digest in material.json."""
-    _existing(folder, "a folder that restyle or synthesize wrote")
+    """Compare every published file with its digest."""
+    _existing(folder, "a folder that restyle, synthesize or serve wrote")
     from texsynth.publish import verify
 
-    problems = verify(folder)
+    if (folder / "jobs.sqlite").exists():
+        from texsynth_rpc.repair import examine
+
+        problems = examine(folder, repair)
+    elif repair:
+        right = "make the result again, with --resume"
+        raise bad_input(folder, "is no folder of texsynth serve, and only those can be repaired", right)
+    else:
+        problems = verify(folder)
     for problem in problems:
         print(problem)
     if problems:

@@ -11,12 +11,10 @@ import json
 import resource
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,11 +24,9 @@ from texsynth.blend import Blend, blended, load_blend, ranks_of_relief, with_sam
 from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows
 from texsynth.errors import bad_input, from_os_error
-from texsynth.exemplar import Exemplar, halved, prepare_exemplar
+from texsynth.exemplar import prepare_exemplar
 from texsynth.fault import fault_point
-from texsynth.gather import gather
 from texsynth.layer import Layer, Texels, channels_of, make_layer
-from texsynth.layout import Frame
 from texsynth.material import (
     CHANNELS,
     DEFAULT_TEXEL,
@@ -44,6 +40,7 @@ from texsynth.material import (
 )
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
+from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, require_apart, write_manifest
 from texsynth.region import Region, load_region
@@ -55,12 +52,10 @@ from texsynth.surface.raster import uv_mask
 from texsynth.threads import settle_threads
 
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
 
 WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
-PREVIEW_SIDE = 1024
 
 
 @dataclass(frozen=True)
@@ -106,12 +101,14 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         asset = sources.asset
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
     layers = []
+    mesh = None if asset is None else asset.mesh
+    previewer = Previewer(out / PREVIEW, run, mesh, None if asset is None else asset.replaced)
     for number, exemplar in enumerate(prepared):
         mask = _wanted_windows(sources, number, options.size)
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
             exemplar, content, mask, options, compute, work / str(number), run,
-            name="second " * number, span=(ends[0], ends[1]), show=_previewer(out, run),
+            name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
@@ -232,24 +229,6 @@ def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
     except OSError as error:
         raise from_os_error(error, out) from error
     return work
-
-
-def _previewer(out: Path, run: Run) -> Callable[[Exemplar, Frame, Ints, int], None]:
-    """Writes OUT/progress.png, the albedo (or first map) so far, after each level that is small enough."""
-
-    def show(exemplar: Exemplar, frame: Frame, positions: Ints, scale: int) -> None:
-        if max(positions.shape[:2]) * BLOCK > PREVIEW_SIDE:
-            return
-        small = halved(exemplar.stack, int(np.log2(scale)))
-        image = gather(small, positions, (0, positions.shape[0] * BLOCK), wraps=exemplar.wraps, torus=frame.torus)[
-            :, :, : CHANNELS[exemplar.maps[0]]
-        ]
-        done, png = cv2.imencode(".png", (image[:, :, ::-1] * 255 + 0.5).astype(np.uint8))
-        if done:
-            write_atomically(out / PREVIEW, png.tobytes())
-            run.preview = out / PREVIEW
-
-    return show
 
 
 # --- texels -----------------------------------------------------------------------------------------------------

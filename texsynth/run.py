@@ -52,6 +52,11 @@ class Run:
         """Ask the work to stop at its next step. Safe from a signal handler or another thread."""
         self._cancelled.set()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the work was asked to stop."""
+        return self._cancelled.is_set()
+
     @contextmanager
     def stage(self, name: str, start: float, end: float) -> Iterator[None]:
         """Work that covers the fractions `start`..`end` of the run; its seconds go into `timings`."""

@@ -38,6 +38,9 @@ SCOPES = {
     "/texsynth.v1.JobService/Cancel": WRITE,
     "/texsynth.v1.JobService/Retry": WRITE,
     "/texsynth.v1.JobService/Delete": WRITE,
+    "/texsynth.v1.TextureService/GetManifest": READ,
+    "/texsynth.v1.TextureService/GetReport": READ,
+    "/texsynth.v1.TextureService/Fetch": READ,
 }
 # Whether the service lives and is ready is told to everyone; reflection is there on loopback only.
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")

@@ -28,6 +28,7 @@ class ObjectStore:
         shutil.rmtree(self._incoming, ignore_errors=True)
         self._incoming.mkdir(parents=True)
         self._checked: dict[str, tuple[int, int]] = {}  # digest: (size, time of the last change) when it was read
+        self._damaged: set[str] = set()  # of those that were read
         self._uploads = 0
 
     def path(self, digest: str) -> Path:
@@ -37,11 +38,12 @@ class ObjectStore:
         return self._folder / digest[:2] / digest
 
     def size(self, digest: str) -> int | None:
-        """Bytes of an object, None if it is not there."""
+        """Bytes of an object, None if it is not there or was found damaged: then it may be sent again."""
         try:
-            return self.path(digest).stat().st_size
+            size = self.path(digest).stat().st_size
         except FileNotFoundError:
             return None
+        return None if digest in self._damaged else size
 
     def begin(self) -> Upload:
         """An upload to write to."""
@@ -54,9 +56,8 @@ class ObjectStore:
         `file` must not be written to afterwards.
         """
         digest = hash_of(file)
-        target = self.path(digest)
-        if not target.exists():
-            target.parent.mkdir(exist_ok=True)
+        target = self._vacant(digest)
+        if target is not None:
             try:
                 os.link(file, target)
                 sync_folder(target.parent)
@@ -65,17 +66,28 @@ class ObjectStore:
             except OSError:
                 with file.open("rb") as source, atomic_file(target) as copy:
                     shutil.copyfileobj(source, copy, PIECE)
-        return digest, target.stat().st_size
+        return digest, file.stat().st_size
 
     def put(self, data: bytes) -> str:
         """Store `data`; returns its digest."""
         digest = hashlib.sha256(data).hexdigest()
-        target = self.path(digest)
-        if not target.exists():
-            target.parent.mkdir(exist_ok=True)
+        target = self._vacant(digest)
+        if target is not None:
             with atomic_file(target) as file:
                 file.write(data)
         return digest
+
+    def _vacant(self, digest: str) -> Path | None:
+        """Where an object is to be written, with its folder; None if it is there as it should be."""
+        try:
+            self.check(digest)
+            return None
+        except (FileNotFoundError, Damaged):
+            target = self.path(digest)
+            target.unlink(missing_ok=True)
+            self._damaged.discard(digest)
+            target.parent.mkdir(exist_ok=True)
+            return target
 
     def check(self, digest: str) -> Path:
         """The path of an object whose bytes were read and found right since it last changed.
@@ -87,13 +99,19 @@ class ObjectStore:
         seen = status.st_size, status.st_mtime_ns
         if self._checked.get(digest) != seen:
             if hash_of(path) != digest:
+                self._damaged.add(digest)
                 raise Damaged(f"{digest}: its bytes have changed on the disk")
             self._checked[digest] = seen
         return path
 
+    def mended(self, digest: str) -> None:
+        """An object was written anew."""
+        self._damaged.discard(digest)
+        self._checked.pop(digest, None)
+
     def remove(self, digest: str) -> None:
         """Forget an object."""
-        self._checked.pop(digest, None)
+        self.mended(digest)
         self.path(digest).unlink(missing_ok=True)
 
     def digests(self) -> list[str]:
@@ -129,6 +147,7 @@ class Upload:
         target = self._store.path(self.digest)
         target.parent.mkdir(exist_ok=True)
         self._path.replace(target)
+        self._store.mended(self.digest)
         sync_folder(target.parent)
 
     def abandon(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 
 import google_crc32c
@@ -12,20 +12,25 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
 from grpc import aio
+from texsynth_rpc.caretaker import Caretaker
 from texsynth_rpc.failures import Context, bad_request, not_found, refuse
 from texsynth_rpc.gate import Gate
-from texsynth_rpc.jobs import AnotherJob, Happening, JobStore, NoSuchJob, NotNow, QueueFull, Record
+from texsynth_rpc.jobs import AnotherJob, Happening, JobStore, NoSuchJob, NotNow, QueueFull, Record, TooMany
+from texsynth_rpc.ledger import Ledger
+from texsynth_rpc.meters import Meters
 from texsynth_rpc.objects import DIGEST, Damaged, ObjectStore
+from texsynth_rpc.quota import Quota
 from texsynth_rpc.states import Event, State
 from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
-from texsynth_rpc.work import BadWork, check
+from texsynth_rpc.work import BadWork, check, digests_in
 
 DOWNLOAD_PIECE = 1 << 20
 UPLOAD_PIECE = 1 << 20
 MOST_DESCRIBED, MOST_LISTED = 1000, 1000
 LONGEST_REQUEST_ID = 128
 LARGEST_UPLOAD = 8 << 30
+LONGEST_DEADLINE = 30 * 86400.0  # seconds
 QUEUE_RETRY = 10.0  # seconds after which a full queue may have room
 
 _STATES = {
@@ -65,8 +70,8 @@ class Bell:
 class Assets(assets_pb2_grpc.AssetServiceServicer):
     """Files in and out. A tenant sees the files that it sent and those that its jobs made, whoever else has them."""
 
-    def __init__(self, objects: ObjectStore, jobs: JobStore, gate: Gate) -> None:
-        self._objects, self._jobs, self._gate = objects, jobs, gate
+    def __init__(self, objects: ObjectStore, ledger: Ledger, gate: Gate, quota: Quota, meters: Meters) -> None:
+        self._objects, self._ledger, self._gate, self._quota, self._meters = objects, ledger, gate, quota, meters
 
     async def Upload(
         self, requests: AsyncIterator[assets_pb2.UploadRequest], context: Context
@@ -76,6 +81,7 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
         size = self._size(tenant, header.sha256)
         if size is not None:
             return _asset(header.sha256, size)
+        await self._quota.require(tenant, header.size, context)
         upload = None
         try:
             upload = self._objects.begin()
@@ -90,7 +96,8 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
                     context, "data", f"{upload.size} bytes of digest {upload.digest} came; send the file again"
                 )
             await asyncio.to_thread(upload.finish)
-            self._jobs.own(tenant, [header.sha256])
+            self._ledger.own(tenant, [(header.sha256, header.size)])
+            self._meters.received.inc(header.size)
             return _asset(header.sha256, header.size)
         except OSError as error:
             await refuse(
@@ -104,7 +111,7 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
     def _size(self, tenant: str, digest: str) -> int | None:
         """Bytes of a file of this tenant, None if it has none such. Raises ValueError."""
         size = self._objects.size(digest)
-        return size if self._jobs.owns(tenant, digest) else None
+        return size if self._ledger.owns(tenant, digest) else None
 
     async def _header(
         self, requests: AsyncIterator[assets_pb2.UploadRequest], context: Context
@@ -124,7 +131,8 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
     ) -> AsyncIterator[assets_pb2.DownloadResponse]:
         """See assets.proto."""
         try:
-            if self._size(self._gate.tenant(context), request.sha256) is None:
+            self._objects.path(request.sha256)  # raises for what is no digest
+            if not self._ledger.owns(self._gate.tenant(context), request.sha256):
                 raise FileNotFoundError
             path = await asyncio.to_thread(self._objects.check, request.sha256)
         except ValueError as error:
@@ -142,6 +150,7 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
             while data := file.read(DOWNLOAD_PIECE):
                 yield assets_pb2.DownloadResponse(offset=offset, data=data, crc32c=google_crc32c.value(data), size=size)
                 offset += len(data)
+                self._meters.sent.inc(len(data))
             if size == request.offset:
                 yield assets_pb2.DownloadResponse(offset=offset, size=size)
 
@@ -166,11 +175,11 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
     """Work in, events and results out."""
 
     def __init__(
-        self, jobs: JobStore, objects: ObjectStore, supervisor: Supervisor, bell: Bell, gate: Gate,
-        draining: Callable[[], bool],
+        self, jobs: JobStore, objects: ObjectStore, ledger: Ledger, supervisor: Supervisor, caretaker: Caretaker,
+        bell: Bell, gate: Gate, quota: Quota, draining: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self._jobs, self._objects, self._supervisor, self._bell = jobs, objects, supervisor, bell
-        self._gate, self._draining = gate, draining
+        self._jobs, self._objects, self._ledger, self._supervisor = jobs, objects, ledger, supervisor
+        self._caretaker, self._bell, self._gate, self._quota, self._draining = caretaker, bell, gate, quota, draining
 
     async def Submit(self, request: jobs_pb2.SubmitRequest, context: Context) -> jobs_pb2.SubmitResponse:
         """See jobs.proto."""
@@ -185,17 +194,25 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             tenant = self._gate.tenant(context)
             needed = check(
                 request.work,
-                lambda digest: self._objects.size(digest) is not None and self._jobs.owns(tenant, digest),
+                lambda digest: self._objects.size(digest) is not None and self._ledger.owns(tenant, digest),
             )
+            if not 0 <= request.deadline_seconds <= LONGEST_DEADLINE:
+                raise BadWork("deadline_seconds", f"is {request.deadline_seconds:g}; use 0 to {LONGEST_DEADLINE:g}")
+            await self._quota.require(tenant, 0, context)
             batch = request.priority == jobs_pb2.PRIORITY_BATCH
             work = request.work.SerializeToString(deterministic=True)
-            job = self._jobs.submit(tenant, name, work, batch, needed)
+            job = self._jobs.submit(tenant, name, work, batch, needed, request.deadline_seconds)
         except BadWork as error:
             await bad_request(context, error.field, str(error))
         except AnotherJob:
             await refuse(
                 context, code_pb2.ALREADY_EXISTS, f"request_id {name} was used for another job; use a new one",
                 reason="ANOTHER_JOB",
+            )  # fmt: skip
+        except TooMany:
+            await refuse(
+                context, code_pb2.RESOURCE_EXHAUSTED, "you have as many unfinished jobs as you may; wait for one",
+                reason="QUOTA_JOBS", retry_seconds=QUEUE_RETRY,
             )  # fmt: skip
         except QueueFull:
             await refuse(
@@ -258,6 +275,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         """See jobs.proto."""
         job = await self._job(request.id, context)
         try:
+            self._jobs.use(job.id, digests_in(jobs_pb2.Work.FromString(job.work)))
             job = self._jobs.happen(job.id, Event.RETRY)
         except NotNow as error:
             await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="WRONG_STATE")
@@ -268,10 +286,9 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
         """See jobs.proto."""
         job = await self._job(request.id, context)
         try:
-            self._jobs.delete(job.tenant, job.id)
+            self._caretaker.delete(job)
         except NotNow as error:
             await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="WRONG_STATE")
-        self._supervisor.forget(job.id)
         return jobs_pb2.DeleteResponse()
 
     async def _job(self, name: str, context: Context) -> Record:
@@ -282,7 +299,9 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     def _event(self, event: Happening, job: Record) -> jobs_pb2.WatchResponse:
         response = jobs_pb2.WatchResponse(number=event.number, time=_time(event.time))
-        if event.state is None:
+        if event.metrics:
+            response.metrics.CopyFrom(jobs_pb2.Metrics(metrics=metrics_of(event.metrics)))
+        elif event.state is None:
             response.progress.CopyFrom(_progress(event))
         else:
             response.state.CopyFrom(self._message(job))
@@ -296,6 +315,8 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             work=jobs_pb2.Work.FromString(job.work), progress=_progress(job), attempts=max(0, job.attempts),
             submitted=_time(job.submitted), changed=_time(job.changed),
         )  # fmt: skip
+        if job.deadline:
+            message.deadline.CopyFrom(_time(job.deadline))
         if job.state in (State.FAILED, State.CANCELLED):
             message.error.CopyFrom(jobs_pb2.JobError(kind=job.error_kind, message=job.error))
         if job.state is State.SUCCEEDED:
@@ -304,6 +325,11 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
                 for name, digest, size in self._jobs.files(job.id)
             )
         return message
+
+
+def metrics_of(values: Mapping[str, float]) -> list[jobs_pb2.Metric]:
+    """As messages."""
+    return [jobs_pb2.Metric(name=name, value=value) for name, value in values.items()]
 
 
 def _progress(source: Happening | Record) -> jobs_pb2.Progress:

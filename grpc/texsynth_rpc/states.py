@@ -31,6 +31,8 @@ class Event(Enum):
     CRASH = "crash"  # its worker died or hung
     YIELD = "yield"  # it makes room for another, or the service stops
     CANCEL = "cancel"  # the client calls it off
+    EXPIRE = "expire"  # its deadline has passed
+    LOSE = "lose"  # a file that it needs or made is damaged or gone
     RETRY = "retry"  # the client wants it again
 
 
@@ -38,10 +40,14 @@ _NEXT: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.BEGIN): State.RUNNING,
     (State.QUEUED, Event.CANCEL): State.CANCELLED,
     (State.QUEUED, Event.REFUSE): State.FAILED,
+    (State.QUEUED, Event.EXPIRE): State.FAILED,
+    (State.QUEUED, Event.LOSE): State.FAILED,
     (State.RUNNING, Event.FINISH): State.SUCCEEDED,
     (State.RUNNING, Event.REFUSE): State.FAILED,
     (State.RUNNING, Event.YIELD): State.QUEUED,
     (State.RUNNING, Event.CANCEL): State.CANCELLED,
+    (State.RUNNING, Event.EXPIRE): State.FAILED,
+    (State.SUCCEEDED, Event.LOSE): State.FAILED,
     (State.FAILED, Event.RETRY): State.QUEUED,
     (State.CANCELLED, Event.RETRY): State.QUEUED,
 }

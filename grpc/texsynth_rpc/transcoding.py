@@ -1,4 +1,4 @@
-"""gRPC for those who speak HTTP and JSON: every method of the contract as POST /package.Service/Method.
+"""gRPC for those who speak HTTP and JSON: every method of the contract as POST /rpc/package.Service/Method.
 
 The body is the request in protobuf's JSON; names are those of the contract. A unary method answers with its response,
 a streaming one with a line of JSON for each: {"result": ...}, empty lines while nothing happens, and {"error": ...}
@@ -26,6 +26,7 @@ from grpc_status import rpc_status
 from grpc import aio
 from texsynth_rpc.gate import KEY
 
+PREFIX = "/rpc"  # a proxy that serves gRPC and the page under one name tells them apart by it
 HEARTBEAT = 15.0  # seconds without an event after which an empty line finds out whether the client is there
 HTTP_STATUS = {
     "CANCELLED": 499, "UNKNOWN": 500, "INVALID_ARGUMENT": 400, "DEADLINE_EXCEEDED": 504, "NOT_FOUND": 404,
@@ -124,8 +125,8 @@ class Transcoder:
         self._channel, self._methods, self._ending = channel, known, ending
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The handler of /SERVICE/METHOD. Raises Refused."""
-        method = self._methods.get(request.path)
+        """The handler of PREFIX/SERVICE/METHOD. Raises Refused."""
+        method = self._methods.get(request.path.removeprefix(PREFIX))
         if method is None:
             raise Refused("NOT_FOUND", f"{request.path[:200]} is no method of this service", "NO_METHOD")
         if method.client_streams:

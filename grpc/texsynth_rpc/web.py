@@ -28,7 +28,7 @@ from texsynth.errors import bad_input
 from texsynth_rpc.certificates import Certificates
 from texsynth_rpc.gate import SCOPES
 from texsynth_rpc.objects import ObjectStore
-from texsynth_rpc.transcoding import Refused, Transcoder, methods
+from texsynth_rpc.transcoding import PREFIX, Refused, Transcoder, methods
 from texsynth_rpc.web_files import Files
 from texsynth_rpc.web_levels import Levels
 
@@ -129,7 +129,9 @@ class WebGateway:
         app.router.add_get("/files/{digest}", files.get)
         app.router.add_put("/files/{digest}", files.put)
         app.router.add_get(r"/levels/{job:[0-9a-f-]+}/{kind:[a-z]+}/{level:\d{1,2}}", levels.get)
-        app.router.add_post("/{service}/{method}", Transcoder(self._channel, methods(SCOPES), self._ending).answer)
+        app.router.add_post(
+            PREFIX + "/{service}/{method}", Transcoder(self._channel, methods(SCOPES), self._ending).answer
+        )
         for path, file in page_files().items():
             app.router.add_get(path, _page_handler(file))
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=ENDING)
@@ -172,8 +174,10 @@ class WebGateway:
         return response
 
     def _check_origin(self, request: web.Request) -> None:
+        if not self._open:
+            return  # nobody else has the token, and behind a proxy the names are its own
         host = request.headers.get("Host", "")
-        if self._open and _name(host) not in (*LOCAL, self._host):
+        if _name(host) not in (*LOCAL, self._host):
             # a name that was made to point here would let its page read all
             raise Refused("PERMISSION_DENIED", "only this machine's own names are served", "HOST", status=403)
         origin = request.headers.get("Origin")

@@ -6,6 +6,9 @@ Files arrive by digest; in the job's folder they lie under the names that the cl
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +19,10 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.v1 import jobs_pb2
 
 LONGEST_NAME, MOST_FILES, MOST_PARTS = 255, 1000, 8
+MOST_ENTRIES, MOST_METRICS = 1000, 500
 NAMED_INPUTS = ("asset", "exemplar", "source", "generated", "reference")
+OPTIONAL_INPUTS = ("asset", "reference")  # of an entry of a bake
+NOT_MEASURED = ("size", "seed", "options", "command", "lattice", "estimated")  # of a report
 REGION, BLEND, SECOND = "region", "blend", "second"
 
 
@@ -33,9 +39,11 @@ def check(work: jobs_pb2.Work, known: Callable[[str], bool]) -> set[str]:
     digest. Raises BadWork for what no worker could do."""
     kind = work.WhichOneof("kind")
     if kind is None:
-        raise BadWork("work", "says not what to do; set one of restyle, synthesize, mips, measure")
+        raise BadWork("work", "says not what to do; set one of restyle, synthesize, mips, measure, bake")
+    if kind == "bake":
+        _check_entries(work.bake)
     needed = set()
-    for field, given in _inputs(work):
+    for field, _, given in _inputs(work):
         if not given.files:
             raise BadWork(field, "names no files; upload some and name them here")
         if len(given.files) > MOST_FILES:
@@ -48,30 +56,65 @@ def check(work: jobs_pb2.Work, known: Callable[[str], bool]) -> set[str]:
             raise BadWork(field, "names a file twice; give every file its own name")
         if given.main and given.main not in names:
             raise BadWork(f"{field}.main", f"{given.main!r} is none of the files; name one of {', '.join(names[:8])}")
-    for name, options in _options(work):
+    for name, _, options in _options(work):
         for label in (REGION, BLEND):
             digest = getattr(options, f"{label}_sha256")
             if digest:
                 needed.add(_check_digest(f"{name}.{label}_sha256", digest, known))
-    engine_options(work, Path("/"))  # raises for values out of range
+    for field, _, job in _parts(work):
+        _engine_options(field, job, Path("/"))  # raises for values out of range
     return needed
 
 
-def _inputs(work: jobs_pb2.Work) -> Iterator[tuple[str, jobs_pb2.Input]]:
+def digests_in(work: jobs_pb2.Work) -> set[str]:
+    """Of all files that `work` names."""
+    found = {file.sha256 for _, _, given in _inputs(work) for file in given.files}
+    for _, _, options in _options(work):
+        found |= {digest for label in (REGION, BLEND) if (digest := getattr(options, f"{label}_sha256"))}
+    return found
+
+
+def _parts(work: jobs_pb2.Work) -> Iterator[tuple[str, str, Any]]:
+    """Each message that has inputs or options: its path in the request, its folder among the inputs, and itself."""
     kind = str(work.WhichOneof("kind"))
-    job = getattr(work, kind)
-    for name in NAMED_INPUTS:
-        if name in job.DESCRIPTOR.fields_by_name:
-            yield f"work.{kind}.{name}", getattr(job, name)
-    for field, options in _options(work):
+    if kind == "bake":
+        for number, entry in enumerate(work.bake.entries):
+            yield f"work.bake.entries[{number}]", f"{number}/", entry
+    else:
+        yield f"work.{kind}", "", getattr(work, kind)
+
+
+def _inputs(work: jobs_pb2.Work) -> Iterator[tuple[str, str, jobs_pb2.Input]]:
+    """Path in the request, folder among the inputs, input."""
+    for field, folder, job in _parts(work):
+        for name in NAMED_INPUTS:
+            absent_is_fine = isinstance(job, jobs_pb2.BakeEntry) and name in OPTIONAL_INPUTS
+            if name in job.DESCRIPTOR.fields_by_name and (job.HasField(name) or not absent_is_fine):
+                yield f"{field}.{name}", f"{folder}{name}", getattr(job, name)
+    for field, folder, options in _options(work):
         if options.HasField(SECOND):
-            yield f"{field}.{SECOND}", options.second
+            yield f"{field}.{SECOND}", f"{folder}{SECOND}", options.second
 
 
-def _options(work: jobs_pb2.Work) -> Iterator[tuple[str, jobs_pb2.Options]]:
-    kind = str(work.WhichOneof("kind"))
-    if kind in ("restyle", "synthesize"):
-        yield f"work.{kind}.options", getattr(work, kind).options
+def _options(work: jobs_pb2.Work) -> Iterator[tuple[str, str, jobs_pb2.Options]]:
+    """Path in the request, folder among the inputs, options."""
+    for field, folder, job in _parts(work):
+        if "options" in job.DESCRIPTOR.fields_by_name:
+            yield f"{field}.options", folder, job.options
+
+
+def _check_entries(job: jobs_pb2.BakeJob) -> None:
+    if not 0 < len(job.entries) <= MOST_ENTRIES:
+        raise BadWork("work.bake.entries", f"are {len(job.entries)}; give 1 to {MOST_ENTRIES}")
+    names: dict[str, int] = {}
+    for number, entry in enumerate(job.entries):
+        field = f"work.bake.entries[{number}].name"
+        _check_name(field, entry.name)
+        if "/" in entry.name:
+            raise BadWork(field, f"{entry.name!r} has more than one part; use one such as chair_oak")
+        other = names.setdefault(entry.name.lower(), number)  # some file systems know no capitals
+        if other != number:
+            raise BadWork(field, f"{entry.name!r} is the name of entry {other} too; give every entry its own")
 
 
 def _check_name(field: str, name: str) -> None:
@@ -101,14 +144,14 @@ def _check_digest(field: str, digest: str, known: Callable[[str], bool]) -> str:
 def lay_out(work: jobs_pb2.Work, objects: ObjectStore, folder: Path) -> None:
     """Put the files that `work` needs into `folder`, anew. Raises FileNotFoundError, objects.Damaged, OSError."""
     shutil.rmtree(folder, ignore_errors=True)
-    for field, given in _inputs(work):
+    for _, name, given in _inputs(work):
         for file in given.files:
-            _place(objects, file.sha256, folder / field.rsplit(".", 1)[1] / file.name)
-    for _, options in _options(work):
+            _place(objects, file.sha256, folder / name / file.name)
+    for _, name, options in _options(work):
         for label in (REGION, BLEND):
             digest = getattr(options, f"{label}_sha256")
             if digest:
-                _place(objects, digest, folder / f"{label}.image")
+                _place(objects, digest, folder / name / f"{label}.image")
 
 
 def _place(objects: ObjectStore, digest: str, target: Path) -> None:
@@ -127,19 +170,16 @@ def _path(folder: Path, name: str, given: jobs_pb2.Input) -> Path:
     return folder / name / given.files[0].name if len(given.files) == 1 else folder / name
 
 
-def engine_options(work: jobs_pb2.Work, folder: Path) -> Any:
-    """The engine's options for `work`, whose files lie in `folder`. Raises BadWork."""
+def _engine_options(field: str, job: Any, folder: Path) -> Any:
+    """The engine's options for one of `_parts`, whose files lie in `folder`. Raises BadWork."""
     from texsynth.errors import TexsynthError
 
-    kind = str(work.WhichOneof("kind"))
     try:
-        if kind in ("restyle", "synthesize"):
-            return _texture_options(getattr(work, kind).options, folder)
-        if kind == "mips":
-            return _mip_options(work.mips)
+        if isinstance(job, jobs_pb2.MipsJob):
+            return _mip_options(job)
+        return None if isinstance(job, jobs_pb2.MeasureJob) else _texture_options(job.options, folder)
     except TexsynthError as error:
-        raise BadWork(f"work.{kind}", str(error)) from None
-    return None
+        raise BadWork(field, str(error)) from None
 
 
 def _texture_options(given: jobs_pb2.Options, folder: Path) -> Any:
@@ -181,33 +221,106 @@ def _mip_options(given: jobs_pb2.MipsJob) -> Any:
     return MipOptions(storage, maps=parse_maps(",".join(given.maps)) if given.maps else None)
 
 
-def carry_out(work: jobs_pb2.Work, files: Path, out: Path, run: Any) -> None:
-    """Do `work`, whose files lie in `files`, into `out`. Raises texsynth.errors.TexsynthError, BadWork."""
-    options = engine_options(work, files)
+def carry_out(work: jobs_pb2.Work, files: Path, out: Path, run: Any) -> dict[str, float]:
+    """Do `work`, whose files lie in `files`, into `out`; figures that were measured of the result, by name.
+
+    Raises texsynth.errors.TexsynthError, BadWork.
+    """
     kind = work.WhichOneof("kind")
+    if kind == "bake":
+        return _bake(work.bake, files, out, run)
+    field, _, job = next(_parts(work))
+    options = _engine_options(field, job, files)
     if kind == "restyle":
+        from texsynth.measure import seam_steps
         from texsynth.restyle import restyle
 
-        job = work.restyle
-        restyle(_path(files, "asset", job.asset), _path(files, "exemplar", job.exemplar), out, options, run)
-    elif kind == "synthesize":
+        asset = _path(files, "asset", job.asset)
+        restyle(asset, _path(files, "exemplar", job.exemplar), out, options, run)
+        return _figures(out / "report.json") | {f"{kind}.seam": step for kind, step in seam_steps(out).items()}
+    if kind == "synthesize":
         from texsynth.restyle import synthesize
 
-        synthesize(_path(files, "exemplar", work.synthesize.exemplar), out, options, run)
-    elif kind == "mips":
+        synthesize(_path(files, "exemplar", job.exemplar), out, options, run)
+        return _figures(out / "report.json")
+    if kind == "mips":
         from texsynth.mips import make_mips
 
-        make_mips(_path(files, "source", work.mips.source), out, options, run)
-    else:
-        from texsynth.measure import measure
-        from texsynth.report.page import plain
-        from texsynth.run import write_json_atomically
+        make_mips(_path(files, "source", job.source), out, options, run)
+        return {}
+    _measure(job, files, out, run)
+    return _figures(out / "metrics.json")
 
-        asked = work.measure
-        with run.stage("measure", 0.0, 1.0):
-            measured = measure(
-                _path(files, "generated", asked.generated), _path(files, "reference", asked.reference),
-                paired=not asked.unpaired,
-            )  # fmt: skip
-        out.mkdir(parents=True, exist_ok=True)
-        write_json_atomically(out / "metrics.json", plain(measured))
+
+def _measure(job: jobs_pb2.MeasureJob, files: Path, out: Path, run: Any) -> None:
+    from texsynth.measure import measure
+    from texsynth.report.page import plain
+    from texsynth.run import write_json_atomically
+
+    generated, reference = (_path(files, name, getattr(job, name)) for name in ("generated", "reference"))
+    with run.stage("measure", 0.0, 1.0):
+        measured = measure(generated, reference, paired=not job.unpaired)
+    out.mkdir(parents=True, exist_ok=True)
+    names = {"generated": generated.name, "reference": reference.name}  # not where they lie here
+    write_json_atomically(out / "metrics.json", plain(measured | names))
+
+
+def _bake(job: jobs_pb2.BakeJob, files: Path, out: Path, run: Any) -> dict[str, float]:
+    """Every entry, and the summary; what is done is kept when it is done again."""
+    from texsynth.bake.manifest import Entry
+    from texsynth.bake.run import Outcome, bake
+    from texsynth.bake.summary import write_summary
+
+    files = files.relative_to(out.parent)  # the summary names the inputs: not by the server's folders
+    entries = []
+    for number, given in enumerate(job.entries):
+        folder = files / str(number)
+        asset, reference = (
+            _path(folder, name, getattr(given, name)) if given.HasField(name) else None for name in OPTIONAL_INPUTS
+        )
+        field = f"work.bake.entries[{number}]"
+        entries.append(
+            Entry(
+                given.name,
+                asset,
+                _path(folder, "exemplar", given.exemplar),
+                _engine_options(field, given, folder),
+                reference,
+                f"entry {number}",
+            )
+        )
+    shares = dict.fromkeys((entry.name for entry in entries), 0.0)
+
+    def heard(entry: Entry, _: str, fraction: float) -> None:
+        shares[entry.name] = fraction
+
+    def done(outcome: Outcome) -> None:
+        shares[outcome.entry.name] = 1.0
+
+    def stopped() -> bool:
+        if not run.cancelled:
+            run.step(sum(shares.values()) / len(shares))
+        return bool(run.cancelled)
+
+    with contextlib.chdir(out.parent), run.stage("bake", 0.0, 1.0):
+        outcomes = bake(entries, Path(out.name), 1, stopped, heard, done)
+        write_summary(Path(out.name), outcomes)
+    counts = [outcome.state for outcome in outcomes]
+    return {state: float(counts.count(state)) for state in ("made", "kept", "failed")}
+
+
+def _figures(report: Path) -> dict[str, float]:
+    """Every number in a report, by its path in it."""
+    found: dict[str, float] = {}
+
+    def walk(value: Any, name: str) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{name}.{key}" if name else str(key))
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found[name] = float(value)
+
+    content = json.loads(report.read_text())
+    content = content.get("maps", content)
+    walk({key: value for key, value in content.items() if key not in NOT_MEASURED}, "")
+    return dict(list(found.items())[:MOST_METRICS])

@@ -5,7 +5,8 @@ killer takes the job along, not the service. Orders come as JSON lines on standa
 was standard output; what libraries print goes to standard error. When the input ends, so does the process.
 
 orders: {"job": folder} with work.bin and in/ inside; {"stop": true} ends the job within one step.
-news: {"ready"}, {"progress", stage, fraction, remaining, preview}, {"done"}, {"error", kind, message}, {"alive"}.
+news: {"ready"}, {"progress", stage, fraction, remaining, preview}, {"done", metrics}, {"error", kind, message},
+{"alive"}.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class _Worker:
         self._run = Run(listener=listen)
         try:
             work = jobs_pb2.Work.FromString((folder / "work.bin").read_bytes())
-            carry_out(work, folder / "in", folder / "out", self._run)
+            metrics = carry_out(work, folder / "in", folder / "out", self._run)
         except TexsynthError as error:
             self._tell(error=True, kind=error.kind.name.lower(), message=_plain(str(error), folder))
         except BadWork as error:
@@ -102,7 +103,7 @@ class _Worker:
             name = type(error).__name__
             self._tell(error=True, kind="internal", message=f"{name}: a defect of texsynth; the server's log has more")
         else:
-            self._tell(done=True)
+            self._tell(done=True, metrics=metrics)
         finally:
             self._run = None
 

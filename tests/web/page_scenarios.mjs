@@ -152,7 +152,7 @@ const scenarios = {
     const differ = () => page.evaluate(async (job) => {
       const canvas = document.querySelector("canvas.texture");
       const [kind, level] = canvas.dataset.level.split("/");
-      const found = await (await fetch("/texsynth.v1.JobService/Get", { method: "POST", body: JSON.stringify({ id: job }), headers: { "Content-Type": "application/json" } })).json();
+      const found = await (await fetch("/rpc/texsynth.v1.JobService/Get", { method: "POST", body: JSON.stringify({ id: job }), headers: { "Content-Type": "application/json" } })).json();
       const name = level === "0" ? `${kind}.png` : `mips/${kind}.${level}.png`;
       const digest = found.job.files.find((file) => file.name === name).sha256;
       const wanted = await createImageBitmap(await (await fetch(`/files/${digest}`)).blob());

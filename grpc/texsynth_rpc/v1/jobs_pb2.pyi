@@ -138,17 +138,39 @@ class MeasureJob(_message.Message):
     unpaired: bool
     def __init__(self, generated: _Optional[_Union[Input, _Mapping]] = ..., reference: _Optional[_Union[Input, _Mapping]] = ..., unpaired: bool = ...) -> None: ...
 
+class BakeEntry(_message.Message):
+    __slots__ = ("name", "asset", "exemplar", "options", "reference")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLAR_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    asset: Input
+    exemplar: Input
+    options: Options
+    reference: Input
+    def __init__(self, name: _Optional[str] = ..., asset: _Optional[_Union[Input, _Mapping]] = ..., exemplar: _Optional[_Union[Input, _Mapping]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., reference: _Optional[_Union[Input, _Mapping]] = ...) -> None: ...
+
+class BakeJob(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[BakeEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[BakeEntry, _Mapping]]] = ...) -> None: ...
+
 class Work(_message.Message):
-    __slots__ = ("restyle", "synthesize", "mips", "measure")
+    __slots__ = ("restyle", "synthesize", "mips", "measure", "bake")
     RESTYLE_FIELD_NUMBER: _ClassVar[int]
     SYNTHESIZE_FIELD_NUMBER: _ClassVar[int]
     MIPS_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
+    BAKE_FIELD_NUMBER: _ClassVar[int]
     restyle: RestyleJob
     synthesize: SynthesizeJob
     mips: MipsJob
     measure: MeasureJob
-    def __init__(self, restyle: _Optional[_Union[RestyleJob, _Mapping]] = ..., synthesize: _Optional[_Union[SynthesizeJob, _Mapping]] = ..., mips: _Optional[_Union[MipsJob, _Mapping]] = ..., measure: _Optional[_Union[MeasureJob, _Mapping]] = ...) -> None: ...
+    bake: BakeJob
+    def __init__(self, restyle: _Optional[_Union[RestyleJob, _Mapping]] = ..., synthesize: _Optional[_Union[SynthesizeJob, _Mapping]] = ..., mips: _Optional[_Union[MipsJob, _Mapping]] = ..., measure: _Optional[_Union[MeasureJob, _Mapping]] = ..., bake: _Optional[_Union[BakeJob, _Mapping]] = ...) -> None: ...
 
 class JobError(_message.Message):
     __slots__ = ("kind", "message")
@@ -180,8 +202,22 @@ class Progress(_message.Message):
     preview_sha256: str
     def __init__(self, stage: _Optional[str] = ..., fraction: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., preview_sha256: _Optional[str] = ...) -> None: ...
 
+class Metric(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Metrics(_message.Message):
+    __slots__ = ("metrics",)
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    metrics: _containers.RepeatedCompositeFieldContainer[Metric]
+    def __init__(self, metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ...) -> None: ...
+
 class Job(_message.Message):
-    __slots__ = ("id", "request_id", "state", "priority", "work", "progress", "attempts", "submitted", "changed", "error", "files")
+    __slots__ = ("id", "request_id", "state", "priority", "work", "progress", "attempts", "submitted", "changed", "error", "files", "deadline")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +229,7 @@ class Job(_message.Message):
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
     id: str
     request_id: str
     state: JobState
@@ -204,17 +241,20 @@ class Job(_message.Message):
     changed: _timestamp_pb2.Timestamp
     error: JobError
     files: _containers.RepeatedCompositeFieldContainer[ResultFile]
-    def __init__(self, id: _Optional[str] = ..., request_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., priority: _Optional[_Union[Priority, str]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[int] = ..., submitted: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., changed: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., files: _Optional[_Iterable[_Union[ResultFile, _Mapping]]] = ...) -> None: ...
+    deadline: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., request_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., priority: _Optional[_Union[Priority, str]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[int] = ..., submitted: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., changed: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., files: _Optional[_Iterable[_Union[ResultFile, _Mapping]]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("request_id", "work", "priority")
+    __slots__ = ("request_id", "work", "priority", "deadline_seconds")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     WORK_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     work: Work
     priority: Priority
-    def __init__(self, request_id: _Optional[str] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    deadline_seconds: float
+    def __init__(self, request_id: _Optional[str] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., deadline_seconds: _Optional[float] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
     __slots__ = ("job",)
@@ -261,16 +301,18 @@ class WatchRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., from_event: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("number", "time", "state", "progress")
+    __slots__ = ("number", "time", "state", "progress", "metrics")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
     number: int
     time: _timestamp_pb2.Timestamp
     state: Job
     progress: Progress
-    def __init__(self, number: _Optional[int] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[Job, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+    metrics: Metrics
+    def __init__(self, number: _Optional[int] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[Job, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ...) -> None: ...
 
 class CancelRequest(_message.Message):
     __slots__ = ("id",)

@@ -6,9 +6,9 @@ export interface Input { files: InputFile[]; main: string }
 export interface Progress { stage: string; fraction: number; remaining_seconds: number; preview_sha256: string }
 export type Options = Record<string, unknown>;
 export interface Task {
-  asset?: Input; exemplar?: Input; source?: Input; generated?: Input; reference?: Input; options?: Options; target?: string;
+  entries?: unknown[]; asset?: Input; exemplar?: Input; source?: Input; generated?: Input; reference?: Input; options?: Options; target?: string;
 }
-export type Work = Partial<Record<"restyle" | "synthesize" | "mips" | "measure", Task>>;
+export type Work = Partial<Record<"restyle" | "synthesize" | "mips" | "measure" | "bake", Task>>;
 export interface ResultFile { name: string; sha256: string; size: string }
 export interface Job {
   id: string; request_id: string; state: State; priority: string; work: Work; progress: Progress; attempts: number;
@@ -69,7 +69,7 @@ async function problem(response: Response): Promise<ServiceError> {
 }
 
 async function post(method: string, body: unknown, signal?: AbortSignal): Promise<Response> {
-  return request(`/texsynth.v1.${method}`, {
+  return request(`/rpc/texsynth.v1.${method}`, {
     method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal,
   });
 }

@@ -97,7 +97,8 @@ function resultView(job: Job): View {
     const stage = h("div", { class: "stage" });
     const views: [string, string, () => View][] = [];
     if (result.maps.length) views.push(["maps", "Maps", () => mapsView(result)], ["light", "In 3D", () => lightView(result)]);
-    if (result.digest("report.html")) views.push(["report", "Report", () => reportView(result)]);
+    const report = ["report.html", "summary.html"].find((name) => result.digest(name));
+    if (report) views.push(["report", "Report", () => reportView(result, report)]);
     views.push(["files", "Files", () => filesView(result)]);
     const bar = tabs("Views of the result", views.map(([key, text]) => [key, text]), (key) => {
       open?.dispose();
@@ -293,9 +294,9 @@ function lightView(result: Result): View {
 // --- the report and the files ---------------------------------------------------------------------------------------
 
 /** The report comes from a job, so it is shown where it can do nothing: without an origin, scripts and network. */
-function reportView(result: Result): View {
+function reportView(result: Result, name: string): View {
   const frame = h("iframe", { class: "report", title: `Report of ${title(result.job)}`, sandbox: "allow-scripts" } as Record<string, unknown>);
-  const text = result.text("report.html");
+  const text = result.text(name);
   const answer = (event: MessageEvent): void => {
     if (event.source === frame.contentWindow) void text.then((page) => frame.contentWindow?.postMessage(page, "*"));
   };

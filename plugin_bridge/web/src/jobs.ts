@@ -178,6 +178,7 @@ export function title(job: Job): string {
   const own = /^(.+) [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.exec(job.request_id);
   if (own) return own[1];
   const task = taskOf(job);
+  if (task.entries) return `${task.entries.length} results`;
   const inputs = [task.asset, task.exemplar ?? task.source ?? task.generated].filter((input) => input?.files.length);
   const names = inputs.map((input) => (input!.main || input!.files[0].name).replace(/\.[^.]+$/, ""));
   return names.join(" ← ") || job.id.slice(0, 8);

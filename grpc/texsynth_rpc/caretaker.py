@@ -1,0 +1,68 @@
+"""The caretaker: forgets old jobs, and files that nobody needs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from texsynth_rpc.jobs import JobStore, NoSuchJob, NotNow, Record
+from texsynth_rpc.ledger import Ledger
+from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.supervisor import Supervisor
+from texsynth_rpc.v1 import jobs_pb2
+from texsynth_rpc.work import digests_in
+
+log = logging.getLogger(__name__)
+
+ROUND = 600.0  # seconds between two rounds
+UNUSED_UPLOAD = 86400.0  # seconds for which a file is kept that no job uses
+UNOWNED = 3600.0  # seconds after which a file without an owner is one that a crash left
+AT_ONCE = 500  # files that are looked at before others have their turn
+
+
+class Caretaker:
+    """keep: seconds for which a job that has ended is kept, 0: for ever."""
+
+    def __init__(
+        self, jobs: JobStore, ledger: Ledger, objects: ObjectStore, supervisor: Supervisor, keep: float
+    ) -> None:
+        self._jobs, self._ledger, self._objects, self._supervisor = jobs, ledger, objects, supervisor
+        self._keep = keep
+
+    async def run(self) -> None:
+        """Go round until cancelled."""
+        await self.remove_unowned()
+        while True:
+            self.go_round()
+            await asyncio.sleep(min(ROUND, self._keep / 4) if self._keep else ROUND)
+
+    def go_round(self) -> None:
+        """Delete jobs that are old enough, and files that came long ago and that no job uses."""
+        now = time.time()
+        for job in self._jobs.ended_before(now - self._keep) if self._keep else ():
+            with contextlib.suppress(NoSuchJob, NotNow):
+                self.delete(job)
+                log.info("job is old and forgotten", extra={"job": job.id, "tenant": job.tenant})
+        for digest in self._ledger.sweep(now - UNUSED_UPLOAD):
+            self._objects.remove(digest)
+
+    def delete(self, job: Record) -> None:
+        """Forget a job that has ended and what it made; what was sent for it stays. Raises NoSuchJob, NotNow."""
+        made = set(self._jobs.used(job.id)) - digests_in(jobs_pb2.Work.FromString(job.work))
+        self._jobs.delete(job.tenant, job.id)
+        self._supervisor.forget(job.id)
+        for digest in self._ledger.release(job.tenant, made):
+            self._objects.remove(digest)
+
+    async def remove_unowned(self) -> None:
+        """Files that a process left which died before it could say whose they are."""
+        digests = await asyncio.to_thread(self._objects.digests)
+        for number, digest in enumerate(digests):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            with contextlib.suppress(FileNotFoundError):
+                old = time.time() - self._objects.path(digest).stat().st_mtime > UNOWNED
+                if old and not self._ledger.known(digest):
+                    self._objects.remove(digest)

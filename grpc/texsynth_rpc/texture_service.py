@@ -1,0 +1,149 @@
+"""The gRPC side of results as textures: TextureService."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from typing import NoReturn
+
+import google_crc32c
+from google.rpc import code_pb2
+
+from texsynth_rpc.failures import Context, not_found, refuse
+from texsynth_rpc.gate import Gate
+from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
+from texsynth_rpc.ledger import Ledger
+from texsynth_rpc.meters import Meters
+from texsynth_rpc.objects import Damaged, ObjectStore
+from texsynth_rpc.services import DOWNLOAD_PIECE, metrics_of
+from texsynth_rpc.states import State
+from texsynth_rpc.textures import NoTexture, Part, Parts, build_index, manifest_name
+from texsynth_rpc.v1 import textures_pb2, textures_pb2_grpc
+
+MOST_INDICES = 16  # that are kept in memory, some hundred kB each
+
+
+class Textures(textures_pb2_grpc.TextureServiceServicer):
+    """Manifests, figures, levels and chunks of results."""
+
+    def __init__(self, objects: ObjectStore, jobs: JobStore, ledger: Ledger, gate: Gate, meters: Meters) -> None:
+        self._objects, self._jobs, self._ledger, self._gate, self._meters = objects, jobs, ledger, gate, meters
+        self._indices: OrderedDict[str, Parts] = OrderedDict()  # by the digest of the index
+        self._building = asyncio.Lock()
+
+    async def GetManifest(
+        self, request: textures_pb2.GetManifestRequest, context: Context
+    ) -> textures_pb2.GetManifestResponse:
+        """See textures.proto."""
+        return textures_pb2.GetManifestResponse(texture=(await self._parts(request.job, context)).texture)
+
+    async def GetReport(
+        self, request: textures_pb2.GetReportRequest, context: Context
+    ) -> textures_pb2.GetReportResponse:
+        """See textures.proto."""
+        job = await self._job(request.job, context)
+        return textures_pb2.GetReportResponse(metrics=metrics_of(self._jobs.metrics(job.id)))
+
+    async def Fetch(
+        self, request: textures_pb2.FetchRequest, context: Context
+    ) -> AsyncIterator[textures_pb2.FetchResponse]:
+        """See textures.proto."""
+        parts = await self._parts(request.job, context)
+        if request.version != parts.texture.version:
+            await refuse(
+                context, code_pb2.FAILED_PRECONDITION, "the texture is of another version; ask for its manifest again",
+                reason="STALE_VERSION",
+            )  # fmt: skip
+        part = parts.find(request.sha256)
+        if part is None or request.offset > part.size:
+            await not_found(context, f"part {request.sha256[:64]} of job {request.job}, at {request.offset}")
+        try:
+            for digest in {digest for digest, _, _ in part.spans}:
+                await asyncio.to_thread(self._objects.check, digest)
+        except (Damaged, FileNotFoundError) as error:
+            await self._damaged(error, context)
+        offset, size = request.offset, part.size
+        for data in _pieces(self._objects, part, offset):
+            yield textures_pb2.FetchResponse(offset=offset, data=data, crc32c=google_crc32c.value(data), size=size)
+            offset += len(data)
+            self._meters.sent.inc(len(data))
+        if size == request.offset:
+            yield textures_pb2.FetchResponse(offset=offset, size=size)
+
+    async def _job(self, name: str, context: Context) -> Record:
+        """A job of the caller that has succeeded."""
+        try:
+            job = self._jobs.get(self._gate.tenant(context), name)
+        except NoSuchJob:
+            await not_found(context, f"job {name}")
+        if job.state is not State.SUCCEEDED:
+            message = f"the job is {job.state.value}; wait until it has succeeded"
+            await refuse(context, code_pb2.FAILED_PRECONDITION, message, reason="WRONG_STATE")
+        return job
+
+    async def _parts(self, name: str, context: Context) -> Parts:
+        """The index of a job's texture, built if this is the first time that anyone asks for it."""
+        await self._job(name, context)
+        try:
+            async with self._building:
+                job = await self._job(name, context)
+                return await self._built(job) if job.texture == "" else await self._loaded(job.texture)
+        except NoTexture as error:
+            await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_TEXTURE")
+        except (Damaged, FileNotFoundError) as error:
+            await self._damaged(error, context)
+        except OSError as error:
+            message = f"the server's disk: {error.strerror}"
+            await refuse(context, code_pb2.RESOURCE_EXHAUSTED, message, reason="DISK", retry_seconds=60.0)
+
+    async def _built(self, job: Record) -> Parts:
+        files = {name: digest for name, digest, _ in self._jobs.files(job.id)}
+        manifest = json.loads((await asyncio.to_thread(self._objects.check, manifest_name(files))).read_bytes())
+        texture, stored = await asyncio.to_thread(build_index, files, manifest, self._objects)
+        data = texture.SerializeToString(deterministic=True)
+        digest = self._objects.put(data)
+        self._ledger.own(job.tenant, [*stored, (digest, len(data))])
+        self._jobs.use(job.id, [digest, *(name for name, _ in stored)])
+        self._jobs.index(job.id, digest)
+        return self._kept(digest, texture)
+
+    async def _loaded(self, digest: str) -> Parts:
+        if digest in self._indices:
+            self._indices.move_to_end(digest)
+            return self._indices[digest]
+        path = await asyncio.to_thread(self._objects.check, digest)
+        return self._kept(digest, textures_pb2.Texture.FromString(path.read_bytes()))
+
+    def _kept(self, digest: str, texture: textures_pb2.Texture) -> Parts:
+        self._indices[digest] = Parts(texture)
+        if len(self._indices) > MOST_INDICES:
+            self._indices.popitem(last=False)
+        return self._indices[digest]
+
+    async def _damaged(self, error: Exception, context: Context) -> NoReturn:
+        message = str(error) if isinstance(error, Damaged) else "a file of the result is gone"
+        await refuse(context, code_pb2.DATA_LOSS, f"{message}; run texsynth verify --repair", reason="DAMAGED")
+
+
+def _pieces(objects: ObjectStore, part: Part, offset: int) -> Iterator[bytes]:
+    """The bytes of a part from `offset` on."""
+    gathered = bytearray()
+    for digest, start, length in part.spans:
+        skipped = min(offset, length)
+        offset -= skipped
+        at, end = start + skipped, start + length
+        with objects.path(digest).open("rb", buffering=0) as file:
+            while at < end:
+                data = os.pread(file.fileno(), min(end - at, DOWNLOAD_PIECE - len(gathered)), at)
+                if not data:
+                    return  # it was cut short: the reader misses bytes and asks again
+                gathered += data
+                at += len(data)
+                if len(gathered) == DOWNLOAD_PIECE:
+                    yield bytes(gathered)
+                    gathered.clear()
+    if gathered:
+        yield bytes(gathered)

@@ -1,0 +1,151 @@
+"""What a job made, as a texture: the levels of its maps and, of maps in GPU blocks, the chunks of these.
+
+Levels in a KTX2 or DDS file become files of their own when somebody first asks, since there they may be compressed; a
+chunk is some rows of blocks of one of them. A PNG or EXR is its level. The index that says all of it is a `Texture`
+message, kept as a file like the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mipmap.chain import level_sizes
+from mipmap.chunks import Place, chunk_side, layout
+from mipmap.dds import DdsTexture, read_dds
+from mipmap.formats import FormatError, TexelFormat, format_named
+from mipmap.ktx2 import Ktx2Texture, read_ktx2
+from texsynth.publish import MANIFEST
+from texsynth_rpc.objects import Damaged, ObjectStore
+from texsynth_rpc.v1 import textures_pb2
+
+READERS: dict[str, Callable[[Path], Ktx2Texture | DdsTexture]] = {"ktx2": read_ktx2, "dds": read_dds}
+
+
+class NoTexture(Exception):
+    """The job made something else."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the bytes of a level or chunk lie. spans: (digest of a file, offset, bytes), one after the other."""
+
+    spans: tuple[tuple[str, int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(length for _, _, length in self.spans)
+
+
+def build_index(
+    files: Mapping[str, str], manifest: Mapping[str, Any], objects: ObjectStore
+) -> tuple[textures_pb2.Texture, list[tuple[str, int]]]:
+    """The texture whose material.json is `manifest`, and what was stored for it: (digest, bytes) each.
+
+    files: the job's, digest by name. Raises FileNotFoundError, Damaged, OSError.
+    """
+    texture, stored = textures_pb2.Texture(), list[tuple[str, int]]()
+    for kind, entry in manifest["maps"].items():
+        made = textures_pb2.TextureMap(kind=kind, colour_space=entry["colour_space"])
+        if entry["format"] in READERS:
+            stored += _in_blocks(made, objects.check(files[entry["file"]]), entry["format"], objects)
+        else:
+            _as_files(made, entry)
+        texture.maps.append(made)
+    texture.version = hashlib.sha256(texture.SerializeToString(deterministic=True)).hexdigest()
+    return texture, stored
+
+
+def _as_files(made: textures_pb2.TextureMap, entry: Mapping[str, Any]) -> None:
+    made.format, made.block_width, made.block_height = entry["format"], 1, 1
+    for level in (entry, *entry["mips"]):
+        made.levels.add(width=level["width"], height=level["height"], sha256=level["sha256"], size=level["bytes"])
+
+
+def _in_blocks(
+    made: textures_pb2.TextureMap, path: Path, container: str, objects: ObjectStore
+) -> Iterator[tuple[str, int]]:
+    try:
+        read = READERS[container](path)
+        texel_format = read.texel_format
+        made.format, made.block_bytes = texel_format.name, texel_format.block_bytes
+        made.block_width, made.block_height = texel_format.block_width, texel_format.block_height
+        made.chunk_side = chunk_side(texel_format.block_width)
+        sizes, tail = level_sizes(read.height, read.width), list[bytes]()
+        chunks: dict[int, list[textures_pb2.TextureChunk]] = {}
+        places = list(layout(read.height, read.width, made.chunk_side))
+        for number, (height, width) in enumerate(sizes):
+            blocks = read.level(number)
+            digest = objects.put(blocks)
+            made.levels.add(width=width, height=height, sha256=digest, size=len(blocks))
+            yield digest, len(blocks)
+            if number >= places[0].level:
+                tail.append(blocks)
+            chunks[number] = [
+                _chunk(place, _cut(blocks, place, width, texel_format)) for place in places[1:] if place.level == number
+            ]
+    except FormatError as error:
+        raise Damaged(str(error)) from error
+    made.chunks.append(_chunk(places[0], b"".join(tail)))
+    for number in sorted(chunks, reverse=True):
+        made.chunks.extend(chunks[number])
+
+
+def _chunk(place: Place, payload: bytes) -> textures_pb2.TextureChunk:
+    return textures_pb2.TextureChunk(
+        level=place.level, levels=place.levels, y=place.y, x=place.x, height=place.height, width=place.width,
+        sha256=hashlib.sha256(payload).hexdigest(), size=len(payload),
+    )  # fmt: skip
+
+
+def _rows(place: Place, width: int, texel_format: TexelFormat) -> Iterator[tuple[int, int]]:
+    """(offset, bytes) of the rows of blocks of a chunk in its level, which is `width` texels wide."""
+    stride, length = texel_format.row_bytes(width), texel_format.row_bytes(place.width)
+    first, column = place.y // texel_format.block_height, texel_format.row_bytes(place.x)
+    for row in range(first, first + texel_format.rows_of_blocks(place.height)):
+        yield row * stride + column, length
+
+
+def _cut(blocks: bytes, place: Place, width: int, texel_format: TexelFormat) -> bytes:
+    return b"".join(blocks[offset : offset + length] for offset, length in _rows(place, width, texel_format))
+
+
+class Parts:
+    """The levels and chunks of a texture by digest."""
+
+    def __init__(self, texture: textures_pb2.Texture) -> None:
+        self.texture = texture
+        self._levels = {level.sha256: level for made in texture.maps for level in made.levels}
+        self._chunks = {chunk.sha256: (made, chunk) for made in texture.maps for chunk in made.chunks}
+
+    def find(self, digest: str) -> Part | None:
+        """Where the bytes of a level or chunk lie."""
+        if level := self._levels.get(digest):
+            return Part(((digest, 0, level.size),))
+        if digest not in self._chunks:
+            return None
+        made, chunk = self._chunks[digest]
+        return Part(tuple(_spans(chunk, made.levels, format_named(made.format))))
+
+
+def _spans(
+    chunk: textures_pb2.TextureChunk, levels: Sequence[textures_pb2.TextureLevel], texel_format: TexelFormat
+) -> Iterator[tuple[str, int, int]]:
+    if chunk.levels > 1 or len(levels) == chunk.level + 1:  # the mip tail
+        for level in levels[chunk.level :]:
+            yield level.sha256, 0, level.size
+        return
+    place, level = Place(chunk.level, 1, chunk.y, chunk.x, chunk.height, chunk.width), levels[chunk.level]
+    for offset, length in _rows(place, level.width, texel_format):
+        yield level.sha256, offset, length
+
+
+def manifest_name(files: Mapping[str, str]) -> str:
+    """Digest of material.json. Raises NoTexture."""
+    if MANIFEST not in files:
+        raise NoTexture("the job made no texture; ask for one that restyled, synthesized or made mips")
+    return files[MANIFEST]

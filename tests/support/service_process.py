@@ -1,0 +1,98 @@
+"""A `texsynth serve` in a process of its own, and what tests ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from texsynth_rpc.v1 import jobs_pb2
+
+from plugin_bridge.client import Client
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+QUICK = {"size": 128, "preset": "draft"}
+LONG = {"size": 1024, "preset": "draft"}  # some seconds
+
+
+class Server:
+    """A `texsynth serve` of its own."""
+
+    def __init__(
+        self, data: Path, *more: str, environment: dict[str, str] | None = None, before: Sequence[str] = (),
+        stderr: Any = None,
+    ) -> None:  # fmt: skip
+        """before: a command that runs the one after it."""
+        self.data = data
+        command = [
+            *before,
+            sys.executable,
+            "-m",
+            "texsynth",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            str(data),
+            *more,
+        ]
+        path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
+        self.process = subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": path} | (environment or {}), stdout=subprocess.PIPE, text=True,
+            stderr=stderr, cwd=data.parent,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert "listening on" in line, line
+        self.address = line.split()[-1]
+
+    def client(self) -> Client:
+        return Client(self.address)
+
+    def worker(self) -> int:
+        """The process id of the worker."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[-1])
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; its exit status."""
+        self.process.send_signal(number)
+        status = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+@contextlib.contextmanager
+def serving(data: Path, *more: str) -> Iterator[Server]:
+    server = Server(data, *more)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def maps_in(folder: Path) -> dict[str, str]:
+    """SHA-256 of every map."""
+    maps = json.loads((folder / "material.json").read_text())["maps"]
+    return {kind: entry["sha256"] for kind, entry in maps.items()}
+
+
+def maps_of(job: jobs_pb2.Job) -> dict[str, str]:
+    files = {file.name: file.sha256 for file in job.files}
+    return {name: files[f"{name}.png"] for name in ("albedo", "normal", "roughness")}
+
+
+def until(client: Client, job: str, fraction: float) -> int:
+    """Waits until a job is so far; the number of the event that says so."""
+    for event in client.watch(job):
+        if event.progress.fraction >= fraction:
+            return int(event.number)
+    raise AssertionError("it ended before")

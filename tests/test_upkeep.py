@@ -1,0 +1,376 @@
+"""What the service does unasked: deadlines, quotas, retention, repair, counting, logging, going on with a full disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from service_process import LONG, QUICK, ROOT, Server, maps_of, serving, until
+from texsynth_rpc.database import Database
+from texsynth_rpc.devices import VISIBLE, worker_environments
+from texsynth_rpc.jobs import JobStore, Limits
+from texsynth_rpc.ledger import Ledger
+from texsynth_rpc.states import State
+from texsynth_rpc.v1 import jobs_pb2
+
+import grpc
+from plugin_bridge.client import Client, JobFailed, ServiceError
+from texsynth.train.procedural import generate, write
+
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+@pytest.fixture(scope="module")
+def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exemplar") / "gravel"
+    write(generate("gravel", 96, 1), folder)
+    return folder
+
+
+def work(client: Client, exemplar: Path, **options: object) -> jobs_pb2.Work:
+    given = jobs_pb2.SynthesizeJob(exemplar=client.input(exemplar), options=client.options_of(**options))
+    return jobs_pb2.Work(synthesize=given)
+
+
+def submit(client: Client, asked: jobs_pb2.Work, name: str, seconds: float = 0.0, batch: bool = False) -> jobs_pb2.Job:
+    request = jobs_pb2.SubmitRequest(request_id=name, work=asked, deadline_seconds=seconds)
+    request.priority = jobs_pb2.PRIORITY_BATCH if batch else jobs_pb2.PRIORITY_INTERACTIVE
+    return client._jobs.Submit(request).job
+
+
+def verify(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "texsynth", "verify", str(folder), *more]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
+    return subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False, cwd=folder
+    )
+
+
+def ended(client: Client, job: str) -> jobs_pb2.Job:
+    list(client.watch(job))
+    return client.get(job)
+
+
+def test_a_job_that_is_late_is_called_off_whether_it_runs_or_waits(gravel: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server, server.client() as client:
+        client.wait(client.synthesize(gravel, **QUICK).id)  # the worker is there
+        running = submit(client, work(client, gravel, size=2048, preset="high"), "runs", 2.0)
+        waiting = submit(client, work(client, gravel, **QUICK), "waits", 1.0)
+        assert running.deadline.seconds >= running.submitted.seconds + 1
+        for job in (waiting, running):
+            late = ended(client, job.id)
+            assert (late.state, late.error.kind) == (jobs_pb2.JOB_STATE_FAILED, "deadline")
+        events = list(client.watch(running.id))
+        assert max(event.progress.fraction for event in events) < 0.9
+        again = client.retry(waiting.id)
+        assert not again.HasField("deadline")
+        assert ended(client, again.id).state == jobs_pb2.JOB_STATE_SUCCEEDED
+        with pytest.raises(grpc.RpcError, match="deadline_seconds"):
+            submit(client, work(client, gravel, **QUICK), "odd", float("nan"))
+
+
+def test_a_deadline_outlives_the_service(gravel: Path, tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    with server.client() as client:
+        job = submit(client, work(client, gravel, **LONG), "late", 1.5)
+    server.stop(signal.SIGKILL)
+    time.sleep(1.5)
+    with serving(tmp_path / "data") as server, server.client() as client:
+        assert ended(client, job.id).error.kind == "deadline"
+
+
+def test_two_workers_do_two_jobs_at_once_and_a_person_takes_one_of_them(gravel: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--workers", "2") as server, server.client() as client:
+        batches = [submit(client, work(client, gravel, **LONG, seed=k), f"batch {k}", batch=True) for k in range(2)]
+        for job in batches:
+            until(client, job.id, 0.2)
+        running = [client.get(job.id).state for job in batches]
+        person = client.wait(client.synthesize(gravel, **QUICK).id)
+        done = [client.wait(job.id) for job in batches]
+        assert running == [jobs_pb2.JOB_STATE_RUNNING] * 2
+        states = [
+            [event.state.state for event in client.watch(job.id) if event.WhichOneof("event") == "state"]
+            for job in batches
+        ]
+        assert sorted(map(len, states)) == [3, 5], "one of them made room, and only one"
+        assert all(job.attempts == 1 for job in (person, *done))
+
+
+def test_a_gpu_is_one_worker_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(VISIBLE, "0,3")
+    assert worker_environments() == {"gpu0.0": {VISIBLE: "0"}, "gpu3.1": {VISIBLE: "3"}}
+    assert [v[VISIBLE] for v in worker_environments(3).values()] == ["0", "3", "0"]
+    monkeypatch.setenv(VISIBLE, "")
+    assert worker_environments() == {"cpu.0": {}}
+    monkeypatch.delenv(VISIBLE)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA Orin'\necho 'GPU 1: NVIDIA Orin'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert list(worker_environments()) == ["gpu0.0", "gpu1.1"]
+
+
+def test_a_tenant_keeps_no_more_bytes_than_it_may(gravel: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--tenant-gb", "0.002") as server, server.client() as client:
+        first = client.wait(client.synthesize(gravel, **QUICK).id)
+        large = tmp_path / "large.png"
+        large.write_bytes(os.urandom(1_000_000))
+        with pytest.raises(ServiceError, match=r"you keep [0-9]+ of 2000000 bytes") as refused:
+            client.upload(large)
+        assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        asked = work(client, gravel, **QUICK, seed=2)
+        second = client.wait(submit(client, asked, "second").id)  # what is taken is not stopped
+        with pytest.raises(grpc.RpcError, match="you keep"):
+            submit(client, asked, "third")
+        client.delete(first.id)
+        client.delete(second.id)
+        client.wait(submit(client, asked, "third").id)
+
+
+def test_a_tenant_has_no_more_unfinished_jobs_than_it_may(gravel: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--tenant-jobs", "2") as server, server.client() as client:
+        asked = work(client, gravel, **LONG)
+        for number in range(2):
+            submit(client, asked, str(number))
+        with pytest.raises(grpc.RpcError, match="unfinished jobs") as refused:
+            submit(client, asked, "2")
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        client.cancel(next(client.jobs()).id)
+        submit(client, asked, "2")
+
+
+def test_old_jobs_go_with_what_they_made_and_nothing_else_does(gravel: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server, server.client() as client:
+        old = client.wait(client.synthesize(gravel, **QUICK).id)
+        made = {file.sha256 for file in old.files}
+    with serving(data, "--keep-days", str(3 / 86400)) as server, server.client() as client:
+        for _ in range(100):
+            if not list(client.jobs()):
+                break
+            time.sleep(0.2)
+        assert list(client.jobs()) == []
+        left = {path.name for path in (data / "objects").glob("??/*")}
+        assert not made & left
+        inputs = {hashlib.sha256(path.read_bytes()).hexdigest() for path in gravel.iterdir()}
+        assert inputs & left, "what was sent is kept for a day"
+
+
+def test_a_deleted_job_leaves_what_another_one_made_too(gravel: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server, server.client() as client:
+        first, second = (client.wait(client.synthesize(gravel, **QUICK).id) for _ in range(2))
+        client.delete(first.id)
+        client.fetch(second.id, tmp_path / "out")
+        client.delete(second.id)
+        with pytest.raises(ServiceError, match="not here"):
+            client.download(second.files[0].sha256, tmp_path / "gone")
+
+
+def rot(data: Path, digest: str) -> bytes:
+    """Change one bit of a stored file; what it holds then."""
+    path = data / "objects" / digest[:2] / digest
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    return bytes(content)
+
+
+def test_verify_names_a_damaged_result_and_repair_lets_the_job_be_retried(gravel: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server, server.client() as client:
+        job = client.wait(client.synthesize(gravel, **QUICK).id)
+        assert "in use" in verify(data).stderr
+    assert verify(data).returncode == 0
+    digest = {file.name: file.sha256 for file in job.files}["albedo.png"]
+    content = rot(data, digest)
+    left = data / "objects" / digest[:2] / ".half.1.tmp"
+    left.write_bytes(b"half")
+    for command in ((), ("--repair",)):
+        told = verify(data, *command)
+        assert told.returncode == 4
+        assert digest in told.stdout
+        assert f"job {job.id} (succeeded): lacks albedo.png" in told.stdout
+    assert not left.exists()
+    assert (data / "damaged" / digest).read_bytes() == content
+    assert verify(data).returncode == 0
+    with serving(data) as server, server.client() as client:
+        failed = client.get(job.id)
+        assert (failed.state, failed.error.kind) == (jobs_pb2.JOB_STATE_FAILED, "corrupt")
+        client.retry(job.id)
+        assert maps_of(client.wait(job.id)) == maps_of(job)
+
+
+def test_a_waiting_job_whose_input_is_lost_fails_and_goes_on_when_it_is_sent_again(
+    gravel: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server, server.client() as client:
+        waits = [submit(client, work(client, gravel, **LONG), str(number)).id for number in range(2)]
+    rot(data, hashlib.sha256((gravel / "albedo.png").read_bytes()).hexdigest())
+    assert verify(data, "--repair").stdout.count("lacks an input") == 2
+    assert verify(data).returncode == 0
+    with serving(data) as server, server.client() as client:
+        assert all("upload it again" in client.get(name).error.message for name in waits)
+        client.input(gravel)
+        client.retry(waits[0])
+        client.wait(waits[0])
+
+
+def test_a_damaged_upload_is_mended_by_sending_it_again(gravel: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server, server.client() as client:
+        digest = client.upload(gravel / "albedo.png")
+        (data / "objects" / digest[:2] / digest).write_bytes(b"rotten")
+        with pytest.raises(ServiceError, match="changed on the disk") as refused:
+            client.download(digest, tmp_path / "fetched")
+        assert refused.value.code is grpc.StatusCode.DATA_LOSS
+        client.upload(gravel / "albedo.png")
+        client.download(digest, tmp_path / "fetched")
+
+
+def test_verify_repair_is_for_folders_of_the_service(tmp_path: Path) -> None:
+    told = verify(tmp_path, "--repair")
+    assert told.returncode == 2
+    assert "no folder of texsynth serve" in told.stderr
+
+
+def test_a_database_of_the_first_version_is_read_on(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "golden" / "jobs-v1.sqlite", tmp_path / "jobs.sqlite")
+    database = Database(tmp_path / "jobs.sqlite")
+    try:
+        jobs, ledger = JobStore(database, Limits()), Ledger(database)
+        second, first = jobs.page("default", None, [], 10)
+        assert (first.state, second.state, first.deadline) == (State.SUCCEEDED, State.QUEUED, 0)
+        assert jobs.files(first.id) == [("albedo.png", "b" * 64, 1234)]
+        assert set(jobs.used(first.id)) == {"a" * 64, "b" * 64, "c" * 64}
+        assert [event.number for event in jobs.events(first.id, 0)] == [0, 1, 2, 3]
+        assert ledger.owns("default", "b" * 64)
+        assert ledger.kept("default") == 1234
+        assert ledger.sweep(time.time()) == []
+        assert database.damage() == ""
+    finally:
+        database.close()
+
+
+def test_a_damaged_database_is_named_by_verify(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "jobs.sqlite").write_bytes(b"SQLite format 3\0" + b"\xff" * 4000)
+    told = verify(tmp_path)
+    assert told.returncode == 4
+    assert "jobs.sqlite" in told.stderr
+
+
+def test_prometheus_reads_what_happens(gravel: Path, tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with serving(tmp_path / "data", "--metrics", address) as server, server.client() as client:
+        client.wait(client.synthesize(gravel, **QUICK).id)
+        with pytest.raises(ServiceError):
+            client.get("no such job")
+        with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+            page = answer.read().decode()
+    assert 'texsynth_jobs{state="succeeded"} 1.0' in page
+    assert 'texsynth_job_seconds_count{kind="synthesize",state="succeeded"} 1.0' in page
+    assert 'texsynth_calls_total{code="NOT_FOUND",method="/texsynth.v1.JobService/Get"} 1.0' in page
+    assert "process_resident_memory_bytes" in page
+
+
+def test_the_log_is_json_with_the_job_in_a_field(gravel: Path, tmp_path: Path) -> None:
+    told = tmp_path / "log"
+    with told.open("w") as log:
+        server = Server(tmp_path / "data", "--log-format", "json", stderr=log)
+        with server.client() as client:
+            job = client.wait(client.synthesize(gravel, **QUICK).id)
+        server.stop()
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    about = [line for line in lines if line.get("job") == job.id]
+    assert [line["message"] for line in about] == ["job begins", "job ends: succeeded"]
+    assert about[0].keys() >= {"time", "level", "logger", "tenant", "worker"}
+    assert any(line["logger"] == "texsynth.audit" for line in lines)
+
+
+def tmpfs_can_be_mounted() -> bool:
+    if shutil.which(NAMESPACE[0]) is None:
+        return False
+    trial = [*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not tmpfs_can_be_mounted(), reason="this machine lets nobody mount a tmpfs")
+@pytest.mark.parametrize("megabytes", [8, 32, 64])
+def test_a_full_disk_is_said_and_the_service_goes_on_when_it_has_room(
+    gravel: Path, tmp_path: Path, megabytes: int
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = f'mount -t tmpfs -o size={megabytes}m tmpfs "{data}" && exec "$@"'
+    server = Server(data, before=[*NAMESPACE, "sh", "-c", mount, "sh"])
+    inside = Path(f"/proc/{server.process.pid}/root{data}")
+    try:
+        with server.client() as client:
+            first = client.wait(client.synthesize(gravel, **QUICK).id)
+            asked = work(client, gravel, **QUICK, seed=7)
+            ballast = inside / "ballast"
+            _fill(ballast)
+            refused = _refused(client, tmp_path, asked)
+            assert refused in (grpc.StatusCode.RESOURCE_EXHAUSTED, None)
+            ballast.unlink()
+            done = client.wait(client.synthesize(gravel, **QUICK, seed=8).id)
+            assert {job.state for job in (first, done)} == {jobs_pb2.JOB_STATE_SUCCEEDED}
+            client.fetch(done.id, tmp_path / "out")
+        left = [path for path in inside.rglob("*") if path.name.endswith(".tmp") or path.parent.name == "incoming"]
+        assert left == []
+    finally:
+        assert server.stop() == 0
+
+
+def _fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+def _refused(client: Client, folder: Path, asked: jobs_pb2.Work) -> grpc.StatusCode | None:
+    """The code with which an upload is refused, and a job if it is taken ends with the reason."""
+    large = folder / "large.bin"
+    large.write_bytes(os.urandom(3 << 20))
+    with pytest.raises(ServiceError, match="disk") as upload:
+        client.upload(large)
+    assert upload.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    try:
+        job = submit(client, asked, "while full")
+    except grpc.RpcError as error:
+        return error.code()
+    try:
+        client.wait(job.id)
+    except JobFailed as failed:
+        assert failed.job.error.kind == "no_space"
+    return None
+
+
+def test_sqlite_is_told_to_be_durable(tmp_path: Path) -> None:
+    database = Database(tmp_path / "jobs.sqlite")
+    try:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+        with pytest.raises(sqlite3.IntegrityError), database.transaction():
+            database.execute("INSERT INTO owners VALUES ('a', 'b', 1, 1)")
+            database.execute("INSERT INTO owners VALUES ('a', 'b', 1, 1)")
+        assert database.execute("SELECT COUNT(*) FROM owners").fetchone() == (0,), "all of a transaction, or nothing"
+    finally:
+        database.close()
