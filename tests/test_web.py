@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -24,10 +25,12 @@ import numpy as np
 import pytest
 import service_process
 import typer
+from nginx_process import proxied
 from texsynth_rpc.certificates import Certificates, generate_certificates
 from texsynth_rpc.gate import SCOPES, new_token
 from texsynth_rpc.server import Settings
 
+from plugin_bridge.client import Client
 from texsynth.cli import app
 from texsynth.errors import TexsynthError
 from texsynth.publish import verify
@@ -457,6 +460,32 @@ def test_tokens_tenants_and_encryption_are_those_of_grpc(tmp_path: Path, gravel:
             plain = http.client.HTTPConnection(server.host, timeout=10)
             plain.request("GET", "/")
             plain.getresponse()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_the_page_and_grpc_share_a_name_behind_a_proxy(tmp_path: Path, gravel: Path) -> None:
+    generate_certificates(tmp_path / "tls", ["localhost", "127.0.0.1"])
+    token = new_token(tmp_path / "tokens.json", "ann", "studio", ("read", "write"))
+    tls, tokens = tmp_path / "tls", str(tmp_path / "tokens.json")
+    with (
+        serving(tmp_path / "data", "--tokens", tokens, token=token) as server,
+        proxied(tmp_path, tls, address=server.address, page=server.host) as port,
+    ):
+        server.host = f"127.0.0.1:{port}"
+        server._tls = ssl.create_default_context(cafile=tls / "ca.pem")
+        wait_until(lambda: answers(port))
+        own = JSON | {"Origin": f"https://127.0.0.1:{port}"}
+        assert server.ask("GET", "/")[0] == 200
+        assert server.ask("POST", f"{JOBS}/List", "{}", own)[0] == 200
+        job = server.finished(gravel, "through nginx")
+        server.upload(bytes(3 << 20))
+        with Client(f"127.0.0.1:{port}", ca=tls / "ca.pem", token=token, patience=20) as client:
+            assert client.get(job["id"]).files
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_client_without_the_agreed_certificate_is_refused(tmp_path: Path) -> None:
