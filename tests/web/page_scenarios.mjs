@@ -4,6 +4,7 @@
 // Prints {scenario: "" or what went wrong}. In every scenario an error on the console, an exception or a violation of
 // the page's policy is wrong too.
 import assert from "node:assert/strict";
+import axe from "axe-core";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -305,6 +306,30 @@ const scenarios = {
     }
     await page.tap("text=‹ Queue");
     await page.waitForSelector(".row", { state: "visible" });
+  },
+
+  async "axe finds nothing that keeps people out, light and dark"(page) {
+    const audit = async (where) => {
+      await page.evaluate(axe.source);
+      const { violations } = await page.evaluate(() => window.axe.run(document, { iframes: false }));
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
+      assert.deepEqual(found, [], where);
+    };
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      await page.goto(`${url}#/new`);
+      await page.reload();
+      await page.waitForSelector(".row");
+      await page.click("summary");
+      await page.click("button[type=submit]"); // with its complaint
+      await audit(`the form, ${colorScheme}`);
+      await openJob(page);
+      await page.selectOption("select[aria-label='Compare with']", "exemplar");
+      await page.waitForSelector(".wipe:not([hidden])");
+      await audit(`maps, ${colorScheme}`);
+      await page.click("[role=tab][data-key=files]");
+      await audit(`files, ${colorScheme}`);
+    }
   },
 
   async "dark where the system is dark"(page) {

@@ -65,12 +65,13 @@ async function again(jobs: Jobs, job: Job): Promise<void> {
 
 function progressView(): View & { update: (job: Job) => void } {
   const image = h("img", { class: "preview", alt: "the texture so far" });
+  const canvas = h("div", { class: "canvas" }, image);
   const bar = h("progress", { max: 1, "aria-label": "progress" });
   const says = h("p", { class: "says" });
   const wrong = h("p", { class: "wrong" });
   let shown = "";
   return {
-    element: h("div", { class: "progress" }, h("div", { class: "canvas" }, image), h("div", { class: "line" }, bar, says), wrong),
+    element: h("div", { class: "progress" }, canvas, h("div", { class: "line" }, bar, says), wrong),
     dispose: () => undefined,
     update: (job) => {
       bar.value = job.progress.fraction;
@@ -79,6 +80,7 @@ function progressView(): View & { update: (job: Job) => void } {
       say(wrong, job.error?.message ?? "");
       const next = job.progress.preview_sha256;
       image.hidden = !next && !shown;
+      canvas.hidden = image.hidden && !isActive(job);
       if (next && next !== shown) {
         shown = next;
         void api.picture(api.fileUrl(next, "x.png")).then((url) => { if (shown === next) image.src = url; }, () => undefined);
@@ -231,7 +233,7 @@ function mapsView(result: Result): View {
     h("div", { class: "canvas" }, canvas.element, handle, labels, wrong),
     h("div", { class: "bar" },
       h("div", { class: "group" }, button("−", "Zoom out", () => canvas.zoomBy(1 / 1.5)), zoomSays, button("+", "Zoom in", () => canvas.zoomBy(1.5))),
-      h("div", { class: "group" }, button("Fit", "Fit the texture into the view (0)", () => canvas.fit()), button("1:1", "One texel a pixel (1)", () => canvas.oneToOne())),
+      h("div", { class: "group" }, button("Fit", "Fit the texture into the view (0)", () => canvas.fit()), button("1:1", "1:1, one texel a pixel (1)", () => canvas.oneToOne())),
       repeat, compare),
   );
   kinds.choose(map.kind);

@@ -16,7 +16,7 @@ const health = h("span", { class: "health", role: "status" });
 const stage = h("main", { id: "stage", tabIndex: -1 });
 const skip = h("a", { class: "skip", href: "#stage", onclick: (event: Event) => (event.preventDefault(), stage.focus()) }, "Skip the queue");
 const fresh = h("a", { href: "#/new", class: "button primary", title: "New texture (N)" }, "New texture");
-const header = h("header", { class: "top" }, skip, h("a", { href: "#/", class: "brand" }, "texsynth"), health, fresh);
+const header = h("header", { class: "top" }, skip, h("h1", {}, h("a", { href: "#/", class: "brand" }, "texsynth")), health, fresh);
 document.body.append(header, h("div", { class: "columns" }, queue(jobs), stage), liveRegion);
 
 let open: View | null = null;

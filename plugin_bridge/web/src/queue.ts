@@ -43,7 +43,7 @@ export function actions(jobs: Jobs, job: () => Job): HTMLElement & { show: () =>
 class Row {
   readonly element: HTMLLIElement;
   private readonly link = h("a", { class: "open" });
-  private readonly image = h("img", { alt: "", class: "thumb" });
+  private readonly image = h("img", { alt: "", class: "thumb", onerror: () => this.image.removeAttribute("src") }); // what was sent is no picture
   private readonly name = h("span", { class: "name" });
   private readonly facts = h("span", { class: "facts" });
   private readonly standing = h("span", { class: "standing" });
