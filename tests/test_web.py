@@ -277,6 +277,12 @@ def test_an_upload_that_is_not_what_it_says_is_refused(server: Server) -> None:
         assert (answer.status, json.loads(answer.read())["field"]) == (400, "header.size")
 
 
+def test_a_file_that_is_there_already_may_be_sent_again(server: Server) -> None:
+    """The service answers at the first bytes; a client that still sends must hear that, not a broken line."""
+    data = np.random.default_rng(6).bytes(20_000_000)
+    assert len({server.upload(data) for _ in range(5)}) == 1
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
     data = np.random.default_rng(4).bytes(2_000_000)
     digest, incoming = hashlib.sha256(data).hexdigest(), server.data / "objects" / "incoming"

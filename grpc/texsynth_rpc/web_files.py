@@ -47,6 +47,7 @@ class Files:
                 sending.result()
             answer = await answering
             sending.cancel()
+            await asyncio.wait({sending})  # two may not read at once
             await _drain(request)
         except aio.AioRpcError as error:
             raise refused(error) from None
