@@ -2,16 +2,18 @@
 # make test   install into .venv with the test tools, then lint, types and tests
 # make page   build the service's web page from plugin_bridge/web into grpc/texsynth_rpc/page (Node.js, npm)
 # make train  train our models on a folder of materials, DATA=FOLDER, into out/train (PRESET=base on a GPU)
+# make soak   half an hour of mixed calls to the service, whose memory, files and threads must not grow (MINUTES=30)
 # make clean  remove .venv, caches and the demo's output
 
 SIZE ?= 8192
 PRESET ?= small
+MINUTES ?= 30
 DEMO := out/demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test page train clean
+.PHONY: help demo test page train soak clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -44,6 +46,9 @@ train: .venv/.installed
 	@test -n "$(DATA)" || { echo "make train: name a folder with one folder of maps a material: make train DATA=FOLDER"; exit 2; }
 	$(BIN)/texsynth model train estimator --data "$(DATA)" -o out/train/estimator --preset $(PRESET) --resume
 	$(BIN)/texsynth model train autoencoder --data "$(DATA)" -o out/train/autoencoder --preset $(PRESET) --resume
+
+soak: .venv/.installed
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv tests/web/node_modules plugin_bridge/web/node_modules tests/web/chromium/unpacked build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(DEMO)

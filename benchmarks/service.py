@@ -73,14 +73,19 @@ def main() -> int:
 class Service:
     """A `texsynth serve` in a process of its own."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(self, data: Path, *more: str) -> None:
+        self._data, self._more = data, more
         self._begin()
 
     def _begin(self) -> None:
         command = [sys.executable, "-m", "texsynth", "serve", "--listen", "127.0.0.1:0", "--data", str(self._data)]
         self.process = subprocess.Popen(
-            [*command, "--queue", "100000"], stdout=subprocess.PIPE, text=True, env=os.environ, start_new_session=True
+            [*command, "--queue", "100000", *self._more],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().split()[-1]

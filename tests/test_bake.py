@@ -193,3 +193,16 @@ def test_a_process_that_dies_is_tried_once_more(shop: Path, tmp_path: Path, monk
     summary = json.loads((tmp_path / "summary.json").read_text())
     # the layout that the first try left is gone on with by the second one
     assert summary[0]["state"] == "made", summary
+
+
+def test_an_unfinished_entry_whose_options_change_begins_anew(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[[bake]]\nexemplars = ["materials/cloth"]\nsize = 64\npreset = "draft"\nmaps = "albedo"\n'
+    monkeypatch.setenv("TEXSYNTH_FAULT", "gather_band:1")
+    assert bake(written(shop, text, "changes.toml"), tmp_path).returncode == 1
+    assert (tmp_path / "cloth" / ".work").exists()
+    monkeypatch.delenv("TEXSYNTH_FAULT")
+    done = bake(written(shop, text + "seed = 7\n", "changes.toml"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "cloth" / "material.json").read_text())["seed"] == 7

@@ -469,24 +469,54 @@ def sample_asset_command(
 @app.command("bake")
 def bake_command(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="TOML or CSV: assets, exemplars and options; globs are allowed.")
+        str, typer.Argument(metavar="MANIFEST", help="TOML or CSV: assets, exemplars and options; globs are allowed.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for a folder of each result.")],
-    workers: Annotated[int, typer.Option(metavar="N", help="How many are baked side by side.")] = 1,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="OUT", help="Folder, or URL, for a folder of each result.")
+    ],
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="How many are baked side by side; on a cluster by default one per GPU, or per node without GPUs.",
+            show_default="1",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Bake on a Ray cluster: local starts one here; auto, HOST:PORT or ray://HOST:PORT."
+        ),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of each machine for copies of inputs from URLs and for results on their way to one.",
+            show_default="~/.cache/texsynth/bake",
+        ),
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Bake all that a manifest asks for; what is done already and unchanged is skipped."""
     _log_level(verbose)
-    _existing(manifest, "a TOML or CSV file")
     from texsynth.bake.command import bake_with_progress
     from texsynth.bake.manifest import load_manifest
+    from texsynth.bake.remote import is_url, located
+    from texsynth.bake.run import Setup
     from texsynth.checks import require_range
 
-    require_range("workers", workers, 1, 64)
+    here = "" if ray is None else str(Path.cwd())  # a cluster works in other folders
+    manifest, output = located(here, manifest), located(here, output).rstrip("/")
+    if workers is not None:
+        require_range("workers", workers, 1, 64 if ray is None else 4096)
+    if not is_url(manifest):
+        _existing(Path(manifest), "a TOML or CSV file")
     entries = load_manifest(manifest)
-    _require_writable(output)
-    raise typer.Exit(bake_with_progress(entries, output, workers, as_json))
+    if not is_url(output):
+        _require_writable(Path(output))
+    raise typer.Exit(bake_with_progress(entries, Setup(output, scratch and scratch.absolute()), workers, ray, as_json))
 
 
 @app.command("serve")

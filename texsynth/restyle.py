@@ -205,7 +205,8 @@ def _any_in_blocks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
     """OUT/.work, emptied unless `resume` is asked for and what lies there belongs to this very job."""
-    choices = {k: str(v) for k, v in asdict(options).items() if k not in ("resume", "profile", "region", "second")}
+    unmoved = {k: v for k, v in asdict(options).items() if not isinstance(v, Path)}  # files count by what is in them
+    choices = {k: str(v) for k, v in unmoved.items() if k not in ("resume", "profile")}
     materials = [material_digest(material) for material in sources.exemplars]
     digest = hashlib.sha256(json.dumps([__version__, choices, materials]).encode())
     asset, region, blend = sources.asset, sources.region, sources.blend

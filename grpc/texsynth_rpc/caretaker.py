@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import time
 
 from texsynth_rpc.jobs import JobStore, NoSuchJob, NotNow, Record
@@ -33,12 +34,15 @@ class Caretaker:
 
     async def run(self) -> None:
         """Go round until cancelled."""
-        await self.remove_unowned()
         while True:
-            self.go_round()
+            for each in (self.remove_unowned, self.go_round):
+                try:
+                    await each()
+                except (sqlite3.Error, OSError) as error:
+                    log.error("the disk: %s; trying again at the next round", error)
             await asyncio.sleep(min(ROUND, self._keep / 4) if self._keep else ROUND)
 
-    def go_round(self) -> None:
+    async def go_round(self) -> None:
         """Delete jobs that are old enough, and files that came long ago and that no job uses."""
         now = time.time()
         for job in self._jobs.ended_before(now - self._keep) if self._keep else ():

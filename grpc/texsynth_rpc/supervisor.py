@@ -64,7 +64,9 @@ class Supervisor:
 
     def wake(self) -> None:
         """Something changed in the queue."""
-        people = self._jobs.people_waiting()
+        people = 0
+        with contextlib.suppress(sqlite3.Error):  # who asks next says so
+            people = self._jobs.people_waiting()
         free = sum(place.job is None and place.ready for place in self._places)
         leaving = sum(place.reason is not None for place in self._places)
         batches = [p for p in self._places if p.job is not None and p.job.batch and p.reason is None]
@@ -127,12 +129,16 @@ class Supervisor:
 
     async def _watch_the_clock(self) -> None:
         while not self._stopping:
-            for job in self._jobs.overdue(time.time()):
-                with contextlib.suppress(NotNow, NoSuchJob):
-                    self._end_early(job, Event.EXPIRE, TOO_LATE)
             self._clock_changed.clear()
-            following = self._jobs.next_deadline()
-            nap = min(max(following - time.time(), 0.01), LONGEST_NAP) if following else LONGEST_NAP
+            try:
+                for job in self._jobs.overdue(time.time()):
+                    with contextlib.suppress(NotNow, NoSuchJob):
+                        self._end_early(job, Event.EXPIRE, TOO_LATE)
+                following = self._jobs.next_deadline()
+                nap = min(max(following - time.time(), 0.01), LONGEST_NAP) if following else LONGEST_NAP
+            except sqlite3.Error as error:
+                log.error("the database: %s; trying again", error)
+                nap = DISK_PAUSE
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._clock_changed.wait(), nap)
 
@@ -147,7 +153,14 @@ class Supervisor:
             place.ready = True
             self.ready.set()
             place.wake.clear()
-            job = None if self._stopping else self._jobs.next()
+            try:
+                job = None if self._stopping else self._jobs.next()
+                if job is not None:
+                    place.job, place.reason = self._jobs.happen(job.id, Event.BEGIN), None
+            except sqlite3.Error as error:  # it still waits
+                log.error("the database: %s; trying again", error)
+                await asyncio.sleep(DISK_PAUSE)
+                continue
             if job is not None:
                 await self._do(place, job)
             elif not self._stopping:
@@ -160,7 +173,7 @@ class Supervisor:
             try:
                 change()
                 return
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 if self._stopping:  # the job is found running at the next start, and goes on
                     return
                 log.error("the database: %s; trying again", error)
@@ -168,12 +181,6 @@ class Supervisor:
 
     async def _do(self, place: _Place, job: Record) -> None:
         folder = self._folder / job.id
-        try:
-            place.job, place.reason = self._jobs.happen(job.id, Event.BEGIN), None
-        except sqlite3.OperationalError as error:  # it still waits
-            log.error("the database: %s; trying again", error)
-            await asyncio.sleep(DISK_PAUSE)
-            return
         self._meters.waited.observe(time.time() - job.changed)
         log.info("job begins", extra={"job": job.id, "tenant": job.tenant, "worker": place.worker.name})
         try:
@@ -208,7 +215,7 @@ class Supervisor:
                 if news["preview"] and time.monotonic() - shown >= PREVIEW_EVERY:
                     shown = time.monotonic()
                     preview = self._preview(job, Path(news["preview"]))
-                with contextlib.suppress(sqlite3.OperationalError):  # a full disk: there will be more news
+                with contextlib.suppress(sqlite3.Error):  # a full disk: there will be more news
                     self._jobs.progress(job.id, news["stage"], news["fraction"], news["remaining"], preview)
             elif "done" in news:
                 await self._finish(job, folder / "out", news["metrics"])
@@ -223,7 +230,7 @@ class Supervisor:
 
     def _preview(self, job: Record, picture: Path) -> str:
         """Digest of a picture of the job, empty if it cannot be kept."""
-        with contextlib.suppress(OSError, sqlite3.OperationalError):  # the next one may be written
+        with contextlib.suppress(OSError, sqlite3.Error):  # the next one may be written
             data = picture.read_bytes()
             digest = self._objects.put(data)
             self._ledger.own(job.tenant, [(digest, len(data))])

@@ -12,6 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def _measure(job: jobs_pb2.MeasureJob, files: Path, out: Path, run: Any) -> None
 def _bake(job: jobs_pb2.BakeJob, files: Path, out: Path, run: Any) -> dict[str, float]:
     """Every entry, and the summary; what is done is kept when it is done again."""
     from texsynth.bake.manifest import Entry
-    from texsynth.bake.run import Outcome, bake
+    from texsynth.bake.run import Outcome, Setup, bake, bake_one
     from texsynth.bake.summary import write_summary
 
     files = files.relative_to(out.parent)  # the summary names the inputs: not by the server's folders
@@ -303,7 +304,7 @@ def _bake(job: jobs_pb2.BakeJob, files: Path, out: Path, run: Any) -> dict[str, 
         return bool(run.cancelled)
 
     with contextlib.chdir(out.parent), run.stage("bake", 0.0, 1.0):
-        outcomes = bake(entries, Path(out.name), 1, stopped, heard, done)
+        outcomes = bake(entries, 1, partial(bake_one, Setup(out.name)), stopped, heard, done)
         write_summary(Path(out.name), outcomes)
     counts = [outcome.state for outcome in outcomes]
     return {state: float(counts.count(state)) for state in ("made", "kept", "failed")}

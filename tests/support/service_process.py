@@ -26,31 +26,27 @@ class Server:
 
     def __init__(
         self, data: Path, *more: str, environment: dict[str, str] | None = None, before: Sequence[str] = (),
-        stderr: Any = None,
+        stderr: Any = None, program: Sequence[str] = ("-m", "texsynth"),
     ) -> None:  # fmt: skip
-        """before: a command that runs the one after it."""
+        """before: a command that runs the one after it. program: what Python runs."""
         self.data = data
-        command = [
-            *before,
-            sys.executable,
-            "-m",
-            "texsynth",
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--data",
-            str(data),
-            *more,
-        ]
+        listen = ["--listen", "127.0.0.1:0", "--data", str(data)]
+        command = [*before, sys.executable, *program, "serve", *listen, *more]
         path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
         self.process = subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": path} | (environment or {}), stdout=subprocess.PIPE, text=True,
-            stderr=stderr, cwd=data.parent,
+            command, env=os.environ | {"PYTHONPATH": path} | (environment or {}), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=data.parent,
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert "listening on" in line, line
         self.address = line.split()[-1]
+
+    def say(self, line: str) -> None:
+        """A line on its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def client(self) -> Client:
         return Client(self.address)
@@ -64,7 +60,10 @@ class Server:
         """End it; its exit status."""
         self.process.send_signal(number)
         status = self.process.wait(60)
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # what was said last was not heard
+            self.process.stdin.close()
         self.process.stdout.close()
         return status
 

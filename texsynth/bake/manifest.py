@@ -11,7 +11,7 @@
     seeds = [1, 2]                   # or seed = 1
 
 A CSV file has a line an entry: columns asset (may be empty), exemplar, name (may be empty) and options. Paths and globs
-are relative to the manifest.
+are relative to the manifest. Each of them, and the manifest itself, may be a URL (`texsynth.bake.remote`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import re
 import tomllib
 import types
 import typing
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from texsynth.bake.remote import find, is_url, located, read_bytes
 from texsynth.errors import bad_input, from_os_error
 from texsynth.options import Options, parse_maps
 
@@ -35,11 +37,15 @@ MOST = 100_000
 _NAME = re.compile(r"[\w.-][\w .+-]{0,120}\Z")
 _NOT_OPTIONS = ("resume", "nonfinite", "directx")
 _PATHS = ("region", "second")
+_INPUTS = ("asset", "exemplar", "reference")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One result: `asset` restyled with `exemplar`, or the exemplar synthesised (None). where: in the manifest."""
+    """One result: `asset` restyled with `exemplar`, or the exemplar synthesised (None). where: in the manifest.
+
+    urls: inputs that lie elsewhere, by the name of the field here or in `options`, whose path then stands for no file.
+    """
 
     name: str
     asset: Path | None
@@ -47,17 +53,25 @@ class Entry:
     options: Options
     reference: Path | None
     where: str
+    urls: Mapping[str, str] = field(default_factory=dict)
+
+    def with_inputs(self, paths: Mapping[str, Path]) -> Entry:
+        """The same with local copies of what `urls` names."""
+        inputs: dict[str, Any] = {name: path for name, path in paths.items() if name in _INPUTS}
+        options: dict[str, Any] = {name: path for name, path in paths.items() if name not in _INPUTS}
+        return dataclasses.replace(self, **inputs, options=dataclasses.replace(self.options, **options), urls={})
 
 
-def load_manifest(path: Path) -> list[Entry]:
+def load_manifest(source: Path | str) -> list[Entry]:
     """All entries, checked. Raises TexsynthError that names the file, the entry and what would be right."""
+    path = str(source)
     try:
-        text = path.read_text("utf-8-sig")
+        text = (read_bytes(path) if is_url(path) else Path(path).read_bytes()).decode("utf-8-sig")
     except OSError as error:
         raise from_os_error(error, path) from error
     except UnicodeDecodeError:
         raise bad_input(path, "is no text in UTF-8", "save it as UTF-8") from None
-    tables = _of_csv(path, text) if path.suffix.lower() == ".csv" else _of_toml(path, text)
+    tables = _of_csv(path, text) if path.lower().endswith(".csv") else _of_toml(path, text)
     entries = [entry for where, table in tables for entry in _entries(path, where, table)]
     if not entries:
         raise bad_input(path, "asks for nothing", "add a [[bake]] table with exemplars")
@@ -72,7 +86,7 @@ def load_manifest(path: Path) -> list[Entry]:
     return entries
 
 
-def _of_toml(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
+def _of_toml(path: str, text: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -85,7 +99,7 @@ def _of_toml(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
     return [(f"bake {number}", defaults | table) for number, table in enumerate(tables, 1)]
 
 
-def _of_csv(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
+def _of_csv(path: str, text: str) -> list[tuple[str, dict[str, Any]]]:
     tables = []
     for number, line in enumerate(csv.DictReader(text.splitlines(), restval=""), 2):
         if None in line:
@@ -98,15 +112,16 @@ def _of_csv(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
     return tables
 
 
-def _entries(path: Path, where: str, table: dict[str, Any]) -> list[Entry]:
-    place = f"{path}: {where}"
+def _entries(path: str, where: str, table: dict[str, Any]) -> list[Entry]:
+    place, base = f"{path}: {where}", _folder_of(path)
     table = dict(table)
-    exemplars = _found(path, place, "exemplars", table.pop("exemplars", []))
-    assets: list[Path | None] = list(_found(path, place, "assets", table.pop("assets", []))) or [None]
+    exemplars = _found(base, place, "exemplars", table.pop("exemplars", []))
+    assets: list[str | None] = list(_found(base, place, "assets", table.pop("assets", []))) or [None]
     if not exemplars:
         raise bad_input(place, "has no exemplars", 'add exemplars = ["folder/*"]')
     template = str(table.pop("name", ALONE if assets == [None] else PAIRED))
-    references = _found(path, place, "reference", [r] if (r := table.pop("reference", None)) else [])
+    references = _found(base, place, "reference", [r] if (r := table.pop("reference", None)) else [])
+    reference = references[0] if references else None
     seeds = table.pop("seeds", None)
     entries = []
     if len(assets) * len(exemplars) * (len(seeds) if isinstance(seeds, list) else 1) > MOST:
@@ -117,32 +132,45 @@ def _entries(path: Path, where: str, table: dict[str, Any]) -> list[Entry]:
         for exemplar in exemplars:
             for seed in [None] if seeds is None else seeds:
                 values = table if seed is None else table | {"seed": seed}
-                options = _options(path, place, values)
-                words = dataclasses.asdict(options) | {"exemplar": exemplar.stem}
-                words |= {} if asset is None else {"asset": asset.stem}
+                options = _options(base, place, values)
+                words = dataclasses.asdict(options) | {"exemplar": PurePosixPath(exemplar).stem}
+                words |= {} if asset is None else {"asset": PurePosixPath(asset).stem}
                 try:
                     name = template.format_map(words)
                 except (KeyError, ValueError, IndexError, AttributeError) as error:
                     raise bad_input(place, f"name {template!r} cannot be filled in: {error}", "see --help") from None
                 if not _NAME.match(name):
                     raise bad_input(place, f"{name!r} is no name of a folder", "use letters, digits, . _ - +")
-                entries.append(Entry(name, asset, exemplar, options, references[0] if references else None, where))
+                inputs = {"asset": asset, "exemplar": exemplar, "reference": reference}
+                inputs |= {key: located(base, str(values[key])) for key in (*_PATHS, "blend") if key in values}
+                urls = {key: text for key, text in inputs.items() if text is not None and is_url(text)}
+                paths = [None if text is None else Path(text) for text in (asset, reference)]
+                entries.append(Entry(name, paths[0], Path(exemplar), options, paths[1], where, urls))
     return entries
 
 
-def _found(path: Path, place: str, field: str, patterns: Any) -> list[Path]:
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0] if is_url(path) else str(Path(path).parent)
+
+
+def _found(base: str, place: str, what: str, patterns: Any) -> list[str]:
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise bad_input(place, f"{field} is {patterns!r}", 'give a list of paths: ["folder/*.glb"]')
+        raise bad_input(place, f"{what} is {patterns!r}", 'give a list of paths: ["folder/*.glb"]')
     found = []
     for pattern in patterns:
-        matches = sorted(glob.glob(pattern, root_dir=path.parent, recursive=True))  # noqa: PTH207 (may be absolute)
+        wanted = located(base, pattern)
+        if is_url(wanted):
+            matches = find(wanted)
+        else:
+            root = None if is_url(base) else base
+            matches = sorted(glob.glob(pattern.removeprefix("file://"), root_dir=root, recursive=True))  # noqa: PTH207 (may be absolute)
         if not matches:
-            raise bad_input(place, f"{field}: nothing is called {pattern!r}", f"paths are relative to {path.parent}")
-        found += [path.parent / match for match in matches]
+            raise bad_input(place, f"{what}: nothing is called {pattern!r}", f"paths are relative to {base}")
+        found += [located(base, match) for match in matches]
     return found
 
 
-def _options(path: Path, place: str, values: dict[str, Any]) -> Options:
+def _options(base: str, place: str, values: dict[str, Any]) -> Options:
     """The engine's options; text, as CSV has it, becomes numbers. Raises TexsynthError."""
     known = {field.name: field for field in dataclasses.fields(Options) if field.name not in _NOT_OPTIONS}
     hints = typing.get_type_hints(Options)
@@ -154,19 +182,19 @@ def _options(path: Path, place: str, values: dict[str, Any]) -> Options:
         if name == "maps" and isinstance(value, list):
             made[name] = parse_maps(",".join(map(str, value)))
         elif name in _PATHS:
-            made[name] = path.parent / str(value)
+            made[name] = Path(located(base, str(value)))
         elif name == "blend":
-            made[name] = _share(path, value)
+            made[name] = _share(base, value)
         elif name != "maps":
             made[name] = _typed(place, name, value, hints[name])
     return Options(**made)
 
 
-def _share(path: Path, value: Any) -> float | Path:
+def _share(base: str, value: Any) -> float | Path:
     try:
         return float(value)
     except ValueError:
-        return path.parent / str(value)
+        return Path(located(base, str(value)))
 
 
 def _typed(place: str, name: str, value: Any, hint: Any) -> Any:

@@ -2,7 +2,8 @@
 
 What is done is known by what it was made from: a result whose inputs, options and version have not changed and whose
 files are whole is left as it is, so a manifest that was interrupted, or grew, is run again. A process that dies takes
-nothing along; failures that are not the input's are tried once more at the end.
+nothing along; failures that are not the input's are tried once more at the end. Where an entry is baked, here or on
+another machine, the scheduling does not know: it is given a function.
 """
 
 from __future__ import annotations
@@ -11,30 +12,34 @@ import dataclasses
 import hashlib
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mipmap.encode import usable_cores
 from texsynth import __version__
 from texsynth.bake.manifest import Entry
-from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError
+from texsynth.bake.record import make_record, read_record, write_record
+from texsynth.bake.remote import MESH_COMPANIONS, Shelf, fetched, is_url
+from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError, from_os_error
 from texsynth.measure import measure, seam_steps
 from texsynth.options import Options
 from texsynth.publish import verify
 from texsynth.report.page import plain
-from texsynth.run import write_json_atomically
+from texsynth.run import write_atomically
 
-RECORD = "bake.json"
 BAD_INPUT = EXIT_STATUS[ErrorKind.BAD_INPUT]
-MESH_COMPANIONS = (".gltf", ".obj")  # these refer to files beside them
+LOST = -1  # status of an entry whose worker was lost, by no fault of its own
+MOST_TRIES = {BAD_INPUT: 1, LOST: 4}
+OTHERWISE = 2
+BEGUN = ".bake"  # in a result's folder: what the unfinished run there is made from
 
 
 @dataclass(frozen=True)
@@ -48,22 +53,55 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Setup:
+    """Where results are made.
+
+    out: a folder, or a URL to which they are uploaded. scratch: a folder of each machine for copies of inputs and for
+    results on their way to a URL; None: the user's cache there. threads: of one entry; None: as many as it likes.
+    """
+
+    out: str
+    scratch: Path | None = None
+    threads: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The local folder of the results' folders; the same each time, so that what was interrupted goes on."""
+        if is_url(self.out):
+            return self._cache / "out" / hashlib.sha256(self.out.encode()).hexdigest()[:16]
+        return Path(self.out)
+
+    @property
+    def inputs(self) -> Path:
+        """The local folder for copies of inputs."""
+        return self._cache / "inputs"
+
+    @property
+    def _cache(self) -> Path:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return self.scratch or home / "texsynth" / "bake"
+
+
 Heard = Callable[[Entry, str, float], None]  # what is being done, and how much of it
+Stopped = Callable[[], bool]
+BakeOne = Callable[[Entry, Stopped, Heard], Outcome]
 
 
 def bake(
     entries: list[Entry],
-    out: Path,
     workers: int,
-    stopped: Callable[[], bool],
+    bake_one: BakeOne,
+    stopped: Stopped,
     heard: Heard,
     done: Callable[[Outcome], None],
 ) -> list[Outcome]:
-    """Bake all entries into `out`/name, `workers` at a time; the outcomes in the entries' order.
+    """Bake all entries, `workers` at a time, each by a call of `bake_one` in a thread; the outcomes in their order.
 
     stopped: asked often; when it says yes, running processes keep a checkpoint and end. done: told each outcome.
     """
     outcomes: dict[str, Outcome] = {}
+    tries: Counter[str] = Counter()
     waiting, again = deque(entries), list[Entry]()
     with ThreadPoolExecutor(workers) as pool:
         running: dict[Future[Outcome], Entry] = {}
@@ -72,45 +110,60 @@ def bake(
                 waiting, again = deque(again), []
             while waiting and len(running) < workers and not stopped():
                 entry = waiting.popleft()
-                running[pool.submit(_bake_one, entry, out, workers, stopped, heard)] = entry
+                running[pool.submit(bake_one, entry, stopped, heard)] = entry
             for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
                 entry, outcome = running.pop(future), future.result()
-                first_try = entry.name not in outcomes
                 outcomes[entry.name] = outcome
-                if outcome.state == "failed" and first_try and outcome.facts.get("status") != BAD_INPUT:
-                    again.append(entry)
-                else:
+                tries[entry.name] += 1
+                status = outcome.facts.get("status", 0)
+                if outcome.state != "failed" or tries[entry.name] >= MOST_TRIES.get(status, OTHERWISE):
                     done(outcome)
+                elif status == LOST:
+                    waiting.append(entry)
+                else:
+                    again.append(entry)
     return [outcomes.get(entry.name, Outcome(entry, "left")) for entry in entries]
 
 
-def _bake_one(entry: Entry, out: Path, workers: int, stopped: Callable[[], bool], heard: Heard) -> Outcome:
-    folder, began = out / entry.name, time.monotonic()
+def bake_one(setup: Setup, entry: Entry, stopped: Stopped, heard: Heard) -> Outcome:
+    """Bake an entry on this machine, in a process of its own. Raises nothing for what goes wrong with it."""
+    began = time.monotonic()
     try:
         heard(entry, "check", 0.0)
-        key = _key(entry)
-        record = _record(folder)
-        if record.get("key") == key and not verify(folder):
+        copies = {name: fetched(url, setup.inputs) for name, url in entry.urls.items()}
+        here = entry.with_inputs(copies)
+        key = _key(here)
+        shelf = Shelf(f"{setup.out}/{entry.name}") if is_url(setup.out) else None
+        if shelf is not None and (record := shelf.finished(key)) is not None:
             return Outcome(entry, "kept", record["seconds"], facts=record["facts"])
-        status, error = _process(entry, folder, workers, stopped, heard)
-        if status != 0:
-            state = "left" if status == EXIT_STATUS[ErrorKind.CANCELLED] or stopped() else "failed"
-            return Outcome(entry, state, time.monotonic() - began, error, {"status": status})
-        facts = _facts(entry, folder)
-        seconds = time.monotonic() - began
-        write_json_atomically(folder / RECORD, plain({"key": key, "seconds": seconds, "facts": facts}))
-        return Outcome(entry, "made", seconds, facts=facts)
+        folder, state = setup.folder / entry.name, "kept"
+        record = read_record(folder)
+        if record.get("key") != key or verify(folder):
+            status, error = _process(here, folder, key, setup.threads, stopped, heard)
+            if status != 0:
+                state = "left" if status == EXIT_STATUS[ErrorKind.CANCELLED] or stopped() else "failed"
+                for name, url in entry.urls.items():
+                    error = error.replace(str(copies[name]), url)
+                return Outcome(entry, state, time.monotonic() - began, error, {"status": status})
+            record, state = make_record(key, time.monotonic() - began, _facts(here, folder)), "made"
+            write_record(folder, record)
+        if shelf is not None:
+            heard(entry, "upload", 1.0)
+            shelf.publish(folder, record)
+            shutil.rmtree(folder)
+            state = "made"
+        return Outcome(entry, state, record["seconds"], facts=record["facts"])
     except TexsynthError as error:
         return Outcome(entry, "failed", time.monotonic() - began, str(error), {"status": EXIT_STATUS[error.kind]})
     except OSError as error:
-        return Outcome(entry, "failed", time.monotonic() - began, f"{error.filename}: {error.strerror}", {"status": 3})
+        what = str(from_os_error(error, error.filename or entry.name))
+        return Outcome(entry, "failed", time.monotonic() - began, what, {"status": 3})
 
 
 def _key(entry: Entry) -> str:
-    """Of all that a result depends on."""
-    digest = hashlib.sha256(
-        json.dumps([__version__, plain(dataclasses.asdict(entry.options))], sort_keys=True).encode()
-    )
+    """Of all that a result depends on, wherever it lies."""
+    options = {name: value for name, value in dataclasses.asdict(entry.options).items() if not isinstance(value, Path)}
+    digest = hashlib.sha256(json.dumps([__version__, plain(options)], sort_keys=True).encode())
     blend = entry.options.blend if isinstance(entry.options.blend, Path) else None
     for path in (entry.asset, entry.exemplar, entry.options.region, entry.options.second, blend, entry.reference):
         digest.update(b"-" if path is None else _content(path))
@@ -131,26 +184,23 @@ def _content(path: Path) -> bytes:
     return digest.digest()
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) and {"key", "seconds", "facts"} <= set(record) else {}
-
-
-def _process(entry: Entry, folder: Path, workers: int, stopped: Callable[[], bool], heard: Heard) -> tuple[int, str]:
-    """Exit status of the command line for this entry, and its error."""
-    threads = str(max(1, usable_cores() // workers))
-    limits = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads} if workers > 1 else {}
+def _process(
+    entry: Entry, folder: Path, key: str, threads: int | None, stopped: Stopped, heard: Heard
+) -> tuple[int, str]:
+    """Exit status of the command line for this entry, and its error. What was begun for this key is gone on with."""
+    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    begun = folder / BEGUN
+    resume = ["--resume"] if begun.is_file() and begun.read_text() == key else []
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(begun, key.encode())
     process = subprocess.Popen(
-        [sys.executable, "-m", "texsynth", *command_line(entry, folder), "--json", "--resume"],
-        env=os.environ | limits, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
-        start_new_session=True,
+        [sys.executable, "-m", "texsynth.bake.tether", *command_line(entry, folder), "--json", *resume],
+        env=os.environ | limits, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
     error, told = "", False
-    assert process.stderr is not None
-    with process.stderr:
+    assert process.stderr is not None and process.stdin is not None
+    with process.stdin, process.stderr:
         for line in process.stderr:
             try:
                 news = json.loads(line)
@@ -163,8 +213,12 @@ def _process(entry: Entry, folder: Path, workers: int, stopped: Callable[[], boo
                 error = news["message"]
             if stopped() and not told:
                 told = True
-                process.send_signal(signal.SIGINT)
-    status = process.wait()
+                with suppress(BrokenPipeError):  # it has just ended
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+        status = process.wait()
+    if status == 0:
+        begun.unlink(missing_ok=True)
     return status, error or (f"its process ended with status {status}" if status else "")
 
 

@@ -14,6 +14,7 @@ from texsynth.bake.run import Outcome
 from texsynth.report.page import plain
 from texsynth.run import write_atomically, write_json_atomically
 
+FILES = ("summary.html", "summary.csv", "summary.json")
 COLUMNS = ("name", "state", "size", "seconds", "memory", "bytes", "seam", "mcr", "adf", "asset", "exemplar", "error")
 HEADINGS = {
     "seconds": "s", "memory": "memory, GB", "bytes": "on disk, MB", "seam": "step across UV seams", "mcr": "MCR, %",
@@ -25,6 +26,7 @@ _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }
 body { margin: 1.5rem; } table { border-collapse: collapse; } h1 { font-size: 1.3rem; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8884; vertical-align: middle; }
+td:last-child { min-width: 18rem; max-width: 32rem; overflow-wrap: anywhere; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 img { height: 72px; border-radius: 4px; display: block; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
@@ -46,7 +48,7 @@ for (const head of document.querySelectorAll("th[data-column]")) head.firstChild
 
 
 def write_summary(out: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write all three files. Raises OSError."""
+    """Write all of FILES. Raises OSError."""
     rows = [_row(outcome) for outcome in outcomes]
     write_json_atomically(out / "summary.json", plain(rows))
     text = io.StringIO(newline="")
@@ -63,8 +65,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     return {
         "name": entry.name,
         "state": outcome.state,
-        "asset": "" if entry.asset is None else str(entry.asset),
-        "exemplar": str(entry.exemplar),
+        "asset": "" if entry.asset is None else entry.urls.get("asset", str(entry.asset)),
+        "exemplar": entry.urls.get("exemplar", str(entry.exemplar)),
         "size": entry.options.size,
         "seconds": round(outcome.seconds, 1) if made else None,
         **{name: facts.get(name) for name in ("memory", "bytes", "seam", "mcr", "adf")},

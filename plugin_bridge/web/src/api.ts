@@ -14,7 +14,7 @@ export interface Job {
   id: string; request_id: string; state: State; priority: string; work: Work; progress: Progress; attempts: number;
   submitted: string; changed: string; error?: { kind: string; message: string }; files: ResultFile[];
 }
-export interface JobEvent { number: string; state?: Job; progress?: Progress }
+export interface JobEvent { number: string; time: string; state?: Job; progress?: Progress }
 
 const TOKEN = "texsynth-token";
 const KEPT = 120; // pictures kept in memory

@@ -48,7 +48,7 @@ export class Jobs {
   put(job: Job): void {
     const before = this.known.get(job.id);
     if (before && Date.parse(before.changed) > Date.parse(job.changed)) return; // an older answer that came later
-    if (before?.state === "JOB_STATE_RUNNING" && before.attempts === job.attempts && before.progress.fraction > job.progress.fraction)
+    if (before?.state === "JOB_STATE_RUNNING" && before.changed === job.changed && before.progress.fraction > job.progress.fraction)
       job.progress = before.progress; // the stream was quicker than the list
     if (before && before.state !== job.state) announce(`${title(job)}: ${stateWord(job)}${job.error ? `, ${job.error.message}` : ""}`);
     this.known.set(job.id, job);
@@ -142,7 +142,9 @@ export class Jobs {
       for await (const event of api.watch(id, this.numbers.get(id) ?? 0, control.signal)) {
         this.numbers.set(id, Number(event.number) + 1);
         const job = this.known.get(id);
-        if (event.progress && job?.state === "JOB_STATE_RUNNING") {
+        // a stream tells all from the beginning: earlier tries, and what the list has overtaken
+        const isOld = job && (Date.parse(event.time) < Date.parse(job.changed) || (event.progress?.fraction ?? 0) < job.progress.fraction);
+        if (event.progress && job?.state === "JOB_STATE_RUNNING" && !isOld) {
           job.progress = { ...event.progress, preview_sha256: event.progress.preview_sha256 || job.progress.preview_sha256 };
           this.tell();
         }

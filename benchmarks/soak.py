@@ -1,0 +1,226 @@
+"""Nothing grows with time: a service under mixed calls, its memory, descriptors and threads watched.
+
+    python benchmarks/soak.py [--minutes 30] [--clients 4]
+
+Clients submit small jobs of every kind, watch them, cancel half-way, retry, delete, fetch, send bad requests and break
+off streams. Every few seconds the service and its worker are measured. After a warm-up of a fifth of the time nothing
+may grow: the slope of a line through each curve, an hour, against its bar. Leaves results.json and soak.png in OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from exemplars import generated
+from reporting import Row, row, show, write_results
+from service import Service
+from texsynth_rpc.v1 import jobs_pb2, textures_pb2, textures_pb2_grpc
+
+import grpc
+from plugin_bridge.client import Client, JobFailed, ServiceError
+
+EVERY = 5.0  # seconds between two measurements
+BARS = {"memory": 20.0, "descriptors": 5.0, "threads": 2.0}  # growth an hour: MB, files, threads
+UNITS = {"memory": "MB", "descriptors": "", "threads": ""}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--clients", type=int, default=4, metavar="N")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks/soak"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    exemplar = generated("gravel", Path("out/benchmarks/exemplars"))
+    folder = Path(tempfile.mkdtemp(prefix="texsynth-soak-"))
+    service = Service(folder / "data", "--keep-days", str(60 / 86400))
+    counts = Counts()
+    stop = threading.Event()
+    callers = [
+        threading.Thread(target=call, args=(service.address, exemplar, folder / str(k), k, stop, counts))
+        for k in range(arguments.clients)
+    ]
+    try:
+        for caller in callers:
+            caller.start()
+        curves = watch(service, arguments.minutes * 60)
+        stop.set()
+        for caller in callers:
+            caller.join()
+    finally:
+        stop.set()
+        service.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    rows = summary(curves)
+    show(f"soak, {arguments.minutes:g} min, {sum(counts.of.values())} calls", rows)
+    plot(curves, arguments.out / "soak.png")
+    write_results(arguments.out, "soak", arguments, rows, {"calls": counts.of, "curves": curves})
+    print(", ".join(f"{count} {name}" for name, count in sorted(counts.of.items())))
+    return 0 if counts.of and all(line.passed is not False for line in rows) else 1
+
+
+@dataclass
+class Counts:
+    """How often each thing was done."""
+
+    of: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, name: str) -> None:
+        with self.lock:
+            self.of[name] = self.of.get(name, 0) + 1
+
+
+def call(address: str, exemplar: Path, folder: Path, seed: int, stop: threading.Event, counts: Counts) -> None:
+    """One client's life."""
+    chance = random.Random(seed)
+    while not stop.is_set():
+        with Client(address) as client:  # a new line now and then
+            for _ in range(20):
+                if stop.is_set():
+                    return
+                act = chance.choice(ACTS)
+                try:
+                    act(client, exemplar, folder, chance)
+                except (ServiceError, JobFailed, grpc.RpcError, OSError) as error:
+                    counts.add(f"{act.__name__} refused ({type(error).__name__})")
+                else:
+                    counts.add(act.__name__)
+                stop.wait(0.1)
+
+
+def finish(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    job = client.synthesize(exemplar, size=64, preset="draft", seed=chance.randrange(1 << 30), target="quest3")
+    client.wait(job.id)
+    client.fetch(job.id, folder)
+    stub = textures_pb2_grpc.TextureServiceStub(client._channel)
+    stub.GetManifest(textures_pb2.GetManifestRequest(job=job.id))
+    client.delete(job.id)
+    shutil.rmtree(folder)
+
+
+def cancel(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    job = client.synthesize(exemplar, size=512, preset="draft", seed=chance.randrange(1 << 30), batch=True)
+    for event in client.watch(job.id):
+        if event.progress.fraction > chance.random() * 0.5:
+            break
+    client.cancel(job.id)
+    if chance.random() < 0.3:
+        client.retry(job.id)
+        client.cancel(job.id)
+
+
+def late(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    options = client.options_of(size=256, preset="draft", seed=chance.randrange(1 << 30))
+    work = jobs_pb2.Work(synthesize=jobs_pb2.SynthesizeJob(exemplar=client.input(exemplar), options=options))
+    request = jobs_pb2.SubmitRequest(request_id=str(chance.random()), work=work, deadline_seconds=0.5)
+    client.wait(client._jobs.Submit(request).job.id)
+
+
+def measure(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    job = client.measure(exemplar, exemplar)
+    if chance.random() < 0.5:
+        client.cancel(job.id)
+
+
+def upload(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "new.bin").write_bytes(chance.randbytes(chance.randrange(1 << 20)))
+    client.upload(folder / "new.bin")
+
+
+def ask(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    for job, _ in zip(client.jobs(), range(20), strict=False):
+        client.get(job.id)
+
+
+def err(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    client.get("no such job")
+
+
+def break_off(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
+    job = client.synthesize(exemplar, size=128, preset="draft", seed=chance.randrange(1 << 30))
+    stream = client._jobs.Watch(jobs_pb2.WatchRequest(id=job.id))
+    next(stream)
+    stream.cancel()
+
+
+ACTS = (finish, finish, cancel, late, measure, upload, ask, err, break_off)
+
+
+def watch(service: Service, seconds: float) -> dict[str, list[list[float]]]:
+    """[seconds, value] of each curve, measured until the time is over."""
+    began, curves = time.monotonic(), dict[str, list[list[float]]]()
+    while time.monotonic() - began < seconds:
+        time.sleep(EVERY)
+        now = time.monotonic() - began
+        for name, process in (("service", service.process.pid), ("worker", child_of(service.process.pid))):
+            for what, value in measured(process).items():
+                curves.setdefault(f"{name} {what}", []).append([now, value])
+    return curves
+
+
+def child_of(process: int) -> int:
+    """The worker, which may be replaced; the service itself while there is none."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return int(children[-1]) if children else process
+
+
+def measured(process: int) -> dict[str, float]:
+    folder = Path(f"/proc/{process}")
+    status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    return {
+        "memory": float(status["VmRSS"].split()[0]) / 1e3,
+        "descriptors": float(len(list((folder / "fd").iterdir()))),
+        "threads": float(status["Threads"]),
+    }
+
+
+def summary(curves: dict[str, list[list[float]]]) -> list[Row]:
+    rows = []
+    for name, curve in curves.items():
+        what = name.split()[1]
+        times, values = np.array(curve)[len(curve) // 5 :].T
+        slope = float(np.polyfit(times / 3600, values, 1)[0]) if len(times) > 2 else float("nan")
+        unit, bar = f", {UNITS[what]}" if UNITS[what] else "", BARS[what]
+        passes = partial(_none_above, bar)
+        rows.append(row(f"{name} grows an hour{unit}", f"<= {bar:g}", [("", slope)], passes))
+        rows.append(row(f"{name}, most{unit}", "-", [("", float(values.max()))]))
+    return rows
+
+
+def _none_above(bar: float, values: list[float]) -> bool:
+    return all(value <= bar for value in values)
+
+
+def plot(curves: dict[str, list[list[float]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(3, 1, figsize=(8, 7), sharex=True, constrained_layout=True)
+    for axis, what in zip(axes, BARS, strict=True):
+        for name, curve in curves.items():
+            if name.endswith(what):
+                times, values = np.array(curve).T
+                axis.plot(times / 60, values, label=name.split()[0])
+        axis.set_ylabel(f"{what}, {UNITS[what]}" if UNITS[what] else what)
+        axis.set_ylim(bottom=0)
+        axis.legend()
+    axes[-1].set_xlabel("minutes")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
