@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from exemplars import generated
 from reporting import Row, row, show, write_results
+from texsynth_rpc.services import DOWNLOAD_PIECE
 from texsynth_rpc.v1 import jobs_pb2
 
 import grpc
@@ -35,7 +36,6 @@ from texsynth.options import Options
 from texsynth.restyle import synthesize
 from texsynth.run import Run
 
-PIECE = 1 << 20  # as the service's
 STREAMED = 256 << 20  # bytes of the download
 
 
@@ -179,7 +179,7 @@ def bare_stream(path: Path) -> tuple[Any, str]:
 
     def stream(_: bytes, __: Any) -> Iterator[bytes]:
         with path.open("rb") as file:
-            while data := file.read(PIECE):
+            while data := file.read(DOWNLOAD_PIECE):
                 yield data
 
     server = grpc.server(futures.ThreadPoolExecutor(2))

@@ -24,7 +24,7 @@ import numpy as np
 from exemplars import generated
 from reporting import Row, row, show, write_results
 from service import Service
-from texsynth_rpc.v1 import jobs_pb2, textures_pb2, textures_pb2_grpc
+from texsynth_rpc.v1 import jobs_pb2
 
 import grpc
 from plugin_bridge.client import Client, JobFailed, ServiceError
@@ -103,8 +103,8 @@ def finish(client: Client, exemplar: Path, folder: Path, chance: random.Random) 
     job = client.synthesize(exemplar, size=64, preset="draft", seed=chance.randrange(1 << 30), target="quest3")
     client.wait(job.id)
     client.fetch(job.id, folder)
-    stub = textures_pb2_grpc.TextureServiceStub(client._channel)
-    stub.GetManifest(textures_pb2.GetManifestRequest(job=job.id))
+    texture = client.texture(job.id)
+    client.part(job.id, texture.version, chance.choice(texture.maps[0].levels).sha256)
     client.delete(job.id)
     shutil.rmtree(folder)
 
@@ -121,10 +121,7 @@ def cancel(client: Client, exemplar: Path, folder: Path, chance: random.Random) 
 
 
 def late(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
-    options = client.options_of(size=256, preset="draft", seed=chance.randrange(1 << 30))
-    work = jobs_pb2.Work(synthesize=jobs_pb2.SynthesizeJob(exemplar=client.input(exemplar), options=options))
-    request = jobs_pb2.SubmitRequest(request_id=str(chance.random()), work=work, deadline_seconds=0.5)
-    client.wait(client._jobs.Submit(request).job.id)
+    client.wait(client.synthesize(exemplar, size=256, preset="draft", deadline=0.5).id)
 
 
 def measure(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:

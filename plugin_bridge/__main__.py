@@ -10,7 +10,8 @@ from typing import Any
 
 from texsynth_rpc.v1 import jobs_pb2
 
-from plugin_bridge.client import Client, JobFailed, ServiceError
+from plugin_bridge.client import Client
+from plugin_bridge.errors import JobFailed, ServiceError
 
 TOKEN = "TEXSYNTH_TOKEN"  # environment variable with the secret: arguments are seen by every process
 NUMBERS = ("content", "detail", "density")
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         if run is _fetch:
             command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
         command.set_defaults(run=run)
+    health = commands.add_parser("health", help="whether the service takes up work; exit status 1 if not yet")
+    health.set_defaults(run=_health)
     commands.add_parser("list", help="all jobs, the newest first").set_defaults(run=_list)
     return parser
 
@@ -136,6 +139,13 @@ def _fetch(client: Client, asked: argparse.Namespace) -> int:
     for path in client.fetch(asked.job, asked.output):
         print(path)
     return 0
+
+
+def _health(client: Client, asked: argparse.Namespace) -> int:
+    del asked
+    ready = client.ready()
+    print("ready" if ready else "not ready")
+    return 0 if ready else 1
 
 
 def _list(client: Client, asked: argparse.Namespace) -> int:

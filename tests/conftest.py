@@ -3,6 +3,36 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from service_process import Guarded, Server, serving
+
+from texsynth.train.procedural import generate, write
 
 # A shell starts background jobs with SIGINT ignored, and their children inherit that: Ctrl-C could not be tested there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small exemplar: a folder of maps."""
+    folder = tmp_path_factory.mktemp("exemplar") / "gravel"
+    write(generate("gravel", 96, 1), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service on loopback."""
+    with serving(tmp_path_factory.mktemp("service") / "data") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A service as it is beyond loopback."""
+    made = Guarded(tmp_path_factory.mktemp("guarded"))
+    yield made
+    made.server.stop()

@@ -4,55 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import google_crc32c
 import pytest
-from service_process import QUICK, Server, serving
-from texsynth_rpc.v1 import jobs_pb2, textures_pb2, textures_pb2_grpc
+from service_process import QUICK, Server
+from texsynth_rpc.v1 import jobs_pb2, textures_pb2
 
 import grpc
 from mipmap.dds import read_dds
 from mipmap.formats import format_named
 from mipmap.ktx2 import read_ktx2
-from plugin_bridge.client import Client
+from plugin_bridge.client import Client, ServiceError
 from texsynth.train.procedural import generate, write
 
 READERS = {"ktx2": read_ktx2, "dds": read_dds}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("textures") / "data") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exemplar") / "gravel"
-    write(generate("gravel", 96, 1), folder)
-    return folder
-
-
 class Reader:
-    """TextureService as a client sees it."""
+    """A texture with the bytes of its parts."""
 
     def __init__(self, client: Client, job: str) -> None:
-        self.stub = textures_pb2_grpc.TextureServiceStub(client._channel)
-        self.job = job
-        self.texture = self.stub.GetManifest(textures_pb2.GetManifestRequest(job=job)).texture
+        self._client, self._job, self.texture = client, job, client.texture(job)
 
-    def fetch(self, sha256: str, offset: int = 0, version: str | None = None) -> bytes:
-        version = self.texture.version if version is None else version
-        request = textures_pb2.FetchRequest(job=self.job, version=version, sha256=sha256, offset=offset)
-        data = b""
-        for piece in self.stub.Fetch(request):
-            assert piece.offset == offset + len(data)
-            assert google_crc32c.value(piece.data) == piece.crc32c
-            data += piece.data
-        assert piece.size == offset + len(data)
-        return data
+    def fetch(self, digest: str, version: str | None = None) -> bytes:
+        return self._client.part(self._job, self.texture.version if version is None else version, digest)
+
+    def rest(self, digest: str, offset: int) -> bytes:
+        request = textures_pb2.FetchRequest(job=self._job, version=self.texture.version, sha256=digest, offset=offset)
+        return b"".join(piece.data for piece in self._client._textures.Fetch(request))
 
 
 @pytest.mark.parametrize(("target", "container"), [("quest3", "ktx2"), ("desktop", "dds"), ("desktop", "ktx2")])
@@ -94,10 +73,10 @@ def test_levels_are_the_file_s_and_chunks_hold_every_block_once(
             assert [bytes(level) for level in built] == levels
             assert len(made.chunks) > 4
         large = max((level for made in reader.texture.maps for level in made.levels), key=lambda level: level.size)
-        assert reader.fetch(large.sha256, 1000) == reader.fetch(large.sha256)[1000:]
-        assert reader.fetch(large.sha256, large.size) == b""
+        assert reader.rest(large.sha256, 1000) == reader.fetch(large.sha256)[1000:]
+        assert reader.rest(large.sha256, large.size) == b""
         chunk = reader.texture.maps[0].chunks[-1]
-        assert reader.fetch(chunk.sha256, 777) == reader.fetch(chunk.sha256)[777:]
+        assert reader.rest(chunk.sha256, 777) == reader.fetch(chunk.sha256)[777:]
 
 
 def test_a_png_is_its_level(server: Server, gravel: Path) -> None:
@@ -118,12 +97,12 @@ def test_parts_of_two_versions_never_meet(server: Server, gravel: Path) -> None:
         assert first.texture.version != second.texture.version
         assert Reader(client, one).texture == first.texture
         part = second.texture.maps[0].levels[0].sha256
-        with pytest.raises(grpc.RpcError, match="another version") as stale:
+        with pytest.raises(ServiceError, match="another version") as stale:
             second.fetch(part, version=first.texture.version)
-        assert stale.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        with pytest.raises(grpc.RpcError) as absent:
+        assert stale.value.code is grpc.StatusCode.FAILED_PRECONDITION
+        with pytest.raises(ServiceError) as absent:
             first.fetch(part)
-        assert absent.value.code() is grpc.StatusCode.NOT_FOUND
+        assert absent.value.code is grpc.StatusCode.NOT_FOUND
 
 
 def test_a_damaged_level_is_never_served(server: Server, gravel: Path) -> None:
@@ -137,36 +116,33 @@ def test_a_damaged_level_is_never_served(server: Server, gravel: Path) -> None:
         content[-1] ^= 1
         path.write_bytes(content)
         for digest in (level.sha256, made.chunks[-1].sha256):
-            with pytest.raises(grpc.RpcError, match="changed on the disk") as damaged:
+            with pytest.raises(ServiceError, match="changed on the disk") as damaged:
                 reader.fetch(digest)
-            assert damaged.value.code() is grpc.StatusCode.DATA_LOSS
+            assert damaged.value.code is grpc.StatusCode.DATA_LOSS
         assert reader.fetch(made.levels[1].sha256)
 
 
 def test_what_was_measured_comes_as_an_event_and_as_a_report(server: Server, gravel: Path) -> None:
     with server.client() as client:
         job = client.wait(client.synthesize(gravel, **QUICK, seed=3).id)
-        stub = textures_pb2_grpc.TextureServiceStub(client._channel)
-        report = stub.GetReport(textures_pb2.GetReportRequest(job=job.id)).metrics
-        figures = {metric.name: metric.value for metric in report}
+        figures = client.report(job.id)
         assert 0 <= figures["copying.largest_verbatim_region"] <= 1
         assert figures["timings.layout"] > 0
         events = [event for event in client.watch(job.id) if event.WhichOneof("event") == "metrics"]
-        assert [list(event.metrics.metrics) for event in events] == [list(report)]
+        assert [{m.name: m.value for m in event.metrics.metrics} for event in events] == [figures]
         measured = client.wait(client.measure(gravel, gravel).id)
-        report = stub.GetReport(textures_pb2.GetReportRequest(job=measured.id)).metrics
-        figures = {metric.name: metric.value for metric in report}
+        figures = client.report(measured.id)
         assert figures["albedo.ssim"] == pytest.approx(1)
         assert "albedo.mcr.ratio" in figures
-        with pytest.raises(grpc.RpcError, match="made no texture") as none:
+        with pytest.raises(ServiceError, match="made no texture") as none:
             Reader(client, measured.id)
-        assert none.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert none.value.code is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def test_a_manifest_waits_for_the_job(server: Server, gravel: Path) -> None:
     with server.client() as client:
         job = client.synthesize(gravel, size=1024, preset="draft", seed=9)
-        with pytest.raises(grpc.RpcError, match="wait until it has succeeded"):
+        with pytest.raises(ServiceError, match="wait until it has succeeded"):
             Reader(client, job.id)
         client.cancel(job.id)
 

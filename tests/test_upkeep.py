@@ -25,27 +25,13 @@ from texsynth_rpc.v1 import jobs_pb2
 
 import grpc
 from plugin_bridge.client import Client, JobFailed, ServiceError
-from texsynth.train.procedural import generate, write
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
-
-
-@pytest.fixture(scope="module")
-def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exemplar") / "gravel"
-    write(generate("gravel", 96, 1), folder)
-    return folder
 
 
 def work(client: Client, exemplar: Path, **options: object) -> jobs_pb2.Work:
     given = jobs_pb2.SynthesizeJob(exemplar=client.input(exemplar), options=client.options_of(**options))
     return jobs_pb2.Work(synthesize=given)
-
-
-def submit(client: Client, asked: jobs_pb2.Work, name: str, seconds: float = 0.0, batch: bool = False) -> jobs_pb2.Job:
-    request = jobs_pb2.SubmitRequest(request_id=name, work=asked, deadline_seconds=seconds)
-    request.priority = jobs_pb2.PRIORITY_BATCH if batch else jobs_pb2.PRIORITY_INTERACTIVE
-    return client._jobs.Submit(request).job
 
 
 def verify(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -64,8 +50,8 @@ def ended(client: Client, job: str) -> jobs_pb2.Job:
 def test_a_job_that_is_late_is_called_off_whether_it_runs_or_waits(gravel: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server, server.client() as client:
         client.wait(client.synthesize(gravel, **QUICK).id)  # the worker is there
-        running = submit(client, work(client, gravel, size=2048, preset="high"), "runs", 2.0)
-        waiting = submit(client, work(client, gravel, **QUICK), "waits", 1.0)
+        running = client.submit(work(client, gravel, size=2048, preset="high"), request_id="runs", deadline=2.0)
+        waiting = client.submit(work(client, gravel, **QUICK), request_id="waits", deadline=1.0)
         assert running.deadline.seconds >= running.submitted.seconds + 1
         for job in (waiting, running):
             late = ended(client, job.id)
@@ -75,14 +61,14 @@ def test_a_job_that_is_late_is_called_off_whether_it_runs_or_waits(gravel: Path,
         again = client.retry(waiting.id)
         assert not again.HasField("deadline")
         assert ended(client, again.id).state == jobs_pb2.JOB_STATE_SUCCEEDED
-        with pytest.raises(grpc.RpcError, match="deadline_seconds"):
-            submit(client, work(client, gravel, **QUICK), "odd", float("nan"))
+        with pytest.raises(ServiceError, match="deadline_seconds"):
+            client.submit(work(client, gravel, **QUICK), request_id="odd", deadline=float("nan"))
 
 
 def test_a_deadline_outlives_the_service(gravel: Path, tmp_path: Path) -> None:
     server = Server(tmp_path / "data")
     with server.client() as client:
-        job = submit(client, work(client, gravel, **LONG), "late", 1.5)
+        job = client.submit(work(client, gravel, **LONG), request_id="late", deadline=1.5)
     server.stop(signal.SIGKILL)
     time.sleep(1.5)
     with serving(tmp_path / "data") as server, server.client() as client:
@@ -91,7 +77,9 @@ def test_a_deadline_outlives_the_service(gravel: Path, tmp_path: Path) -> None:
 
 def test_two_workers_do_two_jobs_at_once_and_a_person_takes_one_of_them(gravel: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--workers", "2") as server, server.client() as client:
-        batches = [submit(client, work(client, gravel, **LONG, seed=k), f"batch {k}", batch=True) for k in range(2)]
+        batches = [
+            client.submit(work(client, gravel, **LONG, seed=k), request_id=f"batch {k}", batch=True) for k in range(2)
+        ]
         for job in batches:
             until(client, job.id, 0.2)
         running = [client.get(job.id).state for job in batches]
@@ -128,24 +116,24 @@ def test_a_tenant_keeps_no_more_bytes_than_it_may(gravel: Path, tmp_path: Path) 
             client.upload(large)
         assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         asked = work(client, gravel, **QUICK, seed=2)
-        second = client.wait(submit(client, asked, "second").id)  # what is taken is not stopped
-        with pytest.raises(grpc.RpcError, match="you keep"):
-            submit(client, asked, "third")
+        second = client.wait(client.submit(asked, request_id="second").id)  # what is taken is not stopped
+        with pytest.raises(ServiceError, match="you keep"):
+            client.submit(asked, request_id="third")
         client.delete(first.id)
         client.delete(second.id)
-        client.wait(submit(client, asked, "third").id)
+        client.wait(client.submit(asked, request_id="third").id)
 
 
 def test_a_tenant_has_no_more_unfinished_jobs_than_it_may(gravel: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--tenant-jobs", "2") as server, server.client() as client:
         asked = work(client, gravel, **LONG)
         for number in range(2):
-            submit(client, asked, str(number))
-        with pytest.raises(grpc.RpcError, match="unfinished jobs") as refused:
-            submit(client, asked, "2")
-        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            client.submit(asked, request_id=str(number))
+        with pytest.raises(ServiceError, match="unfinished jobs") as refused:
+            client.submit(asked, request_id="2")
+        assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         client.cancel(next(client.jobs()).id)
-        submit(client, asked, "2")
+        client.submit(asked, request_id="2")
 
 
 def test_old_jobs_go_with_what_they_made_and_nothing_else_does(gravel: Path, tmp_path: Path) -> None:
@@ -214,7 +202,7 @@ def test_a_waiting_job_whose_input_is_lost_fails_and_goes_on_when_it_is_sent_aga
 ) -> None:
     data = tmp_path / "data"
     with serving(data) as server, server.client() as client:
-        waits = [submit(client, work(client, gravel, **LONG), str(number)).id for number in range(2)]
+        waits = [client.submit(work(client, gravel, **LONG), request_id=str(number)).id for number in range(2)]
     rot(data, hashlib.sha256((gravel / "albedo.png").read_bytes()).hexdigest())
     assert verify(data, "--repair").stdout.count("lacks an input") == 2
     assert verify(data).returncode == 0
@@ -353,9 +341,9 @@ def _refused(client: Client, folder: Path, asked: jobs_pb2.Work) -> grpc.StatusC
         client.upload(large)
     assert upload.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     try:
-        job = submit(client, asked, "while full")
-    except grpc.RpcError as error:
-        return error.code()
+        job = client.submit(asked, request_id="while full")
+    except ServiceError as error:
+        return error.code
     try:
         client.wait(job.id)
     except JobFailed as failed:

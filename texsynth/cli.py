@@ -534,7 +534,7 @@ def serve_command(
         "texsynth-data"
     ),
     queue: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Jobs that may wait; further ones are refused.")
+        int, typer.Option(metavar="N", min=0, help="Jobs that may wait; further ones are refused.")
     ] = 1000,
     workers: Annotated[
         int, typer.Option(metavar="N", min=0, help="Worker processes; 0: one a GPU, or one with all cores.")

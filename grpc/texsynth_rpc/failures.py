@@ -11,6 +11,8 @@ from grpc_status import rpc_status
 from grpc import aio
 
 DOMAIN = "texsynth"
+DISK_RETRY = 60.0  # seconds after which a full disk may have room
+LONGEST_MESSAGE, LONGEST_FIELD = 700, 200  # bytes; the message is sent twice, and all details are to be below 2 KB
 
 Context: TypeAlias = aio.ServicerContext
 
@@ -20,16 +22,16 @@ async def refuse(
 ) -> NoReturn:
     """End the call. code: of google.rpc.Code. field: that is wrong (BadRequest); reason: for programs (ErrorInfo), in
     CAPITALS; retry_seconds: after which the call may pass (RetryInfo)."""
-    details = []
+    details, message = [], _line(message, LONGEST_MESSAGE)
     if field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message[:1000])
+        violation = error_details_pb2.BadRequest.FieldViolation(field=_line(field, LONGEST_FIELD), description=message)
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     if reason:
         details.append(_packed(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)))
     if retry_seconds:
         delay = duration_pb2.Duration(seconds=int(retry_seconds), nanos=int(retry_seconds % 1 * 1e9))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    status = status_pb2.Status(code=code, message=message[:1000], details=details)
+    status = status_pb2.Status(code=code, message=message, details=details)
     await context.abort_with_status(rpc_status.to_status(status))
     raise AssertionError("abort raises")
 
@@ -42,6 +44,11 @@ async def bad_request(context: Context, field: str, message: str) -> NoReturn:
 async def not_found(context: Context, what: str) -> NoReturn:
     """NOT_FOUND, the same for what is absent and for what is another tenant's."""
     await refuse(context, code_pb2.NOT_FOUND, f"{what} is not here", reason="NOT_FOUND")
+
+
+def _line(text: str, longest: int) -> str:
+    """`text` in one line of so many bytes at most."""
+    return " ".join(text.split())[:longest].encode()[:longest].decode(errors="ignore")
 
 
 def _packed(

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc import aio
 from texsynth.checks import require_choice
 from texsynth.errors import TexsynthError, bad_input
+from texsynth_rpc.calls import Calls
 from texsynth_rpc.caretaker import Caretaker
 from texsynth_rpc.certificates import Certificates
 from texsynth_rpc.database import Database
@@ -170,6 +171,7 @@ class _Service:
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         self._stop.set()
         await self._supervisor.stop()
+        await asyncio.wait({working}, timeout=DRAIN)  # meanwhile calls are answered, and new work is refused as such
         if self._page is not None:
             await self._page.stop()
         await server.stop(DRAIN)
@@ -177,7 +179,7 @@ class _Service:
 
     def _server(self) -> aio.Server:
         server = aio.server(
-            interceptors=[self._gate],
+            interceptors=[Calls(self._meters), self._gate],
             options=[
                 ("grpc.max_receive_message_length", LARGEST_MESSAGE),
                 ("grpc.so_reuseport", 0),

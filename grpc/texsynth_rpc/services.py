@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 
 from grpc import aio
 from texsynth_rpc.caretaker import Caretaker
-from texsynth_rpc.failures import Context, bad_request, not_found, refuse
+from texsynth_rpc.failures import DISK_RETRY, Context, bad_request, not_found, refuse
 from texsynth_rpc.gate import Gate
 from texsynth_rpc.jobs import AnotherJob, Happening, JobStore, NoSuchJob, NotNow, QueueFull, Record, TooMany
 from texsynth_rpc.ledger import Ledger
@@ -25,7 +25,7 @@ from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from texsynth_rpc.work import BadWork, check, digests_in
 
-DOWNLOAD_PIECE = 1 << 20
+DOWNLOAD_PIECE = 512 << 10  # the client's window: the next one is on its way while one is written
 UPLOAD_PIECE = 1 << 20
 MOST_DESCRIBED, MOST_LISTED = 1000, 1000
 LONGEST_REQUEST_ID = 128
@@ -102,7 +102,7 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
         except OSError as error:
             await refuse(
                 context, code_pb2.RESOURCE_EXHAUSTED, f"the server's disk: {error.strerror}", reason="DISK",
-                retry_seconds=60.0,
+                retry_seconds=DISK_RETRY,
             )  # fmt: skip
         finally:
             if upload is not None:

@@ -16,9 +16,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from texsynth.errors import TexsynthError
+from texsynth.run import Progress, Run
 from texsynth_rpc.v1 import jobs_pb2
 from texsynth_rpc.work import BadWork, carry_out
 
@@ -31,7 +34,7 @@ class _Worker:
         self._news = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(2, 1)
         self._lock = threading.Lock()
-        self._run: Any = None
+        self._run = Run()  # the one that a stop is for
         self._orders: list[dict[str, Any]] = []
         self._arrived = threading.Condition()
 
@@ -49,20 +52,17 @@ class _Worker:
                 order = self._orders.pop(0)
             if order.get("end"):
                 return
-            self._do(Path(order["job"]))
+            self._do(Path(order["job"]), order["run"])
 
     def _listen(self) -> None:
         for line in sys.stdin:
             order = json.loads(line)
             if order.get("stop"):
-                run = self._run
-                if run is not None:
-                    run.cancel()
+                self._run.cancel()
                 continue
+            self._run = order["run"] = Run(listener=self._listener())  # now: a stop may follow before the job begins
             self._put(order)
-        run = self._run
-        if run is not None:
-            run.cancel()
+        self._run.cancel()
         self._put({"end": True})
 
     def _put(self, order: dict[str, Any]) -> None:
@@ -70,10 +70,7 @@ class _Worker:
             self._orders.append(order)
             self._arrived.notify()
 
-    def _do(self, folder: Path) -> None:
-        from texsynth.errors import TexsynthError
-        from texsynth.run import Progress, Run
-
+    def _listener(self) -> Callable[[Progress], None]:
         last = 0.0
 
         def listen(progress: Progress) -> None:
@@ -86,10 +83,12 @@ class _Worker:
                     remaining=progress.remaining_s or 0.0, preview=str(progress.preview or ""),
                 )  # fmt: skip
 
-        self._run = Run(listener=listen)
+        return listen
+
+    def _do(self, folder: Path, run: Run) -> None:
         try:
             work = jobs_pb2.Work.FromString((folder / "work.bin").read_bytes())
-            metrics = carry_out(work, folder / "in", folder / "out", self._run)
+            metrics = carry_out(work, folder / "in", folder / "out", run)
         except TexsynthError as error:
             self._tell(error=True, kind=error.kind.name.lower(), message=_plain(str(error), folder))
         except BadWork as error:
@@ -104,8 +103,6 @@ class _Worker:
             self._tell(error=True, kind="internal", message=f"{name}: a defect of texsynth; the server's log has more")
         else:
             self._tell(done=True, metrics=metrics)
-        finally:
-            self._run = None
 
     def _beat(self) -> None:
         while True:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from texsynth_rpc.certificates import generate_certificates
+from texsynth_rpc.gate import new_token
 from texsynth_rpc.v1 import jobs_pb2
 
 from plugin_bridge.client import Client
@@ -95,3 +97,25 @@ def until(client: Client, job: str, fraction: float) -> int:
         if event.progress.fraction >= fraction:
             return int(event.number)
     raise AssertionError("it ended before")
+
+
+class Guarded:
+    """A service beyond this machine's trust: certificates, and tokens of two tenants and of one who may only read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        generate_certificates(folder / "tls", ["localhost", "127.0.0.1"])
+        tokens = folder / "tokens.json"
+        self.ann = new_token(tokens, "ann", "studio", ("read", "write"))
+        self.eve = new_token(tokens, "eve", "other", ("read", "write"))
+        self.guest = new_token(tokens, "guest", "studio", ("read",))
+        tls = folder / "tls"
+        self.server = Server(
+            folder / "data", "--tokens", str(tokens), "--certificate", str(tls / "server.pem"), "--key",
+            str(tls / "server.key"), "--client-ca", str(tls / "ca.pem"),
+        )  # fmt: skip
+
+    def client(self, token: str | None = None, **changes: Path | None) -> Client:
+        tls = self.folder / "tls"
+        files = {"ca": tls / "ca.pem", "certificate": tls / "client.pem", "key": tls / "client.key"} | changes
+        return Client(self.server.address, token=token, patience=1, **files)  # type: ignore[arg-type]

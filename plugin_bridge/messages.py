@@ -1,0 +1,105 @@
+"""What is sent and what came, without sending: shared by both clients."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from texsynth_rpc.v1 import jobs_pb2
+
+from plugin_bridge.connection import PathLike
+from plugin_bridge.errors import JobFailed
+
+MESHES_WITH_FILES = (".gltf", ".obj")  # they refer to others; a .glb holds them
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".ktx2", ".dds")
+BESIDE_MESHES = (*IMAGES, ".bin", ".mtl")
+FILES, INPUTS = ("region", "blend"), ("second",)  # options that are files: by digest, and as an Input
+
+
+def files_of(path: Path) -> list[tuple[Path, str]]:
+    """What an input consists of, each with its name in the job: a file, the maps of a folder, or a mesh with the files
+    beside it, the mesh first. Raises OSError."""
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES or p.name == "material.json")
+        return [(p, p.name) for p in found]
+    files = [(path, path.name)]
+    if path.suffix.lower() in MESHES_WITH_FILES:
+        beside = sorted(p for p in path.parent.rglob("*") if p.suffix.lower() in BESIDE_MESHES)
+        files += [(p, p.relative_to(path.parent).as_posix()) for p in beside]
+    return files
+
+
+def input_of(path: Path, sent: Iterable[tuple[str, str]]) -> jobs_pb2.Input:
+    """The message for `path`, whose files were sent: (name, digest) of each."""
+    files = [jobs_pb2.InputFile(name=name, sha256=digest) for name, digest in sent]
+    return jobs_pb2.Input(files=files, main=path.name if len(files) > 1 and not path.is_dir() else "")
+
+
+def is_file(option: str, value: Any) -> bool:
+    """Whether an option's value is a path of which `options_of` wants the digest."""
+    return option in FILES and isinstance(value, (str, os.PathLike))
+
+
+def is_input(option: str, value: Any) -> bool:
+    """Whether an option's value is a path of which `options_of` wants the Input."""
+    return option in INPUTS and isinstance(value, (str, os.PathLike))
+
+
+def options_of(values: Mapping[str, Any], sent: Mapping[str, Any]) -> jobs_pb2.Options:
+    """The options of these names; None is the default. sent: the digest or Input of each that is a path.
+
+    Raises ValueError for a name that is no option.
+    """
+    options = jobs_pb2.Options()
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name in sent:
+            if isinstance(sent[name], jobs_pb2.Input):
+                options.second.CopyFrom(sent[name])
+            else:
+                setattr(options, f"{name}_sha256", sent[name])
+        elif name in ("content", "detail", "blend"):
+            getattr(options, name).value = value
+        elif name == "maps":
+            options.maps.extend(value)
+        elif name in options.DESCRIPTOR.fields_by_name:
+            setattr(options, name, value)
+        else:
+            raise ValueError(f"{name} is no option; there are {', '.join(sorted(options.DESCRIPTOR.fields_by_name))}")
+    return options
+
+
+def submission(work: jobs_pb2.Work, batch: bool, request_id: str | None, deadline: float) -> jobs_pb2.SubmitRequest:
+    """The request for a job, under a new name unless one is given."""
+    return jobs_pb2.SubmitRequest(
+        request_id=request_id or uuid.uuid4().hex, work=work, deadline_seconds=deadline,
+        priority=jobs_pb2.PRIORITY_BATCH if batch else jobs_pb2.PRIORITY_INTERACTIVE,
+    )  # fmt: skip
+
+
+def figures(metrics: Iterable[jobs_pb2.Metric]) -> dict[str, float]:
+    """By name."""
+    return {metric.name: metric.value for metric in metrics}
+
+
+def succeeded(job: jobs_pb2.Job) -> jobs_pb2.Job:
+    """The same job. Raises JobFailed unless it has a result."""
+    if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+        raise JobFailed(job)
+    return job
+
+
+def targets(job: jobs_pb2.Job, folder: PathLike) -> list[tuple[jobs_pb2.ResultFile, Path]]:
+    """Where each file of a result goes. Raises OSError for a name that leads out of `folder`."""
+    return [(file, Path(folder).joinpath(*_safe_parts(file.name))) for file in job.files]
+
+
+def _safe_parts(name: str) -> list[str]:
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts):
+        raise OSError(f"{name!r}: the service names a file outside of the result")
+    return parts
