@@ -1,5 +1,6 @@
 # make demo   install into .venv, make an exemplar and an asset, restyle the asset at 8192 x 8192 (SIZE=2048 is quicker)
 # make test   install into .venv with the test tools, then lint, types and tests
+# make page   build the service's web page from plugin_bridge/web into grpc/texsynth_rpc/page (Node.js, npm)
 # make train  train our models on a folder of materials, DATA=FOLDER, into out/train (PRESET=base on a GPU)
 # make soak   half an hour of mixed calls to the service, whose memory, files and threads must not grow (MINUTES=30)
 # make clean  remove .venv, caches and the demo's output
@@ -12,7 +13,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test train soak clean
+.PHONY: help demo test page train soak clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -22,7 +23,7 @@ help:
 	@bash scripts/install.sh .
 	@touch $@
 
-.venv/.installed-test: pyproject.toml scripts/install.sh scripts/install_test_tools.sh tests/web/package-lock.json
+.venv/.installed-test: pyproject.toml scripts/install.sh scripts/install_test_tools.sh tests/web/package-lock.json plugin_bridge/web/package-lock.json
 	@bash scripts/install.sh '.[test]'
 	@touch .venv/.installed $@
 
@@ -37,6 +38,10 @@ test: .venv/.installed-test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+page:
+	npm ci --prefix plugin_bridge/web --no-audit --no-fund
+	npm run build --prefix plugin_bridge/web
+
 train: .venv/.installed
 	@test -n "$(DATA)" || { echo "make train: name a folder with one folder of maps a material: make train DATA=FOLDER"; exit 2; }
 	$(BIN)/texsynth model train estimator --data "$(DATA)" -o out/train/estimator --preset $(PRESET) --resume
@@ -46,5 +51,5 @@ soak: .venv/.installed
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 clean:
-	rm -rf .venv tests/web/node_modules tests/web/chromium/unpacked build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(DEMO)
+	rm -rf .venv tests/web/node_modules plugin_bridge/web/node_modules tests/web/chromium/unpacked build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(DEMO)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

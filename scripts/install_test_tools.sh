@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Install what only the tests need, beside .venv: Node.js (into .venv), npm packages and Chromium, which read our KTX2
-# files as the web does, and Debian's astcenc, which decodes ASTC with another program. apt-get is used as root, or by
-# sudo without a password. What cannot be installed is named in one line; the tests that need it are then skipped.
+# files as the web does and open the service's page, and Debian's astcenc, which decodes ASTC with another program.
+# apt-get is used as root, or by sudo without a password. What cannot be installed is named in one line; the tests that
+# need it are then skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH
@@ -56,8 +57,14 @@ if ! { has node && has npm; }; then # Debian's npm is some hundred packages, so 
         missing+=("Node.js with npm")
 fi
 
-if has npm && ! [ tests/web/node_modules/.package-lock.json -nt tests/web/package-lock.json ]; then
-    npm_ci tests/web || missing+=("ktx-parse and three from npm")
+current() { [ "$1/node_modules/.package-lock.json" -nt "$1/package-lock.json" ]; }
+
+if has npm && ! current tests/web; then
+    npm_ci tests/web || missing+=("ktx-parse, three and playwright-core from npm")
+fi
+
+if has npm && ! current plugin_bridge/web; then
+    npm_ci plugin_bridge/web || missing+=("what builds the web page, from npm")
 fi
 
 if ! has_chromium; then

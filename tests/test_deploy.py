@@ -5,26 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 import typer
+from nginx_process import DEPLOY, proxied
 from service_process import QUICK, ROOT, serving
 from texsynth_rpc.certificates import generate_certificates
 
 from plugin_bridge.client import Client
 from texsynth.cli import app
 from texsynth.train.procedural import generate, write
-
-DEPLOY = ROOT / "deploy"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def serve_options() -> set[str]:
@@ -37,30 +29,16 @@ def test_a_job_passes_through_nginx_with_its_encryption(tmp_path: Path) -> None:
     write(generate("gravel", 96, 1), tmp_path / "gravel")
     tls = tmp_path / "tls"
     generate_certificates(tls, ["localhost", "127.0.0.1"])
-    with serving(tmp_path / "data") as server:
-        port = free_port()
-        block = (DEPLOY / "nginx.conf").read_text()
-        block = block.replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl").replace("/etc/texsynth/", f"{tls}/")
-        block = block.replace("grpc://127.0.0.1:50051", f"grpc://{server.address}")
-        logs = "".join(
-            f"{name}_temp_path {tmp_path}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        whole = f"pid {tmp_path}/pid; daemon off; events {{}} http {{ access_log off; {logs} {block} }}"
-        (tmp_path / "nginx.conf").write_text(whole)
-        command = ["nginx", "-e", str(tmp_path / "errors"), "-c", str(tmp_path / "nginx.conf")]
-        checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-        assert checked.returncode == 0, checked.stderr
-        proxy = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            with Client(f"127.0.0.1:{port}", ca=tls / "ca.pem", patience=20) as client:
-                job = client.wait(client.synthesize(tmp_path / "gravel", **QUICK).id)
-                assert len(client.fetch(job.id, tmp_path / "out")) == len(job.files)
-                large = tmp_path / "large.bin"
-                large.write_bytes(bytes(3 << 20))
-                client.upload(large)
-        finally:
-            proxy.terminate()
-            proxy.wait(30)
+    with (
+        serving(tmp_path / "data") as server,
+        proxied(tmp_path, tls, address=server.address) as port,
+        Client(f"127.0.0.1:{port}", ca=tls / "ca.pem", patience=20) as client,
+    ):
+        job = client.wait(client.synthesize(tmp_path / "gravel", **QUICK).id)
+        assert len(client.fetch(job.id, tmp_path / "out")) == len(job.files)
+        large = tmp_path / "large.bin"
+        large.write_bytes(bytes(3 << 20))
+        client.upload(large)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

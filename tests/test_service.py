@@ -207,6 +207,17 @@ def test_lists_have_pages_and_filters_and_what_is_deleted_is_gone(server: Server
         assert gone.value.code is grpc.StatusCode.NOT_FOUND
 
 
+def test_it_can_be_stopped_while_its_worker_still_starts(tmp_path: Path, gravel: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        assert server.stop() == 0
+    with serving(tmp_path / "data") as server:
+        with server.client() as client:
+            job = client.synthesize(gravel, **LONG)
+        assert server.stop() == 0
+    with serving(tmp_path / "data") as server, server.client() as client:
+        assert client.get(job.id).state in (jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING)
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 

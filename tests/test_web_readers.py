@@ -3,9 +3,7 @@
 import importlib.util
 import io
 import json
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +31,10 @@ FILES = [(name, compress) for name in FORMATS for compress in (False, True)]
 SIZES = [(1, 1), (1, 9), (5, 3), (13, 16)]
 
 
-def node() -> str | None:
-    """Node.js of the search path, else the one beside this Python."""
-    return shutil.which("node") or shutil.which("node", path=Path(sys.executable).parent)
-
-
 def missing(*needed: str) -> str | None:
     """What is missing of node, the packages and Chromium, or None. `make test` installs them where it may."""
     found = {
-        "Node.js": node(),
+        "Node.js": browser.node(),
         "tests/web/node_modules (npm ci)": (WEB / "node_modules" / "three").is_dir(),
         "Chromium": browser.chromium(),
     }
@@ -131,7 +124,7 @@ def rewritten(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes
         (ours / label(name, compress)).write_bytes(ktx2(name, HEIGHT, WIDTH, compress=compress)[0])
     for size in SIZES:
         (ours / f"{size}").write_bytes(ktx2("astc-6x6", *size)[0])
-    command = [str(node()), str(WEB / "rewrite.mjs"), str(ours), str(theirs)]
+    command = [str(browser.node()), str(WEB / "rewrite.mjs"), str(ours), str(theirs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     written = {path.name: path.read_bytes() for path in theirs.iterdir()}

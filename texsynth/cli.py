@@ -524,6 +524,12 @@ def serve_command(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
     ] = "127.0.0.1:50051",
+    web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Where to serve the web page, such as 127.0.0.1:8080.", show_default=False
+        ),
+    ] = None,
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the jobs and of all their files.")] = Path(
         "texsynth-data"
     ),
@@ -571,7 +577,7 @@ def serve_command(
     ] = "localhost,127.0.0.1",
     verbose: Verbose = False,
 ) -> None:
-    """Do jobs for clients over gRPC until SIGTERM; unfinished jobs go on when it is started again."""
+    """Do jobs for clients over gRPC or on a page until SIGTERM; unfinished jobs go on when it is started again."""
     _log_level(verbose)
     if generate_certificates is not None:
         from texsynth_rpc import certificates
@@ -596,7 +602,7 @@ def serve_command(
     serve(
         Settings(
             listen, data, Limits(queue, tenant_jobs), int(tenant_gb * 1e9), keep_days * 86400, workers, metrics,
-            log_format, tokens, shown,  # type: ignore[arg-type]  # checked there
+            log_format, tokens, shown, web,  # type: ignore[arg-type]  # checked there
         )
     )  # fmt: skip
 

@@ -44,6 +44,7 @@ LIBRARIES = (
     ("grpc", "grpcio", "the service"),
     ("grpc_health", "grpcio-health-checking", "whether the service is ready"),
     ("grpc_status", "grpcio-status", "errors of the service"),
+    ("aiohttp", "aiohttp", "the service's web page"),
     ("cryptography", "cryptography", "certificates of the service"),
 )
 _PROBE_TIMEOUT_S = 30

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from grpc import aio
 from texsynth.checks import require_choice
-from texsynth.errors import bad_input
+from texsynth.errors import TexsynthError, bad_input
 from texsynth_rpc.calls import Calls
 from texsynth_rpc.caretaker import Caretaker
 from texsynth_rpc.certificates import Certificates
@@ -33,6 +33,7 @@ from texsynth_rpc.services import Assets, Bell, Jobs, add
 from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.texture_service import Textures
 from texsynth_rpc.v1 import assets_pb2, jobs_pb2, textures_pb2, textures_pb2_grpc
+from texsynth_rpc.web import WebGateway
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ class Settings:
     """listen: HOST:PORT, port 0 for any. data: the folder of everything. tenant_bytes: of one tenant's files, 0: any.
     keep: seconds for which an ended job is kept, 0: for ever. workers: processes, 0: one a GPU, or one. metrics:
     HOST:PORT of Prometheus' page. tokens: file of those that are known (None: no token is asked for). certificates:
-    what the server shows (None: no encryption).
+    what the server shows (None: no encryption). web: HOST:PORT of the page (None: none).
 
-    Beyond loopback both are needed. Raises TexsynthError(BAD_INPUT).
+    Beyond loopback tokens and certificates are needed. Raises TexsynthError(BAD_INPUT).
     """
 
     listen: str = "127.0.0.1:50051"
@@ -62,15 +63,21 @@ class Settings:
     log_format: Format = "text"
     tokens: Path | None = None
     certificates: Certificates | None = None
+    web: str | None = None
 
     def __post_init__(self) -> None:
-        host, _ = address_of("listen", self.listen)
+        self._require_trust("listen", self.listen)
+        if self.web is not None:
+            self._require_trust("web", self.web)
         if self.metrics is not None:
             address_of("metrics", self.metrics)
         require_choice("log-format", self.log_format, get_args(Format))
-        if not self.loopback and (self.tokens is None or self.certificates is None):
+
+    def _require_trust(self, option: str, address: str) -> None:
+        host, _ = address_of(option, address)
+        if not _loopback(host) and (self.tokens is None or self.certificates is None):
             raise bad_input(
-                "listen", f"'{host}' is not loopback", "give --tokens, and --certificate with --key, or use 127.0.0.1"
+                option, f"'{host}' is not loopback", "give --tokens, and --certificate with --key, or use 127.0.0.1"
             )
 
     @property
@@ -82,7 +89,7 @@ class Settings:
 def address_of(name: str, text: str) -> tuple[str, int]:
     """Host and port of HOST:PORT. Raises TexsynthError that names the option."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise bad_input(name, f"got '{text}'", "use HOST:PORT such as 127.0.0.1:50051")
     return host.strip("[]"), int(port)
 
@@ -135,6 +142,9 @@ class _Service:
         )
         self._textures = Textures(objects, jobs, ledger, gate, meters)
         self._health = health.aio.HealthServicer()
+        self._page = None
+        if settings.web is not None:
+            self._page = WebGateway(settings.web, objects, settings.certificates, open_to_all=settings.tokens is None)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises what ends the supervisor."""
@@ -142,6 +152,7 @@ class _Service:
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         port = self._bind(server)
         await server.start()
+        await self._open_page(server)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -149,6 +160,8 @@ class _Service:
             page = address_of("metrics", self._settings.metrics)
             self._meters.serve(*page, lambda: on_loop(self._jobs.counts, loop))
         print(f"texsynth: listening on {self._settings.listen.rpartition(':')[0]}:{port}", flush=True)
+        if self._page is not None:
+            print(f"texsynth: the page is at {self._page.url}", flush=True)
         working = asyncio.create_task(self._supervisor.run())
         stopped = asyncio.create_task(self._stop.wait())
         beside = [asyncio.create_task(self._caretaker.run()), asyncio.create_task(self._report_health())]
@@ -159,6 +172,8 @@ class _Service:
         self._stop.set()
         await self._supervisor.stop()
         await asyncio.wait({working}, timeout=DRAIN)  # meanwhile calls are answered, and new work is refused as such
+        if self._page is not None:
+            await self._page.stop()
         await server.stop(DRAIN)
         await working  # raises what ended it
 
@@ -182,6 +197,8 @@ class _Service:
     def _bind(self, server: aio.Server) -> int:
         """The port."""
         listen, shown = self._settings.listen, self._settings.certificates
+        if self._page is not None:
+            server.add_insecure_port(self._page.socket)
         try:
             if shown is None:
                 return int(server.add_insecure_port(listen))
@@ -189,6 +206,14 @@ class _Service:
         except RuntimeError:
             right = "use another port, or stop what uses it"
             raise bad_input("listen", f"{listen} cannot be bound", right) from None
+
+    async def _open_page(self, server: aio.Server) -> None:
+        if self._page is not None:
+            try:
+                await self._page.start()
+            except TexsynthError:
+                await server.stop(None)
+                raise
 
     async def _report_health(self) -> None:
         """SERVING once a worker is ready, and for good: one that is being replaced does not lose jobs."""

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -44,6 +45,11 @@ def chromium() -> str | None:
         if path and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
             return path
     return None
+
+
+def node() -> str | None:
+    """Node.js of the search path, else the one beside this Python."""
+    return shutil.which("node") or shutil.which("node", path=Path(sys.executable).parent)
 
 
 class _Handler(SimpleHTTPRequestHandler):

@@ -1,0 +1,17 @@
+// The page goes into the Python package, under names without digests: it is committed, and served with an ETag.
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  base: "./",
+  build: {
+    outDir: process.env.TEXSYNTH_PAGE_OUT ?? "../../grpc/texsynth_rpc/page",
+    emptyOutDir: true,
+    target: "es2022",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 800,
+    rollupOptions: {
+      output: { entryFileNames: "[name].js", chunkFileNames: "[name].js", assetFileNames: "[name][extname]" },
+    },
+  },
+});
