@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -566,3 +567,12 @@ def test_a_client_of_the_first_contract_gets_its_work_done(server: Any, gravel: 
         page = old.call("JobService", "List", old.message("ListRequest", page_size=1))
         assert page.jobs[0].id == submitted.id
         old.call("JobService", "Delete", old.message("DeleteRequest", id=submitted.id))
+
+
+def test_grpc_knows_every_option_that_is_set() -> None:
+    """It says nothing of one that it does not know."""
+    files = ROOT / "grpc" / "texsynth_rpc" / "server.py", ROOT / "plugin_bridge" / "connection.py"
+    names = {name for file in files for name in re.findall(r'\("(grpc\.[a-z0-9_.]+)", ', file.read_text())}
+    assert len(names) >= 8
+    library = Path(grpc._cython.cygrpc.__file__).read_bytes()
+    assert [name for name in sorted(names) if name.encode() + b"\0" not in library] == []

@@ -24,7 +24,8 @@ from texsynth_rpc.meters import Meters
 log = logging.getLogger(__name__)
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
-OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+# A database whose file cannot be read is CORRUPT to SQLite until it can.
+OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT)
 Behaviour = Callable[..., Any]
 
 

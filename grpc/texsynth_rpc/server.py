@@ -183,7 +183,7 @@ class _Service:
             options=[
                 ("grpc.max_receive_message_length", LARGEST_MESSAGE),
                 ("grpc.so_reuseport", 0),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
             ],
         )
         add(server, self._assets, self._work)
