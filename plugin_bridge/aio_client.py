@@ -12,7 +12,7 @@ Files are read, hashed and written in threads, so the event loop goes on meanwhi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,17 @@ class AsyncClient(Connection):
             generated=await self.input(generated), reference=await self.input(reference), unpaired=unpaired
         )
         return await self.submit(jobs_pb2.Work(measure=job))
+
+    async def bake(
+        self, entries: Iterable[Mapping[str, Any]], *, batch: bool = True, deadline: float = 0.0
+    ) -> jobs_pb2.Job:
+        """As `Client.bake`."""
+        job = jobs_pb2.BakeJob()
+        for entry in entries:
+            inputs = {name: await self.input(entry[name]) for name in messages.BAKED if entry.get(name) is not None}
+            options = {name: value for name, value in entry.items() if name not in ("name", *messages.BAKED)}
+            job.entries.add(name=entry["name"], options=await self.options_of(**options), **inputs)
+        return await self.submit(jobs_pb2.Work(bake=job), batch=batch, deadline=deadline)
 
     async def options_of(self, **values: Any) -> jobs_pb2.Options:
         """As `Client.options_of`."""

@@ -15,7 +15,7 @@ engines.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,6 +112,16 @@ class Client(Connection):
         """Submit: compare two textures; the result's file is metrics.json."""
         job = jobs_pb2.MeasureJob(generated=self.input(generated), reference=self.input(reference), unpaired=unpaired)
         return self.submit(jobs_pb2.Work(measure=job))
+
+    def bake(self, entries: Iterable[Mapping[str, Any]], *, batch: bool = True, deadline: float = 0.0) -> jobs_pb2.Job:
+        """Submit: many results and one summary of them. entries: each with name, exemplar, perhaps asset and reference,
+        and options as `options_of` has them."""
+        job = jobs_pb2.BakeJob()
+        for entry in entries:
+            inputs = {name: self.input(entry[name]) for name in messages.BAKED if entry.get(name) is not None}
+            options = {name: value for name, value in entry.items() if name not in ("name", *messages.BAKED)}
+            job.entries.add(name=entry["name"], options=self.options_of(**options), **inputs)
+        return self.submit(jobs_pb2.Work(bake=job), batch=batch, deadline=deadline)
 
     def options_of(self, **values: Any) -> jobs_pb2.Options:
         """`jobs_pb2.Options` from the command line's names; numbers for content, detail and blend, paths for region,

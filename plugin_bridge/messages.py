@@ -16,6 +16,7 @@ from plugin_bridge.errors import JobFailed
 MESHES_WITH_FILES = (".gltf", ".obj")  # they refer to others; a .glb holds them
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".ktx2", ".dds")
 BESIDE_MESHES = (*IMAGES, ".bin", ".mtl")
+BAKED = ("exemplar", "asset", "reference")  # inputs of an entry of a bake
 FILES, INPUTS = ("region", "blend"), ("second",)  # options that are files: by digest, and as an Input
 
 

@@ -331,13 +331,14 @@ def test_a_download_resumes_at_any_byte_and_damage_is_never_served(server: Serve
         assert absent.value.code is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_full_queue_says_when_to_come_back(tmp_path: Path, gravel: Path) -> None:
-    with serving(tmp_path / "data", "--queue", "2") as small, small.client() as client:
-        client.synthesize(gravel, **LONG)
+def test_a_full_queue_says_when_to_come_back_and_takes_no_memory(tmp_path: Path, gravel: Path) -> None:
+    with serving(tmp_path / "data", "--queue", "16") as small, small.client() as client:
+        running = client.synthesize(gravel, size=8192, preset="high")
+        until(client, running.id, 0.01)
         exemplar = client.input(gravel)
         stub = jobs_pb2_grpc.JobServiceStub(grpc.insecure_channel(small.address))
-        codes = []
-        for number in range(8):
+        codes, memory = [], []
+        for number in range(200):
             options = client.options_of(**LONG, seed=number)
             work = jobs_pb2.Work(synthesize=jobs_pb2.SynthesizeJob(exemplar=exemplar, options=options))
             try:
@@ -345,8 +346,9 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Path, gravel: Path) -> No
             except grpc.RpcError as error:
                 codes.append(error.code())
                 assert details(error, error_details_pb2.RetryInfo)[0].retry_delay.seconds > 0
-        assert codes
-        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+            memory.append(small.memory())
+        assert codes == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 184
+        assert memory[-1] - memory[20] < 8 << 20
 
 
 # --- the service itself dies ---------------------------------------------------------------------------------------
@@ -484,6 +486,17 @@ def test_a_line_that_is_not_what_was_agreed_is_refused(guarded: Guarded, tmp_pat
     with client, pytest.raises(ServiceError) as refused:
         list(client.jobs())
     assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+def test_certificates_that_have_expired_are_refused(tmp_path: Path) -> None:
+    expired = Guarded(tmp_path, days=-1 / 1440)
+    try:
+        with expired.client(expired.ann) as client, pytest.raises(ServiceError) as refused:
+            list(client.jobs())
+        assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+        assert "expired" in str(refused.value).lower() or "verify" in str(refused.value).lower()
+    finally:
+        expired.server.stop()
 
 
 def test_every_method_wants_its_scope(guarded: Guarded) -> None:

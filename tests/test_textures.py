@@ -151,12 +151,11 @@ def test_a_bake_is_one_job_with_a_summary(server: Server, gravel: Path, tmp_path
     reference = tmp_path / "reference"
     write(generate("gravel", 128, 2), reference)
     with server.client() as client:
-        given, options, wanted = client.input(gravel), client.options_of(**QUICK), client.input(reference)
         entries = [
-            jobs_pb2.BakeEntry(name="plain", exemplar=given, options=options),
-            jobs_pb2.BakeEntry(name="again", exemplar=given, asset=given, reference=wanted, options=options),
+            {"name": "plain", "exemplar": gravel, **QUICK},
+            {"name": "again", "exemplar": gravel, "asset": gravel, "reference": reference, **QUICK},
         ]
-        job = client.submit(jobs_pb2.Work(bake=jobs_pb2.BakeJob(entries=entries)), batch=True)
+        job = client.bake(entries)
         heard = []
         done = client.wait(job.id, lambda progress: heard.append(progress.fraction))
         assert heard == sorted(heard)

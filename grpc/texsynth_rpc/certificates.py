@@ -41,9 +41,10 @@ class Certificates:
         return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
 
 
-def generate_certificates(folder: Path, names: Sequence[str]) -> list[Path]:
+def generate_certificates(folder: Path, names: Sequence[str], days: float = DAYS) -> list[Path]:
     """A new private CA and, signed by it, a certificate for a server of these host names and addresses and one for a
-    client: ca.pem, server.pem, client.pem and their .key files, which only their owner may read.
+    client, valid for so many days: ca.pem, server.pem, client.pem, and their .key files which only their owner may
+    read.
 
     The CA's key is not kept. Raises TexsynthError where one of the files is there already.
     """
@@ -53,10 +54,10 @@ def generate_certificates(folder: Path, names: Sequence[str]) -> list[Path]:
     for path in paths:
         if path.exists():
             raise bad_input(path, "is there already", "name another folder or remove it")
-    authority, authority_key = _certificate("texsynth private CA", [], None)
+    authority, authority_key = _certificate("texsynth private CA", [], None, days)
     _write(folder / f"{CA}.pem", authority.public_bytes(serialization.Encoding.PEM))
     for name, hosts in ((SERVER, names), (CLIENT, ())):
-        made, key = _certificate(f"texsynth {name}", hosts, (authority, authority_key))
+        made, key = _certificate(f"texsynth {name}", hosts, (authority, authority_key), days)
         _write(folder / f"{name}.pem", made.public_bytes(serialization.Encoding.PEM))
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -66,7 +67,7 @@ def generate_certificates(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _certificate(
-    subject: str, hosts: Sequence[str], signer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None
+    subject: str, hosts: Sequence[str], signer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None, days: float
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
@@ -78,7 +79,7 @@ def _certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=DAYS))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )

@@ -58,6 +58,11 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(children[-1])
 
+    def memory(self) -> int:
+        """Resident bytes, without the worker."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it; its exit status."""
         self.process.send_signal(number)
@@ -102,9 +107,10 @@ def until(client: Client, job: str, fraction: float) -> int:
 class Guarded:
     """A service beyond this machine's trust: certificates, and tokens of two tenants and of one who may only read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, days: float = 1) -> None:
+        """days: for which the certificates are valid."""
         self.folder = folder
-        generate_certificates(folder / "tls", ["localhost", "127.0.0.1"])
+        generate_certificates(folder / "tls", ["localhost", "127.0.0.1"], days)
         tokens = folder / "tokens.json"
         self.ann = new_token(tokens, "ann", "studio", ("read", "write"))
         self.eve = new_token(tokens, "eve", "other", ("read", "write"))
