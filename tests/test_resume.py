@@ -103,6 +103,40 @@ def test_a_run_killed_at_a_random_moment_ends_in_the_same_bytes(
     assert_complete(tmp_path, done, expected)
 
 
+@pytest.mark.parametrize("fault", ["expand_band:3", "expand_seams:1", "cut:1"])
+def test_a_checkpoint_that_has_rotted_is_made_anew_and_the_bytes_are_the_same(
+    fault: str, gravel: Path, interrupted: Path, uninterrupted: tuple[dict[str, list[str]], float], tmp_path: Path
+) -> None:
+    out = shutil.copytree(interrupted, tmp_path / "out")
+    assert run(command(gravel, out, "--resume"), fault).returncode == -signal.SIGKILL
+    state = [path for path in (out / ".work" / "0").rglob("*") if path.is_file()]
+    for path in state:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    assert len(state) >= 5
+    done = run(command(gravel, out, "--resume", "--verbose"))
+    assert "the checkpoint is damaged" in done.stderr
+    assert_complete(out, done, uninterrupted[0])
+
+
+def test_any_one_bit_of_a_checkpoint_is_noticed_or_does_not_matter(
+    gravel: Path, interrupted: Path, uninterrupted: tuple[dict[str, list[str]], float], tmp_path: Path
+) -> None:
+    whole = shutil.copytree(interrupted, tmp_path / "whole")
+    assert run(command(gravel, whole, "--resume"), "expand_band:5").returncode == -signal.SIGKILL
+    chance = random.SystemRandom()
+    state = sorted(path for path in (whole / ".work" / "0").rglob("*") if path.is_file())
+    for number, path in enumerate(chance.sample(state, 4)):
+        out = shutil.copytree(whole, tmp_path / str(number))
+        content = bytearray(path.read_bytes())
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (out / path.relative_to(whole)).write_bytes(content)
+        done = run(command(gravel, out, "--resume"))
+        assert done.returncode == 0, (path, done.stderr)
+        assert digests(out) == uninterrupted[0], path
+
+
 @pytest.mark.parametrize("change", [("--seed", "8"), ("--maps", "albedo")])
 def test_resuming_with_other_options_is_refused_in_one_line_with_status_2(
     change: tuple[str, str], gravel: Path, interrupted: Path

@@ -8,14 +8,17 @@ goes on from there to the same bytes.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import mmap
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +34,8 @@ from texsynth.presets import FineLevel, Preset
 from texsynth.quilting import replace_large_pieces, replace_repeated
 from texsynth.run import Run
 from texsynth.seams import anneal_seams
+
+_LOG = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -173,7 +178,7 @@ def _refine(
             z_next[first:last], place_next[first:last] = following_z, chosen
             steps.done += worked
             steps.saved += (last - first) * columns - worked
-            state.release()
+            state.keep(1 - i % 2, first, last)
             state.advance(i, last, (steps.done, steps.saved))
             fault_point("expand_band")
         start = 0
@@ -233,7 +238,7 @@ def _begin(
         clean = keys.tokens[positions[first:last, :, 0] // keys.stride, positions[first:last, :, 1] // keys.stride]
         fresh = _noise(frame.seed, scale, -1, first, clean.shape)
         state.latent(0)[first:last] = clean + np.float32(noise) * fresh
-        state.release()
+        state.keep(0, first, last)
 
 
 def _bands(rows: int) -> Iterator[tuple[int, int]]:
@@ -317,8 +322,20 @@ class _Balance:
         self.potentials -= self.potentials.mean()
 
 
+class _Damaged(Exception):
+    """What lies on the disk is not what was written."""
+
+
+def _sum(array: Any, before: int = 0) -> int:
+    return int(google_crc32c.extend(before, np.ascontiguousarray(array).tobytes()))
+
+
 class _State:
-    """A level's state on disk: two latents and two position fields in turn, and a journal of the band reached."""
+    """A level's state on disk: two latents and two position fields in turn, and a journal of the band reached.
+
+    The journal has a CRC-32C of every band that counts. State that does not agree with it is left, and the level begins
+    anew: a disk that rots costs time, not the result.
+    """
 
     def __init__(self, work: Path, scale: int, shape: tuple[int, int]) -> None:
         self._folder = work / f"level_{scale}"
@@ -328,12 +345,38 @@ class _State:
         self.counts = 0, 0
         self.finished = False
         self._last = 0
-        if self._journal.is_file():
-            journal: dict[str, Any] = json.loads(self._journal.read_text())
-            self.counts = journal["done"], journal["saved"]
-            self.step = journal["step"], journal["row"]
-            self.finished, self._last = journal["finished"], journal["last"]
+        self._seals: tuple[dict[int, list[int]], dict[int, list[int]]] = {}, {}  # first row: [last, CRC] of each field
+        self._potentials = 0
         self._maps: dict[str, np.memmap[Any, Any]] = {}
+        if not self._journal.is_file():
+            return
+        try:
+            self._read(json.loads(self._journal.read_text()))
+        except (_Damaged, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            _LOG.warning("%s: the checkpoint is damaged (%s); the level is made anew", self._folder, error)
+            self._maps.clear()
+            shutil.rmtree(self._folder)
+            self.step, self.counts, self.finished, self._last, self._seals = None, (0, 0), False, 0, ({}, {})
+
+    def _read(self, journal: dict[str, Any]) -> None:
+        self.counts = journal["done"], journal["saved"]
+        step, row = self.step = journal["step"], journal["row"]
+        self.finished, self._last, self._potentials = journal["finished"], journal["last"], journal["potentials"]
+        for known, seals in zip(self._seals, journal["seals"], strict=True):
+            known.update({int(first): seal for first, seal in seals.items()})
+        if self.finished:
+            if _sum(self.read_positions()) != journal["result"]:
+                raise _Damaged("its result")
+            return
+        if _sum(self.potentials(step)) != self._potentials:
+            raise _Damaged("its potentials")
+        done = [last for last, _ in self._seals[step % 2].values()]
+        if max(done, default=0) != self._shape[0]:
+            raise _Damaged("a band is missing")
+        for field, end in ((step % 2, self._shape[0]), (1 - step % 2, row)):
+            for first, (last, seal) in self._seals[field].items():
+                if last <= end and self._seal(field, first, last) != seal:
+                    raise _Damaged(f"rows {first} to {last}")
 
     def _map(self, name: str, dtype: type, channels: tuple[int, ...], create: bool = False) -> Any:
         if name not in self._maps:
@@ -359,13 +402,19 @@ class _State:
     def places(self, i: int) -> Any:
         return self._map(f"places{i}", np.int32, (2,))
 
-    def release(self) -> None:
-        """Take the pages touched so far out of this process's memory; the files and the page cache keep them."""
+    def keep(self, i: int, first: int, last: int) -> None:
+        """Rows `first` to `last` of field `i` are written. Takes the pages touched so far out of this process's memory;
+        the files and the page cache keep them."""
+        self._seals[i][first] = [last, self._seal(i, first, last)]
         for mapped in self._maps.values():
             mapped._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # numpy has no public name for it
 
+    def _seal(self, i: int, first: int, last: int) -> int:
+        return _sum(self.places(i)[first:last], _sum(self.latent(i)[first:last]))
+
     def keep_potentials(self, potentials: Floats, step: int) -> None:
         np.save(self._folder / f"potentials{step}.npy", potentials)
+        self._potentials = _sum(np.asarray(potentials, np.float32))
 
     def potentials(self, step: int) -> Floats:
         return np.asarray(np.load(self._folder / f"potentials{step}.npy"), np.float32)
@@ -376,16 +425,17 @@ class _State:
 
     def finish(self, last: int) -> None:
         self.finished, self._last = True, last
-        self._write()
+        self._write(result=_sum(self.places(last)))
         self._maps.clear()
         for name in ("latent0", "latent1", f"places{1 - last}"):
             (self._folder / f"{name}.bin").unlink(missing_ok=True)
 
-    def _write(self) -> None:
+    def _write(self, **more: int) -> None:
         step, row = self.step or (0, 0)
         done, saved = self.counts
         journal = {
-            "step": step, "row": row, "done": done, "saved": saved, "finished": self.finished, "last": self._last
+            "step": step, "row": row, "done": done, "saved": saved, "finished": self.finished, "last": self._last,
+            "potentials": self._potentials, "seals": self._seals, **more,
         }  # fmt: skip
         # Renamed into place but not forced to the disk: a killed process loses nothing of what it wrote, and after a
         # power cut the job's key (restyle.py) makes a half-written state start anew.

@@ -6,6 +6,9 @@ band by row band, with one index. A result is one layer, or two of them blended 
 
 from __future__ import annotations
 
+import logging
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +34,8 @@ from texsynth.presets import PRESETS, Preset
 from texsynth.profiles import Compute
 from texsynth.run import Run
 from texsynth.wrap_edge import calm_roll
+
+_LOG = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -101,9 +106,8 @@ def make_layer(
 
 def _kept(path: Path, make: Callable[[], tuple[Ints, int]]) -> tuple[Ints, int]:
     """The layout, from the file of an earlier run if it is there."""
-    if path.is_file():
-        with np.load(path) as kept:
-            return kept["positions"], int(kept["scale"])
+    if (kept := _loaded(path)) is not None:
+        return kept["positions"], int(kept["scale"])
     positions, scale = make()
     temporary = path.with_suffix(".tmp.npz")
     np.savez(temporary, positions=positions, scale=scale)
@@ -112,18 +116,30 @@ def _kept(path: Path, make: Callable[[], tuple[Ints, int]]) -> tuple[Ints, int]:
     return positions, scale
 
 
+def _loaded(path: Path) -> dict[str, NDArray[Any]] | None:
+    """What a file of an earlier run holds; None if it is absent or, by its own checksums, damaged."""
+    try:
+        with np.load(path) as kept:
+            return dict(kept)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        _LOG.warning("%s: the checkpoint is damaged (%s); it is made anew", path, error)
+        return None
+
+
 def _cuts(layer: Layer, mask: NDArray[np.bool_] | None, preset: Preset, seed: int, work: Path, run: Run) -> Cuts:
     """Minimum cuts between the pieces, from the file of an earlier run if it is there."""
-    exemplar, path = layer.exemplar, work / "cuts.npy"
-    if path.is_file():
-        labels = np.load(path)
+    exemplar, path = layer.exemplar, work / "cuts.npz"
+    if (kept := _loaded(path)) is not None:
+        labels = kept["labels"]
     else:
         labels = cut_overlaps(
             exemplar.weighted, layer.positions, exemplar.wraps, layer.frame.torus, preset.cut_sweeps, seed,
             radius=PIECE_RADIUS * min(exemplar.size) / BLOCK, wanted=mask, step=run.step,
         )  # fmt: skip
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, labels)
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(temporary, labels=labels)
         temporary.replace(path)
         fault_point("cut")
     return Cuts.of(labels, layer.positions, exemplar.size, exemplar.wraps, layer.frame.torus, (0, 0))
