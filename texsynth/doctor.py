@@ -46,6 +46,13 @@ LIBRARIES = (
     ("grpc_status", "grpcio-status", "errors of the service"),
     ("aiohttp", "aiohttp", "the service's web page"),
     ("cryptography", "cryptography", "certificates of the service"),
+    ("prometheus_client", "prometheus-client", "figures of the service"),
+)
+# What an extra brings: the name of what it is for, the module, and the remedy where it is absent.
+EXTRAS = (
+    ("TensorRT", "tensorrt", "optional, for NVIDIA devices: pip install 'texsynth[tensorrt]'"),
+    ("Ray", "ray", "optional, for baking on a cluster: pip install 'texsynth[cluster]'"),
+    ("S3", "s3fs", "optional, for baking from and to s3:// URLs: pip install 'texsynth[cluster]'"),
 )
 _PROBE_TIMEOUT_S = 30
 
@@ -89,7 +96,9 @@ def _findings(folder: Path) -> Iterator[Finding]:
     yield _writable("output folder", folder, needed=True)
     yield _kernel_cache()
     yield _gl()
-    yield _tensorrt()
+    for name, module, remedy in EXTRAS:
+        there = importlib.util.find_spec(module) is not None
+        yield Finding(name, there, False, "installed" if there else "not installed", remedy)
 
 
 def _python() -> Finding:
@@ -237,13 +246,6 @@ def _gl() -> Finding:
             return Finding("GL", True, False, f"{name} draws without a window; not needed, the CPU draws the previews")
     remedy = "for other programs' sake only: apt-get install libegl1 libgl1-mesa-dri"
     return Finding("GL", False, False, "no windowless GL; not needed, the CPU draws the previews", remedy)
-
-
-def _tensorrt() -> Finding:
-    if importlib.util.find_spec("tensorrt") is None:
-        remedy = "optional, for NVIDIA devices: pip install 'texsynth[tensorrt]'"
-        return Finding("TensorRT", False, False, "not installed", remedy)
-    return Finding("TensorRT", True, False, "installed")
 
 
 def _probe(code: str, environment: dict[str, str]) -> bool:
