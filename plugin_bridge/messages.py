@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from plugin_bridge.errors import JobFailed
 MESHES_WITH_FILES = (".gltf", ".obj")  # they refer to others; a .glb holds them
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".ktx2", ".dds")
 BESIDE_MESHES = (*IMAGES, ".bin", ".mtl")
+REFUSED = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')  # in names, by the service
 BAKED = ("exemplar", "asset", "reference")  # inputs of an entry of a bake
 FILES, INPUTS = ("region", "blend"), ("second",)  # options that are files: by digest, and as an Input
 
@@ -36,7 +38,9 @@ def files_of(path: Path) -> list[tuple[Path, str]]:
 def input_of(path: Path, sent: Iterable[tuple[str, str]]) -> jobs_pb2.Input:
     """The message for `path`, whose files were sent: (name, digest) of each."""
     files = [jobs_pb2.InputFile(name=name, sha256=digest) for name, digest in sent]
-    return jobs_pb2.Input(files=files, main=path.name if len(files) > 1 and not path.is_dir() else "")
+    if path.is_dir():
+        return jobs_pb2.Input(files=files, name=REFUSED.sub("_", path.resolve().name).strip())
+    return jobs_pb2.Input(files=files, main=path.name if len(files) > 1 else "")
 
 
 def is_file(option: str, value: Any) -> bool:

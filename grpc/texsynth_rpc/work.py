@@ -43,20 +43,7 @@ def check(work: jobs_pb2.Work, known: Callable[[str], bool]) -> set[str]:
         raise BadWork("work", "says not what to do; set one of restyle, synthesize, mips, measure, bake")
     if kind == "bake":
         _check_entries(work.bake)
-    needed = set()
-    for field, _, given in _inputs(work):
-        if not given.files:
-            raise BadWork(field, "names no files; upload some and name them here")
-        if len(given.files) > MOST_FILES:
-            raise BadWork(field, f"names {len(given.files)} files; {MOST_FILES} are the most")
-        names = [file.name for file in given.files]
-        for number, file in enumerate(given.files):
-            _check_name(f"{field}.files[{number}].name", file.name)
-            needed.add(_check_digest(f"{field}.files[{number}].sha256", file.sha256, known))
-        if len(set(names)) != len(names):
-            raise BadWork(field, "names a file twice; give every file its own name")
-        if given.main and given.main not in names:
-            raise BadWork(f"{field}.main", f"{given.main!r} is none of the files; name one of {', '.join(names[:8])}")
+    needed = {digest for field, _, given in _inputs(work) for digest in _check_input(field, given, known)}
     for name, _, options in _options(work):
         for label in (REGION, BLEND):
             digest = getattr(options, f"{label}_sha256")
@@ -65,6 +52,24 @@ def check(work: jobs_pb2.Work, known: Callable[[str], bool]) -> set[str]:
     for field, _, job in _parts(work):
         _engine_options(field, job, Path("/"))  # raises for values out of range
     return needed
+
+
+def _check_input(field: str, given: jobs_pb2.Input, known: Callable[[str], bool]) -> Iterator[str]:
+    """Digests of its files."""
+    if not given.files:
+        raise BadWork(field, "names no files; upload some and name them here")
+    if len(given.files) > MOST_FILES:
+        raise BadWork(field, f"names {len(given.files)} files; {MOST_FILES} are the most")
+    if given.name:
+        _check_name(f"{field}.name", given.name, parts=1)
+    names = [file.name for file in given.files]
+    for number, file in enumerate(given.files):
+        _check_name(f"{field}.files[{number}].name", file.name)
+        yield _check_digest(f"{field}.files[{number}].sha256", file.sha256, known)
+    if len(set(names)) != len(names):
+        raise BadWork(field, "names a file twice; give every file its own name")
+    if given.main and given.main not in names:
+        raise BadWork(f"{field}.main", f"{given.main!r} is none of the files; name one of {', '.join(names[:8])}")
 
 
 def digests_in(work: jobs_pb2.Work) -> set[str]:
@@ -110,26 +115,26 @@ def _check_entries(job: jobs_pb2.BakeJob) -> None:
     names: dict[str, int] = {}
     for number, entry in enumerate(job.entries):
         field = f"work.bake.entries[{number}].name"
-        _check_name(field, entry.name)
-        if "/" in entry.name:
-            raise BadWork(field, f"{entry.name!r} has more than one part; use one such as chair_oak")
+        _check_name(field, entry.name, parts=1)
         other = names.setdefault(entry.name.lower(), number)  # some file systems know no capitals
         if other != number:
             raise BadWork(field, f"{entry.name!r} is the name of entry {other} too; give every entry its own")
 
 
-def _check_name(field: str, name: str) -> None:
-    parts = name.split("/")
+def _check_name(field: str, name: str, parts: int = MOST_PARTS) -> None:
+    """parts: how many names it may consist of."""
+    words = name.split("/")
     wrong = (
         not name
         or len(name) > LONGEST_NAME
-        or len(parts) > MOST_PARTS
-        or any(part in ("", ".", "..") or part != part.strip() for part in parts)
+        or len(words) > parts
+        or any(word in ("", ".", "..") or word != word.strip() for word in words)
         or any(ord(character) < 32 or character in '\\:*?"<>|\x7f' for character in name)
         or not name.isprintable()
     )
     if wrong:
-        raise BadWork(field, f"{name[:80]!r} is no plain relative name; use one such as albedo.png or maps/albedo.png")
+        right = "Bricks075" if parts == 1 else "albedo.png or maps/albedo.png"
+        raise BadWork(field, f"{name[:80]!r} is no plain relative name; use one such as {right}")
 
 
 def _check_digest(field: str, digest: str, known: Callable[[str], bool]) -> str:
@@ -147,7 +152,7 @@ def lay_out(work: jobs_pb2.Work, objects: ObjectStore, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for _, name, given in _inputs(work):
         for file in given.files:
-            _place(objects, file.sha256, folder / name / file.name)
+            _place(objects, file.sha256, folder / name / given.name / file.name)
     for _, name, options in _options(work):
         for label in (REGION, BLEND):
             digest = getattr(options, f"{label}_sha256")
@@ -166,9 +171,10 @@ def _place(objects: ObjectStore, digest: str, target: Path) -> None:
 
 def _path(folder: Path, name: str, given: jobs_pb2.Input) -> Path:
     """The file or folder that the engine is to read."""
+    folder = folder / name / given.name
     if given.main:
-        return folder / name / given.main
-    return folder / name / given.files[0].name if len(given.files) == 1 else folder / name
+        return folder / given.main
+    return folder / given.files[0].name if len(given.files) == 1 and not given.name else folder
 
 
 def _engine_options(field: str, job: Any, folder: Path) -> Any:

@@ -8,6 +8,7 @@ another machine, the scheduling does not know: it is given a function.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -24,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from texsynth import __version__
 from texsynth.bake.manifest import Entry
 from texsynth.bake.record import make_record, read_record, write_record
@@ -35,6 +38,7 @@ from texsynth.publish import verify
 from texsynth.report.page import plain
 from texsynth.run import write_atomically
 
+THUMBNAIL = 128  # pixels across
 BAD_INPUT = EXIT_STATUS[ErrorKind.BAD_INPUT]
 LOST = -1  # status of an entry whose worker was lost, by no fault of its own
 MOST_TRIES = {BAD_INPUT: 1, LOST: 4}
@@ -250,6 +254,7 @@ def _facts(entry: Entry, folder: Path) -> dict[str, Any]:
         "size": manifest["size"],
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "memory": report["peak_memory_bytes"],
+        "thumbnail": _thumbnail(folder / "preview.png"),
         "seam": None if entry.asset is None else seam_steps(folder).get("albedo"),
     }
     if entry.reference is not None:
@@ -257,3 +262,13 @@ def _facts(entry: Entry, folder: Path) -> dict[str, Any]:
         albedo = maps.get("albedo") or next(iter(maps.values()))
         facts |= {"mcr": albedo["mcr"]["ratio"], "adf": albedo["adf"]["value"]}
     return facts
+
+
+def _thumbnail(picture: Path) -> str:
+    """A small one for the summary, as a data: URL, so that the page shows it wherever it is read."""
+    image = cv2.imread(str(picture))
+    if image is None:
+        return ""
+    small = cv2.resize(image, (THUMBNAIL, THUMBNAIL * image.shape[0] // image.shape[1]), interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()

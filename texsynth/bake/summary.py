@@ -56,7 +56,7 @@ def write_summary(out: Path, outcomes: Sequence[Outcome]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(out / "summary.csv", text.getvalue().encode())
-    write_atomically(out / "summary.html", _page(rows).encode())
+    write_atomically(out / "summary.html", _page(rows, [_picture(outcome) for outcome in outcomes]).encode())
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -74,13 +74,17 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _page(rows: list[dict[str, Any]]) -> str:
+def _picture(outcome: Outcome) -> str:
+    return str(outcome.facts.get("thumbnail") or f"{quote(outcome.entry.name)}/preview.png")
+
+
+def _page(rows: list[dict[str, Any]], pictures: list[str]) -> str:
     counts = {state: sum(row["state"] == state for row in rows) for state in ("made", "kept", "failed", "left")}
     title = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     heads = "".join(
         f"<th data-column scope=col><button type=button>{HEADINGS.get(name, name)}</button></th>" for name in COLUMNS
     )
-    lines = "\n".join(_line(row) for row in rows)
+    lines = "\n".join(_line(row, picture) for row, picture in zip(rows, pictures, strict=True))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Bake: {title}</title>"
         f'<meta name=viewport content="width=device-width"><style>{_STYLE}</style><h1>{title}</h1>'
@@ -89,12 +93,12 @@ def _page(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], picture: str) -> str:
     link = quote(row["name"])
     made = row["state"] in ("made", "kept")
     cells = ["<td></td>"]
     if made:
-        cells = [f'<td><a href="{link}/report.html"><img src="{link}/preview.png" alt="" loading=lazy></a></td>']
+        cells = [f'<td><a href="{link}/report.html"><img src="{picture}" alt="" loading=lazy></a></td>']
     for name in COLUMNS:
         value = row[name]
         if isinstance(value, (int, float)):

@@ -41,12 +41,14 @@ class InputFile(_message.Message):
     def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class Input(_message.Message):
-    __slots__ = ("files", "main")
+    __slots__ = ("files", "main", "name")
     FILES_FIELD_NUMBER: _ClassVar[int]
     MAIN_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     files: _containers.RepeatedCompositeFieldContainer[InputFile]
     main: str
-    def __init__(self, files: _Optional[_Iterable[_Union[InputFile, _Mapping]]] = ..., main: _Optional[str] = ...) -> None: ...
+    name: str
+    def __init__(self, files: _Optional[_Iterable[_Union[InputFile, _Mapping]]] = ..., main: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Fraction(_message.Message):
     __slots__ = ("value",)

@@ -2,7 +2,7 @@
 
 export type State = "JOB_STATE_QUEUED" | "JOB_STATE_RUNNING" | "JOB_STATE_SUCCEEDED" | "JOB_STATE_FAILED" | "JOB_STATE_CANCELLED";
 export interface InputFile { name: string; sha256: string }
-export interface Input { files: InputFile[]; main: string }
+export interface Input { files: InputFile[]; main: string; name: string }
 export interface Progress { stage: string; fraction: number; remaining_seconds: number; preview_sha256: string }
 export type Options = Record<string, unknown>;
 export interface Task {

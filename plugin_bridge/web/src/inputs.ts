@@ -5,7 +5,7 @@ const IMAGES = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "exr", "hdr", "ktx2
 const suffix = (name: string): string => name.split(".").pop()!.toLowerCase();
 
 export interface Picked { file: File; path: string }
-export interface Chosen { files: Picked[]; main: string; label: string }
+export interface Chosen { files: Picked[]; main: string; label: string; folder: string }
 
 export const isMesh = (path: string): boolean => MESHES.includes(suffix(path));
 export const isShown = (path: string): boolean => ["png", "jpg", "jpeg", "webp"].includes(suffix(path));
@@ -18,7 +18,7 @@ export function choose(picked: Picked[]): Chosen {
     const wanted = suffix(mesh.path) === "glb" ? [] : [...IMAGES, "bin", "mtl"];
     const beside = picked.filter(({ path }) => path.startsWith(folder) && wanted.includes(suffix(path)));
     const files = [mesh, ...beside].map(({ file, path }) => ({ file, path: path.slice(folder.length) }));
-    return { files, main: files.length > 1 ? files[0].path : "", label: stem(mesh.path) };
+    return { files, main: files.length > 1 ? files[0].path : "", label: stem(mesh.path), folder: "" };
   }
   const images = picked.filter(({ path }) => IMAGES.includes(suffix(path)) || path.endsWith("material.json"));
   if (images.length === 0) {
@@ -29,7 +29,9 @@ export function choose(picked: Picked[]): Chosen {
   const flat = images.filter(({ path }) => path.split("/").length === depth);
   const files = flat.map(({ file, path }) => ({ file, path: path.split("/").pop()! })).sort((a, b) => a.path.localeCompare(b.path));
   const folder = flat[0].path.split("/").at(-2);
-  return { files, main: "", label: folder ?? common(files.map(({ path }) => stem(path))) };
+  const label = folder ?? common(files.map(({ path }) => stem(path)));
+  const named = label.replace(/[\\/:*?"<>|]/g, "_").trim();
+  return { files, main: "", label, folder: folder !== undefined || files.length > 1 ? named : "" };
 }
 
 const stem = (path: string): string => path.split("/").pop()!.replace(/\.[^.]+$/, "");

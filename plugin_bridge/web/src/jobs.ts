@@ -182,7 +182,7 @@ export function title(job: Job): string {
   const task = taskOf(job);
   if (task.entries) return `${task.entries.length} results`;
   const inputs = [task.asset, task.exemplar ?? task.source ?? task.generated].filter((input) => input?.files.length);
-  const names = inputs.map((input) => (input!.main || input!.files[0].name).replace(/\.[^.]+$/, ""));
+  const names = inputs.map((input) => (input!.name || input!.main || input!.files[0].name).replace(/\.[^.]+$/, ""));
   return names.join(" ← ") || job.id.slice(0, 8);
 }
 

@@ -195,7 +195,7 @@ export class Form {
     const files = chosen.flatMap((each) => each.files.map(({ file }) => file));
     const digests = await api.upload(files, (share) => (this.bar.value = share));
     let at = 0;
-    return chosen.map((each) => ({ main: each.main, files: each.files.map(({ path }) => ({ name: path, sha256: digests[at++] })) }));
+    return chosen.map((each) => ({ main: each.main, name: each.folder, files: each.files.map(({ path }) => ({ name: path, sha256: digests[at++] })) }));
   }
 
   /** Shows the one line of the service at the field that it names. */
