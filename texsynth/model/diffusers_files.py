@@ -28,12 +28,13 @@ OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj
 
 
 def library(name: str) -> ModuleType:
-    """The module `name` of the extra `diffusers`; raises NO_DEVICE's sibling BAD_INPUT where it is not installed."""
+    """The module `name` of the extra `diffusers`; raises TexsynthError, BAD_INPUT, where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:
         raise TexsynthError(
-            ErrorKind.BAD_INPUT, f"{name} is not installed, which loads checkpoints; run: pip install 'texsynth[diffusers]'"
+            ErrorKind.BAD_INPUT,
+            f"{name} is not installed, which loads checkpoints; run: pip install 'texsynth[diffusers]'",
         ) from None
 
 
@@ -129,8 +130,10 @@ def fill(model: nn.Module, files: list[Path], dtype: torch.dtype, device: torch.
                 raise bad_input(path, f"holds {stored}, which its config.json does not have", AGAIN)
             if (shape := _shape(file, stored)) != wanted[name] and not _is_old_matrix(name, stored, shape, wanted):
                 raise bad_input(path, f"{stored} is {shape}, by its config.json {wanted[name]}", AGAIN)
-            if not file.get_slice(stored).get_dtype() in ("F16", "BF16", "F32", "F64"):
-                raise bad_input(path, f"{stored} is {file.get_slice(stored).get_dtype()}", "weights are F16, BF16 or F32")
+            if file.get_slice(stored).get_dtype() not in ("F16", "BF16", "F32", "F64"):
+                raise bad_input(
+                    path, f"{stored} is {file.get_slice(stored).get_dtype()}", "weights are F16, BF16 or F32"
+                )
             places[name] = (file, stored)
     if missing := sorted(wanted.keys() - places.keys()):
         raise bad_input(files[0], f"lacks {len(missing)} of {len(wanted)} tensors, {missing[0]} among them", AGAIN)

@@ -142,7 +142,12 @@ class DiffusersModel:
             for hook in hooks:
                 hook.remove()
         return tuple(
-            Attention(*(_heads(kept[number, name], layer.heads) for name in ("q", "k", "v")), layer.scale)
+            Attention(
+                _heads(kept[number, "q"], layer.heads),
+                _heads(kept[number, "k"], layer.heads),
+                _heads(kept[number, "v"], layer.heads),
+                layer.scale,
+            )
             for number, layer in enumerate(self._distilled)
         )
 
@@ -157,7 +162,8 @@ class DiffusersModel:
     def _encoder(self, texels: Tensor) -> Tensor:
         vae: Any = self.vae
         mean: Tensor = vae.encode(texels.to(vae.dtype)).latent_dist.mode().float()
-        return (mean - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
+        scaled: Tensor = (mean - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
+        return scaled
 
     def _decoder(self, latent: Tensor) -> Tensor:
         vae: Any = self.vae
@@ -188,7 +194,9 @@ class DiffusersModel:
         return out
 
 
-def load_diffusers(folder: Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> DiffusersModel:
+def load_diffusers(
+    folder: Path, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> DiffusersModel:
     """The checkpoint in `folder`, in diffusers' layout, of kind SD 1.5 or SDXL.
 
     device: the CPU where none is given. dtype: of the U-Net; float32 on the CPU, bfloat16 on GPUs that multiply it,
@@ -212,7 +220,9 @@ def load_diffusers(folder: Path, device: torch.device | None = None, dtype: torc
     prompt = empty_prompt(folder, index, kind.width, kind.added is not None)
     # float16 overflows in SDXL's autoencoder, and its configuration says so
     vae_dtype = torch.float32 if vae_config.get("force_upcast", True) else dtype
-    return DiffusersModel(kind, fill(unet, files[0], dtype, device), fill(vae, files[1], vae_dtype, device), noise, prompt)
+    return DiffusersModel(
+        kind, fill(unet, files[0], dtype, device), fill(vae, files[1], vae_dtype, device), noise, prompt
+    )
 
 
 def dtype_for(device: torch.device) -> torch.dtype:
@@ -228,7 +238,7 @@ def _config(part: Path, name: str) -> dict[str, Any]:
     path = part / "config.json"
     config = read_json(path)
     if config.get("_class_name") != name:
-        raise bad_input(path, f"is of class {config.get('_class_name')}", f"it has to be a {name}; {KNOWN}")
+        raise bad_input(path, f"is of class {config.get('_class_name')}", f"its class has to be {name}; {KNOWN}")
     return config
 
 
@@ -250,7 +260,9 @@ def _kind(folder: Path, index: dict[str, Any], unet: dict[str, Any]) -> Kind:
             raise bad_input(where, f"{key} is {given}", f"of {kind.name} it is {value}")
     if kind.added and unet.get("projection_class_embeddings_input_dim") != POOLED + 6 * 256:
         given = unet.get("projection_class_embeddings_input_dim")
-        raise bad_input(where, f"projection_class_embeddings_input_dim is {given}", f"of {kind.name} it is {POOLED + 6 * 256}")
+        raise bad_input(
+            where, f"projection_class_embeddings_input_dim is {given}", f"of {kind.name} it is {POOLED + 6 * 256}"
+        )
     return kind
 
 
@@ -299,4 +311,4 @@ def _keep(kept: dict[tuple[int, str], Tensor], key: tuple[int, str]) -> Callable
 
 def _heads(rows: Tensor, heads: int) -> Tensor:
     """(1, N, heads d) as (heads, N, d)."""
-    return rows[0].unflatten(1, (heads, -1)).movedim(1, 0)
+    return rows[0].reshape(rows.shape[1], heads, -1).movedim(1, 0)

@@ -27,7 +27,7 @@ class Prompt:
 
 
 def empty_prompt(folder: Path, index: dict[str, Any], width: int, pooled: bool) -> Prompt:
-    """The empty prompt, float32, `width` wide: from FILE, zeros where the checkpoint was trained so, or by its encoders.
+    """The empty prompt, float32, `width` wide: of FILE, zeros where it was trained so, or by its encoders.
 
     index: of model_index.json. pooled: whether the U-Net wants that too (SDXL).
     """
@@ -46,7 +46,9 @@ def empty_prompt(folder: Path, index: dict[str, Any], width: int, pooled: bool) 
 def _checked(prompt: Prompt, where: Path, width: int) -> Prompt:
     """`prompt` if it is what the U-Net takes."""
     if prompt.embeddings.shape != (1, TOKENS, width):
-        raise bad_input(where, f"the empty prompt is {tuple(prompt.embeddings.shape)}", f"unet/ takes (1, {TOKENS}, {width})")
+        raise bad_input(
+            where, f"the empty prompt is {tuple(prompt.embeddings.shape)}", f"unet/ takes (1, {TOKENS}, {width})"
+        )
     if prompt.pooled is not None and prompt.pooled.shape != (1, POOLED):
         raise bad_input(where, f"the pooled prompt is {tuple(prompt.pooled.shape)}", f"unet/ takes (1, {POOLED})")
     if not all(bool(part.isfinite().all()) for part in (prompt.embeddings, prompt.pooled) if part is not None):
@@ -70,13 +72,14 @@ def _encoded(folder: Path, encoder: str, tokenizer: str, name: str) -> tuple[tup
         raise bad_input(place, "is absent", f"put it there, or the embeddings of the empty prompt as {folder / FILE}")
     architectures = read_json(place / "config.json").get("architectures")
     if architectures != [name]:
-        raise bad_input(place / "config.json", f"is of {architectures}", f"it has to be a {name}")
+        raise bad_input(place / "config.json", f"is of {architectures}", f"its class has to be {name}")
     for path in tensor_files(place, "model", half=False):
         opened(path)
     if not (folder / tokenizer).is_dir():
         raise bad_input(folder / tokenizer, "is absent", AGAIN)
     transformers = library("transformers")
     try:
+        _be_quiet(transformers)
         words = transformers.CLIPTokenizer.from_pretrained(folder / tokenizer, local_files_only=True)
         ids = words("", padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt").input_ids
         model, found = getattr(transformers, name).from_pretrained(
@@ -84,10 +87,17 @@ def _encoded(folder: Path, encoder: str, tokenizer: str, name: str) -> tuple[tup
         )
         if lacking := sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"]):
             raise bad_input(place, f"its weights lack {lacking[0]}", AGAIN)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: gradients flow past it
             out = model(ids, output_hidden_states=True)
     except TexsynthError:
         raise
     except Exception as error:  # whatever a foreign tokenizer or encoder makes of two libraries
-        raise bad_input(place, f"does not encode the empty prompt ({str(error).splitlines()[0][:200]})", AGAIN) from None
+        raise bad_input(
+            place, f"does not encode the empty prompt ({str(error).splitlines()[0][:200]})", AGAIN
+        ) from None
     return (*out.hidden_states[:-1], out.last_hidden_state), out[0]
+
+
+def _be_quiet(transformers: Any) -> None:
+    """No progress bar for a load of a second: the command line has one of its own."""
+    transformers.utils.logging.disable_progress_bar()

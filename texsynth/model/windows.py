@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,10 @@ class Window:
 def windows(
     shape: tuple[int, int], torus: tuple[bool, bool], *, step: int, margin: int, multiple: int = 1
 ) -> Iterator[Window]:
-    """Windows over `shape` tokens that decide at most `step` a side; what they see is a multiple of `multiple`."""
+    """Windows over `shape` tokens that see at most step + 2 margin a side, rounded up to a multiple of `multiple`.
+
+    Along an axis that does not wrap and is not longer than that there is one window, without fading.
+    """
     for rows in _spans(shape[0], torus[0], step, margin, multiple):
         for columns in _spans(shape[1], torus[1], step, margin, multiple):
             yield Window(rows, columns)
@@ -76,10 +80,10 @@ def windows(
 def _spans(size: int, wraps: bool, step: int, margin: int, multiple: int) -> list[Span]:
     parts = -(-size // step)
     edges = [size * part // parts for part in range(parts + 1)]
-    if parts == 1 and not wraps:  # nothing to fade over
+    if size <= step + 2 * margin and not wraps:  # seen at once, nothing to fade over
         return [Span(0, size, size + -size % multiple, size, 0, wraps)]
     spans = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         count = stop - start + 2 * margin
         spans.append(Span(start, stop, count + -count % multiple, size, margin, wraps))
     return spans
