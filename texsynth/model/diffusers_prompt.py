@@ -73,8 +73,10 @@ def _encoded(folder: Path, encoder: str, tokenizer: str, name: str) -> tuple[tup
     architectures = read_json(place / "config.json").get("architectures")
     if architectures != [name]:
         raise bad_input(place / "config.json", f"is of {architectures}", f"its class has to be {name}")
-    for path in tensor_files(place, "model", half=False):
+    files = tensor_files(place, "model", half=False)
+    for path in files:
         opened(path)
+    variant = "fp16" if ".fp16." in files[0].name else None
     if not (folder / tokenizer).is_dir():
         raise bad_input(folder / tokenizer, "is absent", AGAIN)
     transformers = library("transformers")
@@ -83,7 +85,12 @@ def _encoded(folder: Path, encoder: str, tokenizer: str, name: str) -> tuple[tup
         words = transformers.CLIPTokenizer.from_pretrained(folder / tokenizer, local_files_only=True)
         ids = words("", padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt").input_ids
         model, found = getattr(transformers, name).from_pretrained(
-            place, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            place,
+            local_files_only=True,
+            use_safetensors=True,
+            variant=variant,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
         if lacking := sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"]):
             raise bad_input(place, f"its weights lack {lacking[0]}", AGAIN)
