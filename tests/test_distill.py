@@ -51,7 +51,7 @@ def test_attention_is_softmax_attention() -> None:
 def test_the_style_outputs_are_what_the_score_denoises_to() -> None:
     layer, z = layers()[1], noise()
     assert torch.allclose(
-        layer.outputs(z, 0.25)[1].T.reshape(z.shape[1:]), layer.score.denoise(z[0], 0.25, TORUS, None), atol=1e-3
+        layer.outputs(z, 0.25)[1].T.reshape(z.shape[1:]), layer.score.denoise(z[0], 0.25, TORUS), atol=1e-3
     )
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from texsynth.curriculum import Curriculum, SinglePhase
+from texsynth.model.denoiser import Attention, AttentiveDenoiser
 from texsynth.model.exemplar_score import ExemplarScore
 from texsynth.optimise.gradients import tangent, without_conflict
 from texsynth.optimise.rules import Rule, moved, rms
@@ -55,8 +56,8 @@ class Layer(Protocol):
         """A(Q, K, V) and A(Q, Ks, Vs) at a noise level, (N, E) each."""
         ...
 
-    def queries(self, z: Tensor) -> Tensor:
-        """Q, (N, D)."""
+    def queries(self, z: Tensor, sigma: float) -> Tensor:
+        """Q at a noise level, (N, D)."""
         ...
 
     def entropy(self, z: Tensor, sigma: float) -> Tensor:
@@ -74,13 +75,13 @@ class ExemplarLayer:
     score: ExemplarScore
     torus: tuple[bool, bool]
 
-    def queries(self, z: Tensor) -> Tensor:
-        """See `Layer`."""
+    def queries(self, z: Tensor, sigma: float) -> Tensor:
+        """See `Layer`; the same at every noise level."""
         return self.score.queries(z[0], self.torus)
 
     def outputs(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """See `Layer`."""
-        q = self.queries(z)
+        q = self.queries(z, sigma)
         own = attend(q, q, z[0].flatten(1).T, sigma**-2, self._bias(q, sigma))
         with torch.no_grad():
             style = attend(q, self.score.keys, self.score.values, sigma**-2, self._style_bias(sigma))
@@ -88,7 +89,7 @@ class ExemplarLayer:
 
     def entropy(self, z: Tensor, sigma: float) -> Tensor:
         """See `Layer`."""
-        q = self.queries(z)
+        q = self.queries(z, sigma)
         q = q[:: max(1, len(q) // ENTROPY_ROWS)]
         logits = q @ self.score.keys.T * sigma**-2 + self._style_bias(sigma)
         return row_entropy(logits.softmax(dim=-1)) / torch.log(torch.tensor(float(len(self.score.keys))))
@@ -99,6 +100,75 @@ class ExemplarLayer:
     @staticmethod
     def _bias(keys: Tensor, sigma: float) -> Tensor:
         return (-0.5 * keys.square().sum(dim=1) * sigma**-2)[None]
+
+
+class Seen:
+    """The self-attention of a network on the latents of a run: computed once for all of its layers.
+
+    network: whose self-attention it is. style: latent of the exemplar, float32 (1, C, h, w); its keys and values are
+    kept for the last `levels` noise levels, as they depend on nothing else.
+    """
+
+    def __init__(self, network: AttentiveDenoiser, style: Tensor, levels: int = 8) -> None:
+        self.network, self.style, self.levels = network, style, levels
+        self._styles: dict[float, tuple[Attention, ...]] = {}
+        # of the last latent with a gradient and of the last one without: that in work, and the content
+        self._last: dict[bool, tuple[Tensor, int, float, tuple[Attention, ...]]] = {}
+
+    def of_style(self, sigma: float) -> tuple[Attention, ...]:
+        """The exemplar's at noise level `sigma`, without a gradient."""
+        if sigma not in self._styles:
+            while len(self._styles) >= self.levels:
+                del self._styles[next(iter(self._styles))]
+            with torch.no_grad():
+                self._styles[sigma] = self.network.attention(self.style, sigma)
+        return self._styles[sigma]
+
+    def of(self, z: Tensor, sigma: float) -> tuple[Attention, ...]:
+        """That of `z`, with a gradient where `z` asks for one."""
+        graph = z.requires_grad and torch.is_grad_enabled()
+        last = self._last.get(graph)
+        if last is None or last[0] is not z or last[1:3] != (z._version, sigma):
+            self._last.pop(graph, None)  # and its graph, before the next one is made
+            last = self._last[graph] = (z, z._version, sigma, self.network.attention(z, sigma))
+        return last[3]
+
+
+@dataclass(frozen=True)
+class NetworkLayer:
+    """One self-attention layer of a network: tokens attend to those of their own latent, or to the exemplar's."""
+
+    seen: Seen
+    number: int
+
+    def queries(self, z: Tensor, sigma: float) -> Tensor:
+        """See `Layer`; the heads lie side by side."""
+        return _merged(self.seen.of(z, sigma)[self.number].q)
+
+    def outputs(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """See `Layer`."""
+        own, style = self.seen.of(z, sigma)[self.number], self.seen.of_style(sigma)[self.number]
+        with torch.no_grad():
+            wanted = attend(own.q, style.k, style.v, own.scale)
+        return _merged(attend(own.q, own.k, own.v, own.scale)), _merged(wanted)
+
+    def entropy(self, z: Tensor, sigma: float) -> Tensor:
+        """See `Layer`; the mean of its heads."""
+        own, style = self.seen.of(z, sigma)[self.number], self.seen.of_style(sigma)[self.number]
+        q = own.q[:, :: max(1, own.q.shape[1] // ENTROPY_ROWS)].float()
+        rows = (own.scale * q @ style.k.float().mT).softmax(dim=-1)
+        return row_entropy(rows).mean() / torch.log(torch.tensor(float(style.k.shape[1])))
+
+
+def network_layers(network: AttentiveDenoiser, style: Tensor) -> list[NetworkLayer]:
+    """Layers for `distil` of `network`'s self-attention, towards the exemplar's latent `style` (1, C, h, w)."""
+    seen = Seen(network, style)
+    return [NetworkLayer(seen, number) for number in range(network.layers)]
+
+
+def _merged(heads: Tensor) -> Tensor:
+    """(heads, N, d) as float32 (N, heads d)."""
+    return heads.movedim(0, 1).flatten(1).float()
 
 
 @dataclass
@@ -119,8 +189,8 @@ def losses(layers: Sequence[Layer], z: Tensor, content: Tensor | None, sigma: fl
         style = style + output_form(*layer.outputs(z, sigma)) / len(layers)
         if content is not None:
             with torch.no_grad():
-                wanted = layer.queries(content)
-            kept = kept + (layer.queries(z) - wanted).abs().mean() / len(layers)
+                wanted = layer.queries(content, sigma)
+            kept = kept + (layer.queries(z, sigma) - wanted).abs().mean() / len(layers)
     return style, kept
 
 

@@ -160,7 +160,7 @@ class ExemplarScore:
         # elsewhere index_add_ sums in any order, and one seed would give different layouts from run to run
         return weights @ F.one_hot(self.groups, len(self.target)).to(weights.dtype)
 
-    def denoise(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None) -> Tensor:
+    def denoise(self, z: Tensor, sigma: float, torus: tuple[bool, bool], prior: Prior | None = None) -> Tensor:
         """Posterior mean of the clean tokens, float32 (C, h, w); z = clean + sigma * noise."""
         queries = self.queries(z, torus)
         bias = self.potentials[self.groups] - 0.5 * self.keys.square().sum(1) / sigma**2

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from texsynth.material import BAND, Float32, unit_normals
 from texsynth.model.map_estimator import MapEstimator
+from texsynth.model.windows import folded
 from texsynth.pyramid import enlarged, halved
 
 # A photo with a longer side than this is seen at half its size too.
@@ -58,8 +59,7 @@ def _tiles(size: int, wraps: bool, multiple: int) -> Iterator[tuple[NDArray[np.i
         stop = min(start + TILE, size)
         count = stop - start + 2 * MARGIN
         at = np.arange(start - MARGIN, start - MARGIN + count + -count % multiple)
-        at = at % size if wraps else np.minimum(at % (2 * size), 2 * size - 1 - at % (2 * size))
-        yield at, slice(start, stop)
+        yield folded(at, size, wraps), slice(start, stop)
 
 
 def normals_of_slopes(slopes: Float32) -> Float32:
