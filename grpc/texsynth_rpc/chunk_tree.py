@@ -189,20 +189,26 @@ def grid(texture: str, pieces: Sequence[Piece]) -> dict[int, tuple[int, int]]:
         rows, columns = sizes.get(piece.level, (0, 0))
         sizes[piece.level] = max(rows, piece.row + 1), max(columns, piece.column + 1)
     top = max(sizes, default=-1)
-    places = [(piece.level, piece.row, piece.column) for piece in pieces]
-    expected = 0
     fits = list(sizes) == list(range(top, top - len(sizes), -1)) and sizes.get(top) == (1, 1)
-    for level, (rows, columns) in (
-        sizes.items() if fits and sum(r * c for r, c in sizes.values()) == len(places) else ()
+    if (
+        not fits
+        or sum(rows * columns for rows, columns in sizes.values()) != len(pieces)
+        or not _in_order(pieces, sizes)
     ):
-        wanted = [(level, row, column) for row in range(rows) for column in range(columns)]
-        fits = fits and places[expected : expected + len(wanted)] == wanted
-        expected += len(wanted)
-    if not pieces or not fits or expected != len(places):
         raise ValueError(
-            f"the {len(places)} pieces of {texture!r} are not one mip tail and full finer levels, in order"
+            f"the {len(pieces)} pieces of {texture!r} are not one mip tail and full finer levels, in order"
         )
     return sizes
+
+
+def _in_order(pieces: Sequence[Piece], sizes: Mapping[int, tuple[int, int]]) -> bool:
+    places = (
+        (level, row, column)
+        for level, (rows, columns) in sizes.items()
+        for row in range(rows)
+        for column in range(columns)
+    )
+    return all((p.level, p.row, p.column) == place for p, place in zip(pieces, places, strict=True))
 
 
 def _first_indices(sizes: Mapping[int, tuple[int, int]]) -> dict[int, int]:

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from texsynth_rpc.chunk_tree import Node, Tree
 from texsynth_rpc.lazy_heap import LazyHeap
@@ -355,10 +355,18 @@ class Scheduler:
     def _keep(self, old: Tree, new: Tree) -> None:
         """Marks what is the same in the new version and at the client."""
         before = {(n.piece.level, n.piece.row, n.piece.column): n for n in old.nodes if n.sent or n.kept}
+        renamed: dict[int, int] = {}
         for node in new.nodes:
             was = before.get((node.piece.level, node.piece.row, node.piece.column))
             if was and was.piece.content and was.piece.content == node.piece.content:
                 node.kept = was.piece.memory == node.piece.memory
+                renamed[was.index] = node.index
+        self._flying = deque(
+            replace(chunk, version=new.version, index=renamed[chunk.index])
+            if (chunk.texture, chunk.version) == (old.texture, old.version) and chunk.index in renamed
+            else chunk
+            for chunk in self._flying
+        )
 
     def _let_go(self, tree: Tree) -> None:
         """Takes a tree out of all that counts it."""
