@@ -446,6 +446,17 @@ def test_a_smaller_budget_evicts_down_to_it_but_never_a_tail() -> None:
     assert made.memory == tails
 
 
+def test_a_chunk_never_makes_room_for_itself_by_the_one_that_it_needs() -> None:
+    some = uniform(64, 64, lambda piece: float(place_of(piece) == (0, 0, 0)))
+    costly = tuple(replace(piece, byte_length=1000) if piece.level == 1 else piece for piece in some)
+    made = client(None, costly)
+    made.tell(Viewed((Row("a", 0, 0, 0, 100),)))
+    made.tell(Budgeted(30))
+    made.listen(50)
+    assert set(made.holds["a"]) == {(3, 0, 0), (2, 0, 0), (1, 0, 0)}
+    assert not made.evicted
+
+
 def test_nothing_is_evicted_in_vain() -> None:
     """The new chunk is worth more than each leaf, but all leaves together are too small to make room for it."""
     some = uniform(64, 64, lambda _: 1.0)
@@ -458,6 +469,9 @@ def test_nothing_is_evicted_in_vain() -> None:
     made.listen()
     assert made.holds["a"] == before
     assert not made.evicted
+    made.tell(Budgeted(None))
+    made.take_all()
+    assert len(made.sent) == len(large)
 
 
 def test_an_edit_drops_what_was_queued_and_keeps_the_chunks_that_did_not_change() -> None:

@@ -11,6 +11,7 @@ order, over a stream that keeps the order. The rules:
   stays within the budget: what does not fit goes out only if enough leaves can be evicted that are worth less. A leaf
   in view must be worth less by the factor `hysteresis`, so that the two do not take turns; one out of view goes before
   that, the longest out of view first. What is out of view displaces nothing, but for a tail. Tails are never evicted.
+  A chunk is worth the same on offer and as a leaf, so with a view that stays evictions come to an end.
 - Feedback that differs from the last by less than `tolerance` changes nothing.
 - A new version takes the place of the old one at once: nothing that was queued of the old one goes out any more. Chunks
   at the same place with the same content are kept: they belong to the new version once the chunk over them came.
@@ -434,8 +435,7 @@ class Scheduler:
         weights = self._weights(tree)
         for index in sorted(last | weights.keys()):
             node, weight = tree.nodes[index], weights.get(index, 0)
-            moved = abs(weight - node.weight) > self._rules.tolerance * node.weight
-            if moved or (weight == 0) != (node.weight == 0):
+            if abs(weight - node.weight) > self._rules.tolerance * node.weight:  # always so to or from 0
                 tree.reweigh(node, weight, self._events)
         self._weighed[texture] = set(weights)
         if not weights:
