@@ -189,13 +189,14 @@ views = st.lists(rows, max_size=6).map(lambda some: Viewed(tuple(some)))
 gazes = st.one_of(st.none(), st.tuples(st.integers(-30, 30), st.integers(-30, 30))).map(Gazed)
 selections = st.frozensets(st.sampled_from("abx")).map(Selected)
 budgets = st.one_of(st.none(), st.integers(0, 3000)).map(Budgeted)
-harmless = st.one_of(views, gazes, selections, st.integers(0, 400).map(Granted))
+harmless = st.one_of(views, gazes, selections, st.integers(0, 20_000).map(Granted))
 edits = st.tuples(st.just("edit"), st.sampled_from("ab"), st.integers(0, 3))
 listens = st.tuples(st.just("listen"), st.integers(1, 40))
 acknowledgements = st.tuples(st.just("acknowledge"), st.integers(0, 10))
 steps = st.lists(st.one_of(harmless, budgets, edits, listens, listens, acknowledgements), max_size=25)
 policies = st.sampled_from([OURS, RASTER, COARSE_FIRST, ENTROPY, VIEW])
 sides = st.integers(1, 100)
+windows = st.integers(100, 3000)
 
 
 def do(client: Client, step: Any) -> None:
@@ -219,7 +220,7 @@ def check(client: Client) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(sides, sides, sides, policies, st.integers(100, 400), steps)
+@given(sides, sides, sides, policies, windows, steps)
 def test_whatever_happens_the_rules_of_the_stream_hold_and_in_the_end_all_is_there(
     height: int, width: int, other: int, policy: Policy, window: int, steps: list[Any]
 ) -> None:
@@ -239,7 +240,7 @@ def test_whatever_happens_the_rules_of_the_stream_hold_and_in_the_end_all_is_the
 
 
 @settings(max_examples=60, deadline=None)
-@given(sides, sides, policies, st.integers(100, 300), st.lists(st.one_of(harmless, listens, acknowledgements)))
+@given(sides, sides, policies, windows, st.lists(st.one_of(harmless, listens, acknowledgements)))
 def test_every_chunk_is_sent_exactly_once_if_nothing_is_evicted(
     height: int, width: int, policy: Policy, window: int, steps: list[Any]
 ) -> None:
@@ -253,7 +254,7 @@ def test_every_chunk_is_sent_exactly_once_if_nothing_is_evicted(
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps, st.integers(100, 400))
+@given(steps, windows)
 def test_equal_events_give_equal_messages(steps: list[Any], window: int) -> None:
     made = [Client(Rules(window=window)) for _ in range(2)]
     for one in made:
@@ -267,7 +268,7 @@ def test_equal_events_give_equal_messages(steps: list[Any], window: int) -> None
 
 
 @settings(max_examples=100, deadline=None)
-@given(steps, st.integers(100, 400), views, gazes, selections)
+@given(steps, windows, views, gazes, selections)
 def test_after_any_history_it_goes_on_as_a_new_one_with_that_token_would(
     steps: list[Any], window: int, view: Event, gaze: Event, selection: Event
 ) -> None:
@@ -458,20 +459,64 @@ def test_a_chunk_never_makes_room_for_itself_by_the_one_that_it_needs() -> None:
 
 
 def test_nothing_is_evicted_in_vain() -> None:
-    """The new chunk is worth more than each leaf, but all leaves together are too small to make room for it."""
-    some = uniform(64, 64, lambda _: 1.0)
-    large = tuple(replace(p, memory=1000 if place_of(p) == (0, 0, 0) else 10) for p in some)
+    """The new chunk is worth more than all leaves out of view, but they are too small to make room for it."""
+    some = uniform(128, 128, lambda _: 1.0)
+    large = (*some[:-1], replace(some[-1], memory=1000))
     made = client(None, large)
-    made.tell(Budgeted(500))
+    made.tell(Budgeted(10 * len(some)))
     made.listen()
     before = dict(made.holds["a"])
-    made.tell(Viewed((Row("a", 0, 0, 0, 1000),)))
+    assert len(before) == len(some) - 1
+    made.tell(Viewed((Row("a", 0, 7, 7, 1000),)))
     made.listen()
     assert made.holds["a"] == before
     assert not made.evicted
     made.tell(Budgeted(None))
     made.take_all()
     assert len(made.sent) == len(large)
+
+
+def test_detail_that_is_too_fine_to_be_seen_does_not_count() -> None:
+    def error(piece: Piece) -> float:
+        return {(1, 0, 0): 0.1, (1, 0, 1): 0.2}.get(place_of(piece), 1.0 if piece.level == 0 else 0.5)
+
+    made = client(None, uniform(64, 64, error))
+    made.tell(Viewed((Row("a", 1, 0, 0, 100), Row("a", 1, 0, 1, 100))))
+    assert [place_of(send.piece) for send in made.take_all()[2:4]] == [(1, 0, 1), (1, 0, 0)]
+
+
+def test_a_token_after_an_edit_does_not_name_what_is_still_in_flight() -> None:
+    made = client(None, pieces(100, 100))
+    made.listen(20)
+    count = len(made.sent)
+    made.tell(Acknowledged(count - 3))
+    made.tell(Added("a", 2, edited(pieces(100, 100), lambda _: True, 2)))
+    assert sum(len(list(there.indices())) for there in made.scheduler.holdings()) == count - 3
+    made.tell(Acknowledged(count))
+    assert sum(len(list(there.indices())) for there in made.scheduler.holdings()) == count
+
+
+def test_kept_chunks_that_cannot_be_used_yet_make_room_for_the_tail() -> None:
+    some = uniform(64, 64, lambda _: 1.0)
+    made = client(None, some)
+    made.tell(Budgeted(10 * len(some)))
+    made.listen()
+    larger = replace(some[0], memory=30, content="larger")
+    made.tell(Added("a", 2, (larger, *some[1:])))
+    made.listen()
+    assert (3, 0, 0) in made.holds["a"]
+    assert {place_of(evict.piece)[0] for evict in made.evicted} == {0}
+
+
+def test_kept_chunks_that_cannot_be_used_yet_go_when_the_budget_shrinks() -> None:
+    some = uniform(64, 64, lambda _: 1.0)
+    made = client(None, some)
+    made.listen()
+    made.tell(Added("a", 2, (replace(some[0], content="new"), *some[1:])))
+    made.tell(Budgeted(50))
+    made.listen()
+    assert made.memory <= 50
+    assert (3, 0, 0) in made.holds["a"]
 
 
 def test_an_edit_drops_what_was_queued_and_keeps_the_chunks_that_did_not_change() -> None:
