@@ -477,11 +477,9 @@ def test_nothing_is_evicted_in_vain() -> None:
 
 
 def test_detail_that_is_too_fine_to_be_seen_does_not_count() -> None:
-    def error(piece: Piece) -> float:
-        return {(1, 0, 0): 0.1, (1, 0, 1): 0.2}.get(place_of(piece), 1.0 if piece.level == 0 else 0.5)
-
-    made = client(None, uniform(64, 64, error))
-    made.tell(Viewed((Row("a", 1, 0, 0, 100), Row("a", 1, 0, 1, 100))))
+    errors = {(1, 0, 0): 0.1, (1, 0, 1): 0.2} | {(0, row, column): 1.0 for row in (0, 1) for column in (0, 1)}
+    made = client(None, uniform(64, 64, lambda piece: errors.get(place_of(piece), 0.0)))
+    made.tell(Viewed((Row("a", 1, 0, 0, 1), Row("a", 1, 0, 1, 1))))
     assert [place_of(send.piece) for send in made.take_all()[2:4]] == [(1, 0, 1), (1, 0, 0)]
 
 
@@ -514,6 +512,7 @@ def test_kept_chunks_that_cannot_be_used_yet_go_when_the_budget_shrinks() -> Non
     made.listen()
     made.tell(Added("a", 2, (replace(some[0], content="new"), *some[1:])))
     made.tell(Budgeted(50))
+    assert made.scheduler.memory <= 50
     made.listen()
     assert made.memory <= 50
     assert (3, 0, 0) in made.holds["a"]
