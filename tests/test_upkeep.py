@@ -94,6 +94,18 @@ def test_two_workers_do_two_jobs_at_once_and_a_person_takes_one_of_them(gravel: 
         assert all(job.attempts == 1 for job in (person, *done))
 
 
+def test_a_worker_is_replaced_after_so_many_jobs(gravel: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--worker-jobs", "2") as server, server.client() as client:
+        workers = []
+        for seed in range(4):
+            job = client.synthesize(gravel, **QUICK, seed=seed)
+            until(client, job.id, 0.01)
+            workers.append(server.worker())
+            assert client.wait(job.id).attempts == 1
+            time.sleep(0.5)  # for the one who is replaced to go
+        assert workers[0] == workers[1] != workers[2] == workers[3]
+
+
 def test_a_gpu_is_one_worker_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VISIBLE, "0,3")
     assert worker_environments() == {"gpu0.0": {VISIBLE: "0"}, "gpu3.1": {VISIBLE: "3"}}

@@ -539,6 +539,9 @@ def serve_command(
     workers: Annotated[
         int, typer.Option(metavar="N", min=0, help="Worker processes; 0: one a GPU, or one with all cores.")
     ] = 0,
+    worker_jobs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Jobs after which a worker is replaced by a fresh one.")
+    ] = 200,
     keep_days: Annotated[
         float, typer.Option(metavar="DAYS", min=0, help="Forget jobs that ended so long ago; 0: never.")
     ] = 30,
@@ -601,8 +604,8 @@ def serve_command(
     shown = None if certificate is None or key is None else Certificates(certificate, key, client_ca)
     serve(
         Settings(
-            listen, data, Limits(queue, tenant_jobs), int(tenant_gb * 1e9), keep_days * 86400, workers, metrics,
-            log_format, tokens, shown, web,  # type: ignore[arg-type]  # checked there
+            listen, data, Limits(queue, tenant_jobs), int(tenant_gb * 1e9), keep_days * 86400, workers,
+            worker_jobs, metrics, log_format, tokens, shown, web,  # type: ignore[arg-type]  # checked there
         )
     )  # fmt: skip
 

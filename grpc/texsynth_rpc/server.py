@@ -46,7 +46,8 @@ DRAIN = 20.0  # seconds that calls get to end in
 @dataclass(frozen=True)
 class Settings:
     """listen: HOST:PORT, port 0 for any. data: the folder of everything. tenant_bytes: of one tenant's files, 0: any.
-    keep: seconds for which an ended job is kept, 0: for ever. workers: processes, 0: one a GPU, or one. metrics:
+    keep: seconds for which an ended job is kept, 0: for ever. workers: processes, 0: one a GPU, or one. worker_jobs:
+    after which one is replaced. metrics:
     HOST:PORT of Prometheus' page. tokens: file of those that are known (None: no token is asked for). certificates:
     what the server shows (None: no encryption). web: HOST:PORT of the page (None: none).
 
@@ -59,6 +60,7 @@ class Settings:
     tenant_bytes: int = 0
     keep: float = 0.0
     workers: int = 0
+    worker_jobs: int = 200
     metrics: str | None = None
     log_format: Format = "text"
     tokens: Path | None = None
@@ -133,7 +135,9 @@ class _Service:
         objects = ObjectStore(settings.data / "objects")
         ledger, jobs = Ledger(database), JobStore(database, settings.limits, bell.ring)
         workers, quota = worker_environments(settings.workers), Quota(ledger, settings.tenant_bytes)
-        self._supervisor = Supervisor(jobs, ledger, objects, settings.data / "work", workers, meters)
+        self._supervisor = Supervisor(
+            jobs, ledger, objects, settings.data / "work", workers, settings.worker_jobs, meters
+        )
         self._caretaker = Caretaker(jobs, ledger, objects, self._supervisor, settings.keep)
         self._jobs, self._meters, self._gate = jobs, meters, gate
         self._assets = Assets(objects, ledger, gate, quota, meters)

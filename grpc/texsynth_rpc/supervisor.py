@@ -45,18 +45,19 @@ class _Place:
     job: Record | None = None
     reason: Event | None = None
     ready: bool = False
+    jobs: int = 0  # that its worker has had
 
 
 class Supervisor:
     """Runs until `stop`. folder: where the jobs' files lie while they are worked on. workers: what each one has in its
-    environment, by its name."""
+    environment, by its name. worker_jobs: after which one is replaced when nobody waits, since memory grows slowly."""
 
     def __init__(
         self, jobs: JobStore, ledger: Ledger, objects: ObjectStore, folder: Path,
-        workers: Mapping[str, Mapping[str, str]], meters: Meters,
+        workers: Mapping[str, Mapping[str, str]], worker_jobs: int, meters: Meters,
     ) -> None:  # fmt: skip
         self._jobs, self._ledger, self._objects, self._folder = jobs, ledger, objects, folder
-        self._meters = meters
+        self._worker_jobs, self._meters = worker_jobs, meters
         self._places = [_Place(WorkerProcess(name, variables, self.wake)) for name, variables in workers.items()]
         self._clock_changed = asyncio.Event()
         self._stopping = False
@@ -145,7 +146,7 @@ class Supervisor:
     async def _work(self, place: _Place) -> None:
         while not self._stopping:
             if not place.worker.alive:
-                place.ready = False
+                place.ready, place.jobs = False, 0
                 if not await place.worker.start():
                     await asyncio.sleep(1)
                     continue
@@ -162,7 +163,10 @@ class Supervisor:
                 await asyncio.sleep(DISK_PAUSE)
                 continue
             if job is not None:
+                place.jobs += 1
                 await self._do(place, job)
+            elif place.jobs >= self._worker_jobs:
+                await place.worker.end()
             elif not self._stopping:
                 await place.wake.wait()
         await place.worker.end()
