@@ -38,7 +38,7 @@ from texsynth.publish import verify
 from texsynth.report.page import plain
 from texsynth.run import write_atomically
 
-THUMBNAIL = 128  # pixels across
+THUMBNAIL = 192  # pixels across
 BAD_INPUT = EXIT_STATUS[ErrorKind.BAD_INPUT]
 LOST = -1  # status of an entry whose worker was lost, by no fault of its own
 MOST_TRIES = {BAD_INPUT: 1, LOST: 4}
