@@ -131,13 +131,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exemplar") / "gravel"
-    write(generate("gravel", 96, 1), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def job(server: Server, gravel: Path) -> Any:
     return server.finished(gravel, "pictures")
 

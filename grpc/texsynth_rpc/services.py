@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 
 from grpc import aio
 from texsynth_rpc.caretaker import Caretaker
-from texsynth_rpc.failures import DISK_RETRY, Context, bad_request, not_found, refuse
+from texsynth_rpc.failures import Context, bad_request, not_found, refuse
 from texsynth_rpc.gate import Gate
 from texsynth_rpc.jobs import AnotherJob, Happening, JobStore, NoSuchJob, NotNow, QueueFull, Record, TooMany
 from texsynth_rpc.ledger import Ledger
@@ -99,11 +99,6 @@ class Assets(assets_pb2_grpc.AssetServiceServicer):
             self._ledger.own(tenant, [(header.sha256, header.size)])
             self._meters.received.inc(header.size)
             return _asset(header.sha256, header.size)
-        except OSError as error:
-            await refuse(
-                context, code_pb2.RESOURCE_EXHAUSTED, f"the server's disk: {error.strerror}", reason="DISK",
-                retry_seconds=DISK_RETRY,
-            )  # fmt: skip
         finally:
             if upload is not None:
                 upload.abandon()

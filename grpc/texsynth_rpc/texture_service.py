@@ -12,7 +12,7 @@ from typing import NoReturn
 import google_crc32c
 from google.rpc import code_pb2
 
-from texsynth_rpc.failures import DISK_RETRY, Context, not_found, refuse
+from texsynth_rpc.failures import Context, not_found, refuse
 from texsynth_rpc.gate import Gate
 from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
 from texsynth_rpc.ledger import Ledger
@@ -95,9 +95,6 @@ class Textures(textures_pb2_grpc.TextureServiceServicer):
             await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_TEXTURE")
         except (Damaged, FileNotFoundError) as error:
             await self._damaged(error, context)
-        except OSError as error:
-            message = f"the server's disk: {error.strerror}"
-            await refuse(context, code_pb2.RESOURCE_EXHAUSTED, message, reason="DISK", retry_seconds=DISK_RETRY)
 
     async def _built(self, job: Record) -> Parts:
         files = {name: digest for name, digest, _ in self._jobs.files(job.id)}
