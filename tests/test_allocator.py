@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from texsynth.allocator import keep_freed_memory
+from texsynth.allocator import keep_freed_memory, release_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # 48 MB is above glibc's largest automatic threshold (32 MB): without the setting each buffer is mapped afresh.
 CODE = """
 import ctypes, resource, sys
-from texsynth.allocator import keep_freed_memory
+from texsynth.allocator import keep_freed_memory, release_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 c = ctypes.CDLL(None)
@@ -26,6 +26,26 @@ for turn in range(11):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+# Many small buffers with one at the end that stays: only a trim gives back what lies below it.
+HELD = """
+import ctypes
+from texsynth.allocator import keep_freed_memory, release_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+keep_freed_memory()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+before = resident()
+buffers = [c.malloc(1 << 20) for _ in range(100)]
+for buffer in buffers:
+    ctypes.memset(buffer, 1, 1 << 20)
+for buffer in buffers[:-1]:
+    c.free(buffer)
+held = resident() - before
+assert release_freed_memory()
+print(held >> 20, (resident() - before) >> 20)
+"""
+
 
 def page_faults(setting: str) -> int:
     done = subprocess.run([sys.executable, "-c", CODE, setting], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -37,3 +57,13 @@ def test_a_buffer_of_the_same_size_is_served_from_kept_memory() -> None:
         assert keep_freed_memory() is False
         return
     assert page_faults("keep") * 10 < page_faults("default")
+
+
+def test_kept_memory_is_given_back_between_two_jobs() -> None:
+    if platform.libc_ver()[0] != "glibc":
+        assert release_freed_memory() is False
+        return
+    done = subprocess.run([sys.executable, "-c", HELD], cwd=ROOT, capture_output=True, text=True, check=True)
+    held, left = map(int, done.stdout.split())
+    assert held >= 90
+    assert left <= 10

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from proxy import Proxy
-from service_process import LONG, serving
+from service_process import LONG, eventually, serving
 from texsynth_rpc.services import DOWNLOAD_PIECE, QUEUE_RETRY
 from texsynth_rpc.v1 import jobs_pb2
 
@@ -347,20 +347,12 @@ def test_a_full_queue_is_waited_for_as_long_as_the_service_says(kind: Any, grave
             answered: list[jobs_pb2.Job] = []
             thread = threading.Thread(target=lambda: answered.append(patient.submit(wanted)))
             thread.start()
-            until(lambda: line.answers == 2)
+            eventually(lambda: line.answers == 2)
             other.cancel(waiting.id)
             thread.join()
         assert line.requests == 3
         assert other.get(answered[0].id).id == answered[0].id
         other.cancel(running.id)
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits for something that comes."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def settled(number: Callable[[], int]) -> int:
@@ -389,7 +381,7 @@ def test_a_reader_that_stands_still_costs_a_window_and_harms_no_other(
         before = line.from_server
         thread = threading.Thread(target=client.download, args=(digest, tmp_path / "copy", stand_still))
         thread.start()
-        until(lambda: bool(taken))
+        eventually(lambda: bool(taken))
         ahead = settled(lambda: line.from_server) - before - taken[0]
         try:
             assert 0 < ahead <= 1.01 * WINDOW, "a hundredth for the frames' heads"

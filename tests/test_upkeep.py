@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from service_process import LONG, QUICK, ROOT, Server, maps_of, serving, until
+from service_process import LONG, QUICK, ROOT, Server, eventually, maps_of, serving, until
 from texsynth_rpc.database import Database
 from texsynth_rpc.devices import VISIBLE, worker_environments
 from texsynth_rpc.jobs import JobStore, Limits
@@ -267,12 +267,15 @@ def test_prometheus_reads_what_happens(gravel: Path, tmp_path: Path) -> None:
         client.wait(client.synthesize(gravel, **QUICK).id)
         with pytest.raises(ServiceError):
             client.get("no such job")
-        with urllib.request.urlopen(f"http://{address}/metrics") as answer:
-            page = answer.read().decode()
-    assert 'texsynth_jobs{state="succeeded"} 1.0' in page
-    assert 'texsynth_job_seconds_count{kind="synthesize",state="succeeded"} 1.0' in page
-    assert 'texsynth_calls_total{code="NOT_FOUND",method="/texsynth.v1.JobService/Get"} 1.0' in page
-    assert "process_resident_memory_bytes" in page
+
+        def tells(line: str) -> bool:
+            with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+                return line in answer.read().decode()
+
+        eventually(lambda: tells('texsynth_jobs{state="succeeded"} 1.0'))
+        eventually(lambda: tells('texsynth_job_seconds_count{kind="synthesize",state="succeeded"} 1.0'))
+        eventually(lambda: tells('texsynth_calls_total{code="NOT_FOUND",method="/texsynth.v1.JobService/Get"} 1.0'))
+        assert tells("process_resident_memory_bytes")
 
 
 def test_the_log_is_json_with_the_job_in_a_field(gravel: Path, tmp_path: Path) -> None:

@@ -283,19 +283,11 @@ def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
     connection.putrequest("PUT", f"/files/{digest}")
     connection.putheader("Content-Length", str(len(data)))
     connection.endheaders(data[:1_000_000])
-    wait_until(lambda: any(incoming.iterdir()))
+    service_process.eventually(lambda: any(incoming.iterdir()))
     connection.close()
-    wait_until(lambda: not any(incoming.iterdir()))
+    service_process.eventually(lambda: not any(incoming.iterdir()))
     assert server.ask("GET", f"/files/{digest}")[0] == 404
     assert server.upload(data) == digest
-
-
-def wait_until(holds: Any) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came")
 
 
 def test_large_files_pass_through_without_being_held(server: Server) -> None:
@@ -472,7 +464,7 @@ def test_the_page_and_grpc_share_a_name_behind_a_proxy(tmp_path: Path, gravel: P
     ):
         server.host = f"127.0.0.1:{port}"
         server._tls = ssl.create_default_context(cafile=tls / "ca.pem")
-        wait_until(lambda: answers(port))
+        service_process.eventually(lambda: answers(port))
         own = JSON | {"Origin": f"https://127.0.0.1:{port}"}
         assert server.ask("GET", "/")[0] == 200
         assert server.ask("POST", f"{JOBS}/List", "{}", own)[0] == 200

@@ -22,11 +22,26 @@ def keep_freed_memory() -> bool:
     Measured with 60 attention steps of 1024 x 4096 (torch, one thread): 105,700 minor page faults without, 48,400 with
     (the first touch of 190 MB), the same as with the MALLOC_*_ variables set before the start, so no re-exec is needed.
     """
-    if sys.platform != "linux":
-        return False
-    process = ctypes.CDLL(None)
-    # musl has neither symbol; gnu_get_libc_version tells glibc from other libraries that only imitate mallopt.
-    if not (hasattr(process, "mallopt") and hasattr(process, "gnu_get_libc_version")):
+    process = _glibc()
+    if process is None:
         return False
     accepted = [process.mallopt(parameter, value) == 1 for parameter, value in _KEEP.items()]
     return all(accepted)
+
+
+def release_freed_memory() -> bool:
+    """Give what is kept back to the kernel, as between two jobs. True if there was any, False where there is no glibc.
+
+    Measured over 60 jobs of 64 to 512 texels a side: 800 MB held after each, 514 MB after this, which takes 20 ms; and
+    while what is held creeps up with the mix of sizes, what is left stays to the megabyte.
+    """
+    process = _glibc()
+    return process is not None and process.malloc_trim(0) == 1
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """This process's C library if it is glibc. Other libraries imitate mallopt, or, as musl, lack it."""
+    if sys.platform != "linux":
+        return None
+    process = ctypes.CDLL(None)
+    return process if hasattr(process, "mallopt") and hasattr(process, "gnu_get_libc_version") else None

@@ -40,7 +40,7 @@ class _Worker:
 
     def main(self) -> None:
         threading.Thread(target=self._beat, daemon=True).start()
-        from texsynth.allocator import keep_freed_memory
+        from texsynth.allocator import keep_freed_memory, release_freed_memory
         from texsynth.restyle import restyle  # the slow imports  # noqa: F401
 
         keep_freed_memory()
@@ -53,6 +53,7 @@ class _Worker:
             if order.get("end"):
                 return
             self._do(Path(order["job"]), order["run"])
+            release_freed_memory()
 
     def _listen(self) -> None:
         for line in sys.stdin:

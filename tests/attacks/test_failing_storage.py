@@ -56,6 +56,7 @@ def test_a_service_whose_storage_fails_says_so_and_lives(shim: Path, tmp_path: P
         def obey():
             for line in sys.stdin:
                 shim.fail_at(*map(int, line.split()))
+                print("obeyed", flush=True)
         threading.Thread(target=obey, daemon=True).start()
         sys.exit(main(sys.argv[1:]))
     """
@@ -64,7 +65,7 @@ def test_a_service_whose_storage_fails_says_so_and_lives(shim: Path, tmp_path: P
     try:
         with Client(server.address, patience=2) as client:
             client.wait(client.synthesize(tmp_path / "gravel", **QUICK, seed=1).id)
-            server.say(f"{number} {errno.EIO} {often}")
+            obeyed(server, f"{number} {errno.EIO} {often}")
             taken, failures = [], []
             for seed in range(2, 6):
                 try:
@@ -73,7 +74,7 @@ def test_a_service_whose_storage_fails_says_so_and_lives(shim: Path, tmp_path: P
                 except ServiceError as error:
                     assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
                     failures.append(str(error))
-            server.say("0 0 0")
+            obeyed(server, "0 0 0")
             for job in taken:
                 try:
                     client.wait(job)
@@ -85,3 +86,10 @@ def test_a_service_whose_storage_fails_says_so_and_lives(shim: Path, tmp_path: P
         assert all("disk" in failure and "\n" not in failure for failure in failures)
     finally:
         assert server.stop() == 0
+
+
+def obeyed(server: Server, line: str) -> None:
+    """Say it and wait until it is done."""
+    server.say(line)
+    assert server.process.stdout is not None
+    assert server.process.stdout.readline() == "obeyed\n"

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def until(client: Client, job: str, fraction: float) -> int:
         if event.progress.fraction >= fraction:
             return int(event.number)
     raise AssertionError("it ended before")
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits for something that comes."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
 
 
 class Guarded:
