@@ -50,7 +50,7 @@ class _Place:
 
 class Supervisor:
     """Runs until `stop`. folder: where the jobs' files lie while they are worked on. workers: what each one has in its
-    environment, by its name. worker_jobs: after which one is replaced when nobody waits, against leaks of libraries and drivers."""
+    environment, by its name. worker_jobs: after which one is replaced when nobody waits, against leaks of libraries."""
 
     def __init__(
         self, jobs: JobStore, ledger: Ledger, objects: ObjectStore, folder: Path,

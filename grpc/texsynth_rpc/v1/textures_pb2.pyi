@@ -62,7 +62,7 @@ class TextureLevel(_message.Message):
     def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class TextureChunk(_message.Message):
-    __slots__ = ("level", "levels", "y", "x", "height", "width", "sha256", "size")
+    __slots__ = ("level", "levels", "y", "x", "height", "width", "sha256", "size", "error", "entropy")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     Y_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,8 @@ class TextureChunk(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ENTROPY_FIELD_NUMBER: _ClassVar[int]
     level: int
     levels: int
     y: int
@@ -79,7 +81,9 @@ class TextureChunk(_message.Message):
     width: int
     sha256: str
     size: int
-    def __init__(self, level: _Optional[int] = ..., levels: _Optional[int] = ..., y: _Optional[int] = ..., x: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    error: float
+    entropy: float
+    def __init__(self, level: _Optional[int] = ..., levels: _Optional[int] = ..., y: _Optional[int] = ..., x: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., error: _Optional[float] = ..., entropy: _Optional[float] = ...) -> None: ...
 
 class GetReportRequest(_message.Message):
     __slots__ = ("job",)
