@@ -78,7 +78,7 @@ def _ease(t: float) -> float:
     return t * t * (3 - 2 * t)
 
 
-def _towards(eye: tuple[float, float, float], target: tuple[float, float, float]) -> tuple[float, float]:
+def look_at(eye: tuple[float, float, float], target: tuple[float, float, float]) -> tuple[float, float]:
     """Yaw and pitch of a look from one place to another."""
     x, y, z = (b - a for a, b in zip(eye, target, strict=True))
     return math.degrees(math.atan2(-x, -z)), math.degrees(math.atan2(y, math.hypot(x, z)))
@@ -87,20 +87,20 @@ def _towards(eye: tuple[float, float, float], target: tuple[float, float, float]
 def _round_the_helmet(t: float) -> Pose:
     turn = math.radians(-55 + 110 * _ease(t))
     eye = (0.5 * math.sin(turn), 1.15 + 0.08 * math.sin(4 * t), 0.5 * math.cos(turn))
-    yaw, pitch = _towards(eye, (0.0, 1.12, 0.0))
+    yaw, pitch = look_at(eye, (0.0, 1.12, 0.0))
     return Pose(eye, yaw, pitch, (8 * math.sin(9 * t), 6 * math.cos(7 * t)))
 
 
 def _past_all(t: float) -> Pose:
     x = -1.8 + 4.2 * t
     eye = (x, 1.35, 0.95)
-    yaw, pitch = _towards(eye, (x + 0.35, 1.05, 0.0))
+    yaw, pitch = look_at(eye, (x + 0.35, 1.05, 0.0))
     return Pose(eye, yaw, pitch, (6.0 if int(6 * t) % 2 else -6.0, 2.0))
 
 
 def _stare(_: float) -> Pose:
     eye = (-1.3, 1.15, 0.75)
-    yaw, pitch = _towards(eye, (-1.25, 1.05, 0.3))
+    yaw, pitch = look_at(eye, (-1.25, 1.05, 0.3))
     return Pose(eye, yaw, pitch, (5.0, 3.0))
 
 
@@ -111,7 +111,7 @@ def _two_spots(t: float) -> Pose:
 
 def _from_far(t: float) -> Pose:
     eye = (0.4 + 0.5 * _ease(t), 1.4 - 0.15 * _ease(t), 4.2 - 3.65 * _ease(t))
-    yaw, pitch = _towards(eye, (0.9, 1.05, 0.0))
+    yaw, pitch = look_at(eye, (0.9, 1.05, 0.0))
     return Pose(eye, yaw, pitch, (2 * math.sin(5 * t), 1.0))
 
 

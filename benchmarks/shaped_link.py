@@ -132,7 +132,7 @@ class Delay:
         finally:
             for one in (writer, their_writer):
                 self._lines.discard(one)
-                one.transport.abort()
+                one.close()  # what was written is still sent
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counted: bool) -> None:
         held: deque[tuple[float, bytes]] = deque()

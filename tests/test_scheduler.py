@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from texsynth_rpc.lazy_heap import LazyHeap
-from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, OURS, RASTER, VIEW, Piece, Policy, falloff, pieces_of
+from texsynth_rpc.priorities import (
+    COARSE_FIRST,
+    ENTROPY,
+    HALVES_AT,
+    OURS,
+    RASTER,
+    VIEW,
+    Piece,
+    Policy,
+    falloff,
+    pieces_of,
+)
 from texsynth_rpc.resume import Held, StaleToken, from_token, held, to_token
 from texsynth_rpc.scheduler import (
     Acknowledged,
@@ -364,7 +375,7 @@ def test_what_is_looked_at_goes_first() -> None:
 
 def test_the_falloff_is_one_at_the_gaze_and_a_quarter_where_the_smallest_angle_has_doubled() -> None:
     assert falloff(0) == 1
-    assert falloff(2.3) == pytest.approx(0.25)
+    assert falloff(HALVES_AT) == pytest.approx(0.25)
 
 
 def test_a_selected_texture_goes_before_an_equal_one() -> None:

@@ -2,7 +2,8 @@
 
 Ours is the visible error that a chunk removes for what it costs,
 
-    value = mean square of its detail x pixels that show it, weighed by gaze / (bytes + seconds to encode x link rate)
+    value = mean square of its detail x how visible such an error is in its kind of map
+            x pixels that show it, weighed by gaze / (bytes + seconds to encode x link rate)
 
 times a factor for selected textures. A pixel that wants level k shows every coarser level too, so it counts for the
 chunk of level k and for all chunks over it; it does not count for finer chunks, whose texels are smaller than it.
@@ -23,8 +24,16 @@ from dataclasses import dataclass
 
 from mipmap.chunks import Manifest
 
-HALVES_AT = 2.3  # degrees of eccentricity that double the smallest angle the eye resolves: a starting value
+# Degrees from the gaze at which the smallest angle that counts has doubled. The eye's own is 2.3 (Guenter et al.), but
+# a headset without eye tracking takes the middle of the screen for the gaze, from which eyes stray by some 15 degrees.
+# Against 2.3 the view as a whole needs fewer bytes until SSIM 0.95 (docs/streaming.md).
+HALVES_AT = 15.0
 LINK_RATE = 1_000_000  # bytes that could be sent in a second of encoding: 8 Mbit/s, a starting value
+
+# The squared error in a lit view for the squared error in the encoded values of a map, against albedo's
+# (benchmarks/visibility.py, forty materials). Roughness hides: only highlights show it. Kinds that are not here count
+# as albedo.
+VISIBILITY = {"albedo": 1.0, "normal": 0.9, "roughness": 0.01}
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Piece:
     """Bytes of the client's memory that it takes."""
     texels: int
     error: float
-    """`mipmap.detail.Detail.mean_square`."""
+    """`mipmap.detail.Detail.mean_square` times `VISIBILITY`."""
     entropy: float = 0.0
     content: str = ""
     """Equal for equal bytes, as `mipmap.chunks.Chunk.content_hash`; "" for unknown."""
@@ -97,17 +106,20 @@ def falloff(degrees: float, halves_at: float = HALVES_AT) -> float:
     """How much a pixel counts at an angle from the gaze: 1 / (1 + e / e2)^2, as the eye's resolution per area.
 
     The smallest angle that is resolved grows linearly with eccentricity e and doubles at e2 (the model of B. Guenter et
-    al., "Foveated 3D graphics", 2012).
+    al., "Foveated 3D graphics", 2012; `HALVES_AT` is wider than theirs).
     """
     return 1 / (1 + degrees / halves_at) ** 2
 
 
-def pieces_of(manifest: Manifest, *, largest: int | None = None, encode_seconds: float = 0.0) -> tuple[Piece, ...]:
-    """The pieces of a texture that a client with textures of at most `largest` texels a side can hold.
+def pieces_of(
+    manifest: Manifest, *, kind: str = "albedo", largest: int | None = None, encode_seconds: float = 0.0
+) -> tuple[Piece, ...]:
+    """The pieces of a map that a client with textures of at most `largest` texels a side can hold.
 
-    encode_seconds: of each chunk. A client's memory holds the blocks as they are sent. Without `largest` all levels.
+    kind: of map, for `VISIBILITY`. encode_seconds: of each chunk. A client's memory holds the blocks as they are sent.
+    Without `largest` all levels.
     """
-    side = manifest.side
+    side, visibility = manifest.side, VISIBILITY.get(kind, 1.0)
     finest = 0
     while largest is not None and max(manifest.height, manifest.width) >> finest > largest:
         finest += 1
@@ -119,7 +131,7 @@ def pieces_of(manifest: Manifest, *, largest: int | None = None, encode_seconds:
             byte_length=chunk.byte_length,
             memory=chunk.byte_length,
             texels=chunk.place.texels,
-            error=chunk.detail.mean_square,
+            error=chunk.detail.mean_square * visibility,
             entropy=chunk.detail.entropy,
             content=chunk.content_hash,
             encode_seconds=encode_seconds,

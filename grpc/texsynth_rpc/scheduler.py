@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 
 from texsynth_rpc.chunk_tree import Node, Tree
 from texsynth_rpc.lazy_heap import LazyHeap
-from texsynth_rpc.priorities import OURS, Piece, Policy, falloff
+from texsynth_rpc.priorities import HALVES_AT, OURS, Piece, Policy, falloff
 from texsynth_rpc.resume import Held, StaleToken, held
 
 WEIGHT_UNIT = 256  # of a pixel that is looked at: weights are whole numbers
@@ -53,11 +53,15 @@ class Rules:
     """By how much the value of selected textures is multiplied; at least 1."""
     tolerance: float = 0.125
     """Relative change of a weight that is ignored; 0..1."""
+    halves_at: float = HALVES_AT
+    """Degrees from the gaze, of `falloff`; above 0."""
 
     def __post_init__(self) -> None:
         factors = 1 <= self.hysteresis < math.inf and 1 <= self.selection < math.inf
-        if self.window < 1 or not factors or not 0 <= self.tolerance < 1:
-            raise ValueError(f"{self}: window, hysteresis and selection must be at least 1, tolerance in 0..1")
+        if self.window < 1 or not factors or not 0 <= self.tolerance < 1 or not self.halves_at > 0:
+            raise ValueError(
+                f"{self}: window, hysteresis and selection must be at least 1, tolerance in 0..1, halves_at above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -449,7 +453,7 @@ class Scheduler:
             node = tree.find(row.level, row.row, row.column)
             if node and row.pixels:
                 away = math.hypot(row.x - self._gaze[0], row.y - self._gaze[1]) if self._gaze else 0.0
-                weight = max(1, round(row.pixels * falloff(away) * WEIGHT_UNIT))
+                weight = max(1, round(row.pixels * falloff(away, self._rules.halves_at) * WEIGHT_UNIT))
                 weights[node.index] = weights.get(node.index, 0) + weight
         return weights
 
