@@ -77,7 +77,7 @@ class Link:
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:
         """A process in the second network."""
-        return subprocess.Popen([*self._enter, *command], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([*self._enter, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 class Delay:

@@ -169,7 +169,7 @@ def load_map(path: Path, kind: str) -> MapTexels:
     read = read_ktx2(path)
     levels = [
         decode_level(read.level(k), max(1, read.height >> k), max(1, read.width >> k), read.texel_format)
-        for k in range(len(read.levels))
+        for k in range(len(read.stored))
     ]
     return map_texels(levels, kind, chunk_side(read.texel_format.block_width))
 
