@@ -29,7 +29,6 @@ from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, HALVES_AT, OURS, RAST
 from view_quality import Arrival, Quality
 from viewer import (
     KINDS,
-    TILE,
     Frame,
     MapTexels,
     Pose,
@@ -53,6 +52,7 @@ from texsynth.material import MapKind, load_material
 
 SIZE = 2048
 PLENTY = 1 << 50
+TILE = 64  # texels: chunks of 192 and of 256 are made of whole ones
 POSES = 4
 FIRST = 12e6  # bytes over which the quality is averaged
 SPREADS = (2.3, 15.0, 1e9)  # degrees, of HALVES_AT
@@ -194,7 +194,7 @@ def stream(
     for name, some in made.pieces.items():
         scheduler.receive(scheduling.Added(name, 1, some))
     sides = {f"{s}/{kind}": one.side for s, maps in made.textures.items() for kind, one in maps.items()}
-    rows = rows_of(feedback(frame, scene, SIZE), made.pieces, sides)
+    rows = rows_of(feedback(frame, scene, SIZE, TILE), made.pieces, sides)
     for event in (scheduling.Viewed(rows), scheduling.Gazed(pose.gaze), scheduling.Granted(PLENTY)):
         scheduler.receive(event)
     indices = {name: {piece: i for i, piece in enumerate(some)} for name, some in made.pieces.items()}

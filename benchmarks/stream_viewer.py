@@ -16,11 +16,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from plugin_bridge.stream_client import TextureStream
 from texsynth_rpc.v1 import streams_pb2
-from viewer import TILE
 
 from plugin_bridge.aio_client import AsyncClient
+from plugin_bridge.stream_client import TextureStream
 
 Task = dict[str, Any]
 Seen = dict[str, list[streams_pb2.Tile]]
@@ -72,7 +71,7 @@ async def follow(task: Task) -> Task:
         async def turn() -> None:
             for number, (tiles, gaze) in enumerate(frames):
                 await asyncio.sleep(log.began + number * task["every"] - time.monotonic())
-                stream.look(tiles, TILE)
+                stream.look(tiles)
                 stream.gaze(*gaze)
 
         async def receive() -> None:
@@ -94,7 +93,7 @@ async def turn(task: Task) -> Task:
     async with AsyncClient(task["server"]) as client:
         stream = TextureStream(client, task["scene"])
         table = {first: [[*t[:4], -30, 0] for t in task["tiles"]], second: [[*t[:4], 30, 0] for t in task["tiles"]]}
-        stream.look(tiles_of(table), TILE)
+        stream.look(tiles_of(table))
         stream.gaze(-30, 0)
         async for name in log.chunks(stream):
             if turned_at is None and log.sent >= task["after"]:
@@ -114,7 +113,7 @@ async def crowd(task: Task) -> Task:
 
     async def one(log: Log, client: AsyncClient) -> None:
         stream = TextureStream(client, task["scene"], largest_texture=task["largest"])
-        stream.look(tiles, TILE)
+        stream.look(tiles)
         stream.gaze(x, y)
         async for name in log.chunks(stream):
             if not name and log.sent:

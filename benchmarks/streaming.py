@@ -35,7 +35,7 @@ from service import Service
 from shaped_link import Delay, Link, ended, run_apart
 from texsynth_rpc.v1 import streams_pb2
 from view_quality import GOOD, Arrival, Curve, Quality
-from viewer import KINDS, Textures, feedback, load_map, load_scene, look
+from viewer import KINDS, TILE, Textures, feedback, load_map, load_scene, look
 
 from mipmap.ktx2 import read_ktx2
 from plugin_bridge.client import Client, ServiceError
@@ -99,7 +99,7 @@ def main() -> int:
     folders = [arguments.out] + ([arguments.pictures] if arguments.pictures else [])
     for rate in rates:
         plot({(p, o): c for (p, r, o), c in runs.items() if r == rate}, rate, folders)
-    sheet(logs, paths[0], rates[0], scene, textures, arguments.out)
+    sheet(logs, paths[-1], rates[0], scene, textures, arguments.out)
     details = {f"{p}, {r} Mbit/s, {o}": {"until": c.until, "points": c.points} for (p, r, o), c in runs.items()}
     write_results(arguments.out, "streaming", arguments, rows, {"curves": details, "crowd": crowd, "cuts": cuts})
     return 0 if all(line.passed is not False for line in rows) else 1
@@ -178,7 +178,7 @@ class Bench:
 
     def turn(self, frame: dict[str, Any], rate: int) -> float:
         """Bytes between a change of gaze and the first chunk of what is looked at now."""
-        tiles = [[0, r, c, 4096] for r in range(32) for c in range(32)]
+        tiles = [[0, r, c, TILE * TILE] for r in range(SIZE // TILE) for c in range(SIZE // TILE)]
         task = {"scene": "pair", "surfaces": ["left", "right"], "tiles": tiles, "after": 2_000_000}
         return float(self._over_line("turn", task, rate)["bytes"])
 

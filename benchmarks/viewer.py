@@ -36,7 +36,7 @@ SIDE = 1024  # pixels of a frame
 FIELD = 90.0  # degrees
 ABSENT = 255  # in a residency map: not even the tail
 KINDS = ("albedo", "normal", "roughness")
-TILE = 64  # texels a side of the feedback's tiles: chunks of 192 and of 256 texels are made of whole ones
+TILE = 256  # texels a side of the feedback's tiles, as the contract has them
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mipmap.chunks import Place
 from mipmap.formats import format_named
 from texsynth_rpc.objects import ObjectStore
-from texsynth_rpc.priorities import Piece
+from texsynth_rpc.priorities import VISIBILITY, Piece
 from texsynth_rpc.v1 import streams_pb2, textures_pb2
 
 TILE = 256  # texels a side of the squares that views are told in
@@ -31,7 +31,8 @@ class StreamedMap:
         tail, self.side = made.chunks[0].level, sides[0]
         self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, tail)]
         self._index = {(c.level, c.y // made.chunk_side, c.x // made.chunk_side): i for i, c in enumerate(self._chunks)}
-        self.pieces = tuple(_piece(chunk, made.chunk_side) for chunk in self._chunks)
+        visibility = VISIBILITY.get(made.kind, 1.0)
+        self.pieces = tuple(_piece(chunk, made.chunk_side, visibility) for chunk in self._chunks)
         self._format = format_named(made.format)
         self._paths = [objects.path(level.sha256) for level in made.levels]
         self._levels: dict[int, NDArray[np.uint8]] = {}
@@ -84,11 +85,11 @@ def _shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, f
         yield number, (min(stop, (number + 1) * side) - max(start, number * side)) / (stop - start)
 
 
-def _piece(chunk: textures_pb2.TextureChunk, side: int) -> Piece:
+def _piece(chunk: textures_pb2.TextureChunk, side: int, visibility: float) -> Piece:
     place = Place(chunk.level, chunk.levels, chunk.y, chunk.x, chunk.height, chunk.width)
     return Piece(
         level=chunk.level, row=chunk.y // side, column=chunk.x // side, byte_length=chunk.size, memory=chunk.size,
-        texels=place.texels, error=chunk.error, entropy=chunk.entropy, content=chunk.sha256,
+        texels=place.texels, error=chunk.error * visibility, entropy=chunk.entropy, content=chunk.sha256,
     )  # fmt: skip
 
 
