@@ -45,7 +45,8 @@ class Log:
         self._names: dict[int, str] = {}
 
     async def chunks(self, stream: TextureStream) -> AsyncIterator[str]:
-        """Until nothing more comes: "" when the stream settled, else the texture of each chunk."""
+        """The texture of each chunk; "" when the stream has settled with all of the scene."""
+        announced = False
         async for response in stream:
             kind = response.WhichOneof("event")
             if kind == "new_version":
@@ -56,13 +57,15 @@ class Log:
                 name = self._names[response.chunk.texture]
                 self.arrivals.append([time.monotonic() - self.began, self.sent, name, response.chunk.index])
                 yield name
-            elif kind == "settled":
+            elif kind == "announced":
+                announced = True
+            elif kind == "settled" and announced:
                 yield ""
 
 
 async def follow(task: Task) -> Task:
-    """Looks as a path does. frames: [{"tiles", "gaze"}], `every` seconds apart; order: number. Gives the arrivals,
-    in time since before the line was there."""
+    """Looks as a path does, until its end or until all is there. frames: [{"tiles", "gaze"}], `every` seconds apart;
+    order: number. Gives the arrivals, in time since before the line was there."""
     frames = [(tiles_of(frame["tiles"]), frame["gaze"]) for frame in task["frames"]]
     log = Log()
     async with AsyncClient(task["server"]) as client:
@@ -75,8 +78,9 @@ async def follow(task: Task) -> Task:
                 stream.gaze(*gaze)
 
         async def receive() -> None:
-            async for _ in log.chunks(stream):
-                pass
+            async for name in log.chunks(stream):
+                if not name:  # without a memory budget: all is there
+                    return
 
         turning = asyncio.create_task(turn())
         with contextlib.suppress(TimeoutError):
@@ -116,7 +120,7 @@ async def crowd(task: Task) -> Task:
         stream.look(tiles)
         stream.gaze(x, y)
         async for name in log.chunks(stream):
-            if not name and log.sent:
+            if not name:
                 return
 
     async with contextlib.AsyncExitStack() as stack:
@@ -136,7 +140,7 @@ async def fetch(task: Task) -> Task:
     async with AsyncClient(task["server"]) as client:
         stream = TextureStream(client, task["scene"])
         async for name in Log().chunks(stream):
-            if not name and stream.textures:
+            if not name:
                 break
         for name, texture in stream.textures.items():
             texture.write_ktx2(Path(task["folder"]) / f"{name.replace('/', '_')}.ktx2")

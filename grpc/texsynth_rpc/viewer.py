@@ -61,7 +61,7 @@ class Viewer:
         self._view, self._selection = streams_pb2.View(), streams_pb2.Selection()  # the last ones
         self._further: deque[streams_pb2.OpenResponse] = deque()
         self._settled = True  # until all is announced
-        self._credit(hello.credit)
+        self._first_credit = _bounded(hello.credit)
         self._budget(hello.memory_budget)
 
     @property
@@ -134,8 +134,10 @@ class Viewer:
         return {name: self._shown[name] for name in self._surfaces}
 
     def announce_end(self) -> None:
-        """Say that all surfaces of the scene were announced."""
+        """Say that all surfaces of the scene were announced. The Hello's credit counts from here on: before, the first
+        surface that is looked up would take the whole window, whether it is seen or not."""
         self._settled = False
+        self._credit(self._first_credit)
         self._further.append(streams_pb2.OpenResponse(announced=streams_pb2.Announced()))
 
     def next(self) -> streams_pb2.OpenResponse | None:
@@ -202,15 +204,19 @@ class Viewer:
                     yield sched.Row(key, *place, tile.x, tile.y)
 
     def _credit(self, count: int) -> None:
-        if count > MOST_BYTES:
-            raise BadRequest("credit", f"is {count} bytes; {MOST_BYTES} are the most")
-        self._scheduler.receive(sched.Granted(count))
+        self._scheduler.receive(sched.Granted(_bounded(count)))
 
     def _budget(self, count: int) -> None:
         self._scheduler.receive(sched.Budgeted(count or None))
 
     def _receive(self, field: str, event: Callable[[], sched.Event]) -> None:
         _checked(field, lambda: self._scheduler.receive(event()))
+
+
+def _bounded(credit: int) -> int:
+    if credit > MOST_BYTES:
+        raise BadRequest("credit", f"is {credit} bytes; {MOST_BYTES} are the most")
+    return credit
 
 
 def _place(piece: Piece) -> tuple[int, int, int]:
