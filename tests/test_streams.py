@@ -233,6 +233,26 @@ def test_what_is_seen_comes_first(shop: Shop) -> None:
     assert all(run(receive()))
 
 
+def test_no_chunk_is_sent_before_every_surface_of_the_scene_is_announced(shop: Shop) -> None:
+    surfaces = [f"chair {number}" for number in range(6)]
+    with shop.server.client() as client:
+        for surface in surfaces:
+            client.show("many", surface, shop.first)
+
+    async def receive() -> list[str]:
+        announced: list[str] = []
+        async with AsyncClient(shop.server.address) as client:
+            async for event in TextureStream(client, "many"):
+                kind = event.WhichOneof("event")
+                if kind == "chunk":
+                    return announced
+                if kind == "new_version":
+                    announced.append(event.new_version.surface.name)
+        raise AssertionError("the stream ended without a chunk")
+
+    assert set(run(receive())) == set(surfaces)
+
+
 def test_memory_stays_within_the_budget_of_the_viewer(shop: Shop) -> None:
     budget = 1_000_000
 
