@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 from texsynth_rpc.v1 import jobs_pb2
 
+from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client
 from plugin_bridge.errors import JobFailed, ServiceError
+from plugin_bridge.stream_client import TextureStream
 
 TOKEN = "TEXSYNTH_TOKEN"  # environment variable with the secret: arguments are seen by every process
 NUMBERS = ("content", "detail", "density")
@@ -22,9 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: done; 1: the job failed; 2: bad input or a refusal; 130: interrupted (the job goes on)."""
     asked = _parser().parse_args(arguments)
     try:
-        with Client(
-            asked.server, token=os.environ.get(TOKEN), ca=asked.ca, certificate=asked.certificate, key=asked.key
-        ) as client:
+        with Client(asked.server, **_trust(asked)) as client:
             return int(asked.run(client, asked))
     except JobFailed as error:
         print(f"texsynth: {error}", file=sys.stderr)
@@ -35,6 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("texsynth: interrupted; the job goes on", file=sys.stderr)
         return 130
+
+
+def _trust(asked: argparse.Namespace) -> dict[str, Any]:
+    secret = os.environ.get(TOKEN)
+    return {"token": secret, "ca": asked.ca, "certificate": asked.certificate, "key": asked.key}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +78,21 @@ def _parser() -> argparse.ArgumentParser:
         if run is _fetch:
             command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
         command.set_defaults(run=run)
+    show = commands.add_parser("show", help="let a surface of a scene show the texture of a job, for all who look")
+    for name in ("scene", "surface", "job"):
+        show.add_argument(name)
+    show.set_defaults(run=_show)
+    hide = commands.add_parser("hide", help="take a surface out of a scene")
+    for name in ("scene", "surface"):
+        hide.add_argument(name)
+    hide.set_defaults(run=_hide)
+    scene = commands.add_parser("scene", help="what a scene shows")
+    scene.add_argument("scene")
+    scene.set_defaults(run=_scene)
+    stream = commands.add_parser("stream", help="stream a scene's textures into KTX2 files; needs the texsynth package")
+    stream.add_argument("scene")
+    stream.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    stream.set_defaults(run=_stream)
     health = commands.add_parser("health", help="whether the service takes up work; exit status 1 if not yet")
     health.set_defaults(run=_health)
     commands.add_parser("list", help="all jobs, the newest first").set_defaults(run=_list)
@@ -139,6 +160,46 @@ def _fetch(client: Client, asked: argparse.Namespace) -> int:
     for path in client.fetch(asked.job, asked.output):
         print(path)
     return 0
+
+
+def _show(client: Client, asked: argparse.Namespace) -> int:
+    shown = client.show(asked.scene, asked.surface, asked.job)
+    print(f"{shown.name}  version {shown.version}  {shown.job}")
+    return 0
+
+
+def _hide(client: Client, asked: argparse.Namespace) -> int:
+    client.hide(asked.scene, asked.surface)
+    return 0
+
+
+def _scene(client: Client, asked: argparse.Namespace) -> int:
+    for shown in client.scene(asked.scene):
+        print(f"{shown.name}  version {shown.version}  {shown.job}")
+    return 0
+
+
+def _stream(client: Client, asked: argparse.Namespace) -> int:
+    if not client.scene(asked.scene):
+        raise ValueError(f"scene {asked.scene} shows nothing; let a surface show a job's texture first (show)")
+    asyncio.run(_received(asked))
+    return 0
+
+
+async def _received(asked: argparse.Namespace) -> None:
+    async with AsyncClient(asked.server, **_trust(asked)) as client:
+        stream, came = TextureStream(client, asked.scene), 0
+        async for event in stream:
+            came += len(event.chunk.data)
+            print(f"\r{came / 1e6:.1f} MB", end="", file=sys.stderr, flush=True)
+            if event.WhichOneof("event") == "settled":
+                break
+        print(file=sys.stderr)
+    for name, texture in sorted(stream.textures.items()):
+        path = asked.output / f"{name}.ktx2"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        texture.write_ktx2(path)
+        print(path)
 
 
 def _health(client: Client, asked: argparse.Namespace) -> int:

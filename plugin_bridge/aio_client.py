@@ -230,10 +230,6 @@ class AsyncClient(Connection):
         """As `Client.scene`."""
         return list((await self._ask(self._streams.GetScene, streams_pb2.GetSceneRequest(scene=scene))).surfaces)
 
-    def open_stream(self) -> Any:
-        """The bare call, for `TextureStream`."""
-        return self._streams.Open(metadata=self._metadata)
-
     async def ready(self) -> bool:
         """As `Client.ready`."""
         return bool(await self._ask(self._health, b"") == SERVING)

@@ -59,3 +59,7 @@ class Connection:
         self._textures: Any = textures_pb2_grpc.TextureServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._streams: Any = streams_pb2_grpc.StreamServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._health: Any = self._channel.unary_unary(HEALTH)  # its messages are a library's; these bytes say it all
+
+    def open_stream(self) -> Any:
+        """The bare call of StreamService.Open to read from and write to, as grpc.aio has it: for `TextureStream`."""
+        return self._streams.Open(metadata=self._metadata)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from proxy import Proxy
-from service_process import Guarded, Server, serving
+from service_process import ROOT, Guarded, Server, serving
 from texsynth_rpc.scheduler import Rules
 from texsynth_rpc.v1 import jobs_pb2, streams_pb2
 
@@ -470,3 +473,20 @@ def test_detail_in_an_index_tells_noise_from_flat_ground(shop: Shop) -> None:
     assert all(0 < chunk.error < 0.1 for chunk in finest)
     assert all(0 < chunk.entropy < 9 for chunk in finest)
     assert np.mean([chunk.error for chunk in finest]) < albedo.chunks[0].error
+
+
+def test_the_command_line_shows_streams_and_hides(shop: Shop, tmp_path: Path) -> None:
+    def bridge(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "plugin_bridge", "--server", shop.server.address, *words]
+        path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
+        environment = os.environ | {"PYTHONPATH": path}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert bridge("show", "told", "sofa", shop.first).stdout == f"sofa  version 1  {shop.first}\n"
+    assert bridge("scene", "told").stdout == f"sofa  version 1  {shop.first}\n"
+    done = bridge("stream", "told", "-o", "out")
+    assert done.stdout.splitlines() == [f"out/sofa/{kind}.ktx2" for kind in ("albedo", "height", "normal", "roughness")]
+    assert (read_ktx2(tmp_path / "out" / "sofa" / "normal.ktx2").width, done.returncode) == (SIZE, 0)
+    assert bridge("hide", "told", "sofa").returncode == 0
+    empty = bridge("stream", "told", "-o", "out")
+    assert (empty.returncode, len(empty.stderr.splitlines())) == (2, 1)
