@@ -25,7 +25,18 @@ from exemplars import add_arguments, find_exemplars
 from numpy.typing import NDArray
 from reporting import Row, row, show, write_results
 from texsynth_rpc import scheduler as scheduling
-from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, HALVES_AT, OURS, RASTER, VIEW, Piece, Policy, pieces_of
+from texsynth_rpc.priorities import (
+    COARSE_FIRST,
+    ENTROPY,
+    HALVES_AT,
+    OURS,
+    RASTER,
+    VIEW,
+    VISIBILITY,
+    Piece,
+    Policy,
+    pieces_of,
+)
 from view_quality import Arrival, Quality
 from viewer import (
     KINDS,
@@ -159,7 +170,9 @@ def visibilities(
             error = np.square(shade(frame, scene, made.textures, limited) - final).mean(axis=2)
             for number, surface in enumerate(scene.surfaces):
                 seen = frame.surface == number
-                foretold = _foretold(frame, seen, made.pieces[f"{surface}/{kind}"], held)
+                foretold = (
+                    _foretold(frame, seen, made.pieces[f"{surface}/{kind}"], held) / VISIBILITY[kind]
+                )  # pieces are weighed by it
                 if seen.sum() > 5000 and foretold > 1e-7:
                     found.append((f"{names[surface]}, level {held}", float(error[seen].mean()) / foretold))
     return found
