@@ -41,6 +41,10 @@ SCOPES = {
     "/texsynth.v1.TextureService/GetManifest": READ,
     "/texsynth.v1.TextureService/GetReport": READ,
     "/texsynth.v1.TextureService/Fetch": READ,
+    "/texsynth.v1.StreamService/Show": WRITE,
+    "/texsynth.v1.StreamService/Hide": WRITE,
+    "/texsynth.v1.StreamService/GetScene": READ,
+    "/texsynth.v1.StreamService/Open": READ,
 }
 # Whether the service lives and is ready is told to everyone; reflection is there on loopback only.
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
