@@ -67,7 +67,7 @@ let selected = "";
 let line = "opens";
 let making = "";
 let gaze: Gaze = { known: false, x: 0, y: 0 };
-const counts = { frames: 0, bytes: 0, isSettled: false };
+const counts = { frames: 0, bytes: 0, total: 0, isSettled: false };
 
 function heard(message: FromWorker): void {
   counts.isSettled = message.kind === "settled";
@@ -75,6 +75,7 @@ function heard(message: FromWorker): void {
     case "version": return surfaces.version(message);
     case "chunk":
       counts.bytes += message.data.length;
+      counts.total += message.data.length;
       return surfaces.chunk(message);
     case "evicted": return surfaces.evicted(message.texture, message.index);
     case "forgotten": return surfaces.forgotten(message.texture);

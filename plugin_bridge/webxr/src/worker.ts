@@ -135,6 +135,7 @@ function take(bytes: ArrayBuffer): void {
   switch (event.case) {
     case "newVersion": return version(event.value);
     case "chunk": return chunk(event.value);
+    case "announced": return announced();
     case "settled": return tell({ kind: "settled" });
     case "levelComplete": return tell({ kind: "complete", texture: name(event.value.texture), level: event.value.level });
     case "eviction":
@@ -160,6 +161,15 @@ function version({ texture, surface, map, finestLevel, kept }: NewVersion): void
   names.set(texture, called);
   holdings.set(called, { version: surface.version, chunks: layout(shape).length, held: new Set(stays) });
   tell({ kind: "version", texture: called, surface: surface.name, map: map.kind, job: surface.job, version: surface.version, shape, kept: stays });
+}
+
+/** What is still held of others is in the scene no more. */
+function announced(): void {
+  const known = new Set(names.values());
+  for (const texture of [...holdings.keys()].filter((each) => !known.has(each))) {
+    holdings.delete(texture);
+    tell({ kind: "forgotten", texture });
+  }
 }
 
 function chunk({ sequence: number, texture, index, data, crc32c: checksum }: StreamedChunk): void {
