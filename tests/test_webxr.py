@@ -1,4 +1,4 @@
-"""Streams through the gateway's WebSocket, and the viewer in a real headless Chromium with iwer in place of a headset."""
+"""Streams through the gateway's WebSocket; the viewer in a real headless Chromium, with iwer in place of a headset."""
 
 from __future__ import annotations
 

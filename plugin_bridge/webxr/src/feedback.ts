@@ -1,6 +1,6 @@
 // What is seen: the scene drawn small, with the surface, the chunk and the level that each pixel wants in place of a
 // colour, read back without waiting for the GPU.
-import { Camera, Color, GLSL3, Mesh, NearestFilter, NoBlending, RawShaderMaterial, Vector2, WebGLRenderTarget } from "three";
+import { Camera, Color, GLSL3, Line, Mesh, NearestFilter, NoBlending, RawShaderMaterial, Vector2, WebGLRenderTarget } from "three";
 import type { Object3D, Scene, WebGLRenderer } from "three";
 import type { SeenSurface, SeenTile } from "./messages";
 import { WANTED_LEVEL } from "./shader";
@@ -9,6 +9,7 @@ import type { StreamedTexture } from "./texture";
 const SMALLER = 8; // pixels of the screen along a side of one here
 const LARGEST = 320; // pixels a side
 const EVERY = 100; // milliseconds
+const MOST = 255; // surfaces: their numbers are a byte
 const DEGREES = 180 / Math.PI;
 
 /** A mesh that shows a surface, and the texture whose chunks are counted: its largest. */
@@ -25,7 +26,7 @@ export class Feedback {
 
   /** told: what is seen, whenever it has changed. */
   constructor(private readonly renderer: WebGLRenderer, private readonly told: (seen: SeenSurface[]) => void) {
-    this.camera.matrixAutoUpdate = false;
+    this.camera.matrixAutoUpdate = this.camera.matrixWorldAutoUpdate = false;
   }
 
   /** Once a frame. from: the camera whose view counts; width: pixels that its projection covers on the screen. */
@@ -38,8 +39,9 @@ export class Feedback {
     this.camera.projectionMatrix.copy(from.projectionMatrix);
     this.camera.matrixWorld.copy(from.matrixWorld);
     this.camera.matrixWorldInverse.copy(from.matrixWorld).invert();
-    this.draw(scene, seen, -Math.log2(small));
-    void this.read(seen, small * small);
+    const surfaces = [...new Set(seen.map(({ surface }) => surface))].slice(0, MOST);
+    this.draw(scene, seen, surfaces, -Math.log2(small));
+    void this.read(surfaces, small * small);
   }
 
   /** After a loss of the GPU's context. */
@@ -48,15 +50,20 @@ export class Feedback {
     this.isReading = false;
   }
 
-  private draw(scene: Scene, seen: Seen[], bias: number): void {
+  private draw(scene: Scene, seen: Seen[], surfaces: string[], bias: number): void {
     const restore: (() => void)[] = [];
-    const numbers = new Map(seen.map(({ mesh }, number) => [mesh as Object3D, number]));
+    const shown = new Map(seen.map((each) => [each.mesh as Object3D, each]));
     scene.traverseVisible((each) => {
+      if (each instanceof Line) {
+        restore.push(() => (each.visible = true));
+        each.visible = false;
+      }
       if (!(each instanceof Mesh)) return;
       const { material } = each;
-      const number = numbers.get(each);
+      const found = shown.get(each);
+      const number = found ? surfaces.indexOf(found.surface) : -1;
       restore.push(() => (each.material = material));
-      each.material = number === undefined ? this.hidden : this.material(number, seen[number].texture, bias);
+      each.material = number < 0 ? this.hidden : this.material(number, found!.texture, bias);
     });
     const { renderer } = this;
     const [target, isXr, colour, alpha, background] = [renderer.getRenderTarget(), renderer.xr.enabled, renderer.getClearColor(new Color()), renderer.getClearAlpha(), scene.background];
@@ -90,7 +97,7 @@ export class Feedback {
     return material;
   }
 
-  private async read(seen: Seen[], weight: number): Promise<void> {
+  private async read(surfaces: string[], weight: number): Promise<void> {
     const { width, height } = this.target;
     const projection = [...this.camera.projectionMatrix.elements];
     const texels = new Uint8Array(4 * width * height);
@@ -102,7 +109,7 @@ export class Feedback {
     } finally {
       this.isReading = false;
     }
-    const found = counted(texels, width, height, projection, seen, weight);
+    const found = counted(texels, width, height, projection, surfaces, weight);
     const words = JSON.stringify(found);
     if (words === this.last) return;
     this.last = words;
@@ -111,7 +118,7 @@ export class Feedback {
 }
 
 /** Pixels by surface, level and chunk. A texel holds the surface's number (0 for none), column, row and level. */
-function counted(texels: Uint8Array, width: number, height: number, projection: number[], seen: Seen[], weight: number): SeenSurface[] {
+function counted(texels: Uint8Array, width: number, height: number, projection: number[], names: string[], weight: number): SeenSurface[] {
   const tiles = new Map<number, { pixels: number; x: number; y: number }>();
   for (let at = 0; at < texels.length; at += 4) {
     if (texels[at] === 0) continue;
@@ -124,7 +131,7 @@ function counted(texels: Uint8Array, width: number, height: number, projection: 
   }
   const surfaces = new Map<string, SeenTile[]>();
   for (const [key, { pixels, x, y }] of tiles) {
-    const { surface } = seen[(key >>> 24) - 1];
+    const surface = names[(key >>> 24) - 1];
     const [across, up] = [(2 * x) / pixels / width - 1, (2 * y) / pixels / height - 1];
     const tile = {
       level: (key >> 16) & 255, row: (key >> 8) & 255, column: key & 255, pixels: Math.round(pixels * weight),

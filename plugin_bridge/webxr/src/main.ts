@@ -191,6 +191,8 @@ canvas.addEventListener("webglcontextlost", (event) => {
   feedback.forget();
 });
 canvas.addEventListener("webglcontextrestored", () => {
+  gpuFormats(gl); // the new context has to be asked for its extensions too
+  surfaces.clear();
   stage.lit(renderer);
   stream.send({ kind: "forget" });
 });

@@ -106,7 +106,7 @@ export class Surfaces {
   private keep(slot: Slot, kept: number[]): void {
     const { held } = slot.target.residency;
     for (const index of [...held]) if (!kept.includes(index)) held.delete(index);
-    slot.waitsForTail = true;
+    slot.waitsForTail = slot.target.isFrozen = true;
   }
 
   private replace(slot: Slot, shape: MapShape): void {
@@ -127,6 +127,7 @@ export class Surfaces {
         if (message.index === 0) this.uploadTail(slot, message);
         else this.queue(slot, message, () => undefined);
       }
+      slot.target.isFrozen = false;
       slot.target.tellShader();
       if (slot.shown !== slot.target) slot.shown?.dispose();
       slot.shown = slot.target;
@@ -135,7 +136,7 @@ export class Surfaces {
   }
 
   private uploadTail({ target }: Slot, { data }: ChunkMessage): void {
-    target.upload(0, data, 0, 1); // all of a surface's in one frame; they are small
+    this.uploads.atOnce(data.length, () => target.upload(0, data, 0, 1)); // all of a surface's in one frame; they are small
     target.residency.held.add(0);
   }
 

@@ -12,6 +12,8 @@ export class StreamedTexture {
   readonly finest: DataTexture;
   /** Bytes of the storage. */
   readonly allocated: number;
+  /** What the shader was told stays as it is. */
+  isFrozen = false;
   private readonly texture: WebGLTexture;
   private readonly gl: WebGL2RenderingContext;
 
@@ -58,6 +60,7 @@ export class StreamedTexture {
 
   /** After a change of what is held. */
   tellShader(): void {
+    if (this.isFrozen) return;
     this.residency.finest(this.finest.image.data as Uint8Array);
     this.finest.needsUpdate = true;
   }

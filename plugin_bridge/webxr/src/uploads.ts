@@ -27,7 +27,7 @@ export class Uploads {
     for (const upload of stale) upload.done();
   }
 
-  /** Once a frame. Returns the textures of which a chunk is whole. */
+  /** Once a frame. finished: called with each chunk of which all rows are there. */
   frame(finished: (upload: Upload) => void): void {
     if (this.queue.length === 0) return;
     const start = performance.now();
@@ -48,6 +48,13 @@ export class Uploads {
       finished(next);
       next.done();
     }
+    this.measured(start, bytes);
+  }
+
+  /** What cannot wait. */
+  atOnce(bytes: number, upload: () => void): void {
+    const start = performance.now();
+    upload();
     this.measured(start, bytes);
   }
 

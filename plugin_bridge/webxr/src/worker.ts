@@ -15,7 +15,11 @@ type Event = MessageInitShape<typeof OpenRequestSchema>["event"];
 const PAUSES = [250, 500, 1000, 2000, 5000]; // milliseconds before each try to open the line again
 const FINAL = ["UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"];
 const SILENT = 40_000; // milliseconds without a sign of life; the service pings, which scripts do not see
-const OWED = 30; // milliseconds in which credit and acknowledgements are gathered
+const OWED = 10; // milliseconds in which credit and acknowledgements are gathered,
+const SOON = 128 << 10; // or until so many bytes are: a quarter of what the service sends without an acknowledgement
+const AHEAD = 50; // milliseconds: what comes in them may be on the way or wait for a frame to take it up
+const LARGEST_WINDOW = 4 << 20; // bytes: 50 ms of 670 Mbit/s
+const MEASURED = 250; // milliseconds between two looks at the rate
 
 let start: Start;
 let socket: WebSocket | null = null;
@@ -24,9 +28,12 @@ let names = new Map<number, string>(); // of the textures of this stream
 const holdings = new Map<string, Holding>();
 const said = new Map<string, Event>(); // what holds until it is said anew, for the next stream
 let outstanding = 0; // bytes that came and for which no credit was given yet
-let credit = 0; // bytes to be granted
+let credit = 0; // bytes to be granted; below 0 where too many were
+let granted = 0; // bytes that may wait or be on the way, in all
 let sequence = 0n;
 let acknowledged = 0n;
+let unacknowledged = 0; // bytes
+let arrived = 0; // bytes since the last look at the rate
 let timer = 0;
 
 const tell = (message: FromWorker, transfer: Transferable[] = []): void => self.postMessage(message, { transfer });
@@ -34,6 +41,8 @@ const tell = (message: FromWorker, transfer: Transferable[] = []): void => self.
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   if (data.kind === "start") {
     start = data;
+    granted = data.window;
+    self.setInterval(adapt, MEASURED);
     open();
   } else if (data.kind === "forget") {
     holdings.clear();
@@ -43,7 +52,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   } else if (data.kind === "uploaded") {
     outstanding = Math.max(0, outstanding - data.bytes);
     credit += data.bytes;
-    timer ||= self.setTimeout(owed, OWED);
+    owe(credit);
   } else {
     const event: Event =
       data.kind === "view" ? { case: "view", value: { surfaces: data.surfaces } }
@@ -58,13 +67,28 @@ function send(event: Event): void {
   if (socket?.readyState === WebSocket.OPEN) socket.send(toBinary(OpenRequestSchema, create(OpenRequestSchema, { event })) as Uint8Array<ArrayBuffer>);
 }
 
+function owe(bytes: number): void {
+  if (bytes >= SOON) return owed();
+  timer ||= self.setTimeout(owed, OWED);
+}
+
+/** The GPU takes a frame's worth at once, so a quick line needs more on the way; never less than at first. */
+function adapt(): void {
+  const wanted = Math.min(Math.max((arrived / MEASURED) * AHEAD, start.window), LARGEST_WINDOW);
+  arrived = 0;
+  credit += Math.round(wanted) - granted;
+  granted = Math.round(wanted);
+  if (credit > 0) owe(credit);
+}
+
 /** The acknowledgement and the credit since the last ones. */
 function owed(): void {
-  timer = 0;
+  clearTimeout(timer);
+  timer = unacknowledged = 0;
   if (socket?.readyState !== WebSocket.OPEN) return;
   if (sequence > acknowledged) send({ case: "acknowledgement", value: { sequence: (acknowledged = sequence) } });
   if (credit > 0) send({ case: "credit", value: { bytes: BigInt(credit) } });
-  credit = 0;
+  credit = Math.min(credit, 0);
 }
 
 function open(): void {
@@ -82,11 +106,11 @@ function open(): void {
   line.onopen = () => {
     lives();
     line.send(start.token);
-    const { scene, formats, largestTexture, memoryBudget, window } = start;
+    const { scene, formats, largestTexture, memoryBudget } = start;
     send({
       case: "hello",
       value: {
-        scene, formats, largestTexture, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, window - outstanding)), resumeToken: resumeToken(holdings),
+        scene, formats, largestTexture, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
       },
     });
     for (const event of said.values()) send(event);
@@ -176,8 +200,9 @@ function chunk({ sequence: number, texture, index, data, crc32c: checksum }: Str
   if (number !== sequence + 1n || crc32c(data) !== checksum) return broken();
   sequence = number;
   outstanding += data.length;
+  arrived += data.length;
   holdings.get(name(texture))?.held.add(index);
-  timer ||= self.setTimeout(owed, OWED);
+  owe((unacknowledged += data.length));
   const owned = data as Uint8Array<ArrayBuffer>; // a part of the message, whose memory goes along
   tell({ kind: "chunk", texture: name(texture), index, data: owned }, [owned.buffer]);
 }
