@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from pathlib import Path
 from typing import Any
 
-from texsynth_rpc.v1 import assets_pb2, jobs_pb2, textures_pb2
+from texsynth_rpc.v1 import assets_pb2, jobs_pb2, streams_pb2, textures_pb2
 
 import grpc
 from grpc import aio
@@ -214,6 +214,26 @@ class AsyncClient(Connection):
         request = textures_pb2.GetReportRequest(job=job)
         return messages.figures((await self._ask(self._textures.GetReport, request)).metrics)
 
+    # --- scenes -----------------------------------------------------------------------------------------------
+
+    async def show(self, scene: str, surface: str, job: str) -> streams_pb2.Surface:
+        """As `Client.show`."""
+        request = streams_pb2.ShowRequest(scene=scene, surface=surface, job=job)
+        shown: streams_pb2.Surface = (await self._ask(self._streams.Show, request)).surface
+        return shown
+
+    async def hide(self, scene: str, surface: str) -> None:
+        """As `Client.hide`."""
+        await self._once(self._streams.Hide, streams_pb2.HideRequest(scene=scene, surface=surface))
+
+    async def scene(self, scene: str) -> list[streams_pb2.Surface]:
+        """As `Client.scene`."""
+        return list((await self._ask(self._streams.GetScene, streams_pb2.GetSceneRequest(scene=scene))).surfaces)
+
+    def open_stream(self) -> Any:
+        """The bare call, for `TextureStream`."""
+        return self._streams.Open(metadata=self._metadata)
+
     async def ready(self) -> bool:
         """As `Client.ready`."""
         return bool(await self._ask(self._health, b"") == SERVING)
@@ -224,7 +244,7 @@ class AsyncClient(Connection):
         return await self._again(lambda: method(request, metadata=self._metadata), for_room=for_room)
 
     async def _again(self, call: Callable[[], Awaitable[Any]], *, for_room: bool = False) -> Any:
-        retries = Retries(self._patience, for_room=for_room)
+        retries = Retries(self.patience, for_room=for_room)
         while True:
             try:
                 return await call()
@@ -235,13 +255,13 @@ class AsyncClient(Connection):
     async def _once(self, method: Any, request: Any) -> Any:
         """Sent when the line is there, and not again."""
         try:
-            return await method(request, metadata=self._metadata, wait_for_ready=True, timeout=self._patience)
+            return await method(request, metadata=self._metadata, wait_for_ready=True, timeout=self.patience)
         except grpc.RpcError as error:
             raise ServiceError(error) from None
 
     async def _stream(self, method: Any, request: Callable[[], Any]) -> AsyncIterator[Any]:
         """All messages of a stream; `request` asks for those that have not come."""
-        retries = Retries(self._patience)
+        retries = Retries(self.patience)
         while True:
             call = method(request(), metadata=self._metadata)
             try:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from texsynth_rpc.v1 import assets_pb2, jobs_pb2, textures_pb2
+from texsynth_rpc.v1 import assets_pb2, jobs_pb2, streams_pb2, textures_pb2
 
 import grpc
 from plugin_bridge import messages
@@ -218,6 +218,22 @@ class Client(Connection):
         request = textures_pb2.GetReportRequest(job=job)
         return messages.figures(self._ask(self._textures.GetReport, request).metrics)
 
+    # --- scenes -----------------------------------------------------------------------------------------------
+
+    def show(self, scene: str, surface: str, job: str) -> streams_pb2.Surface:
+        """Let a surface of a scene show the texture of a job, for all who look at it; streams are for `AsyncClient`."""
+        request = streams_pb2.ShowRequest(scene=scene, surface=surface, job=job)
+        shown: streams_pb2.Surface = self._ask(self._streams.Show, request).surface
+        return shown
+
+    def hide(self, scene: str, surface: str) -> None:
+        """Take a surface out of a scene."""
+        self._once(self._streams.Hide, streams_pb2.HideRequest(scene=scene, surface=surface))
+
+    def scene(self, scene: str) -> list[streams_pb2.Surface]:
+        """The surfaces of a scene, by name."""
+        return list(self._ask(self._streams.GetScene, streams_pb2.GetSceneRequest(scene=scene)).surfaces)
+
     def ready(self) -> bool:
         """Whether the service takes up work now. Raises ServiceError where it cannot be reached."""
         return bool(self._ask(self._health, b"") == SERVING)
@@ -228,7 +244,7 @@ class Client(Connection):
         return self._again(lambda: method(request, metadata=self._metadata), for_room=for_room)
 
     def _again(self, call: Callable[[], Answer], *, for_room: bool = False) -> Answer:
-        retries = Retries(self._patience, for_room=for_room)
+        retries = Retries(self.patience, for_room=for_room)
         while True:
             try:
                 return call()
@@ -239,13 +255,13 @@ class Client(Connection):
     def _once(self, method: Any, request: Any) -> Any:
         """Sent when the line is there, and not again."""
         try:
-            return method(request, metadata=self._metadata, wait_for_ready=True, timeout=self._patience)
+            return method(request, metadata=self._metadata, wait_for_ready=True, timeout=self.patience)
         except grpc.RpcError as error:
             raise ServiceError(error) from None
 
     def _stream(self, method: Any, request: Callable[[], Any]) -> Iterator[Any]:
         """All messages of a stream; `request` asks for those that have not come."""
-        retries = Retries(self._patience)
+        retries = Retries(self.patience)
         while True:
             call = method(request(), metadata=self._metadata)
             try:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Union
 
-from texsynth_rpc.v1 import assets_pb2_grpc, jobs_pb2_grpc, textures_pb2_grpc
+from texsynth_rpc.v1 import assets_pb2_grpc, jobs_pb2_grpc, streams_pb2_grpc, textures_pb2_grpc
 
 import grpc
 
@@ -53,8 +53,9 @@ class Connection:
         else:
             self._channel = self._grpc.insecure_channel(server, OPTIONS)
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-        self._patience = patience
+        self.patience = patience
         self._assets: Any = assets_pb2_grpc.AssetServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._jobs: Any = jobs_pb2_grpc.JobServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._textures: Any = textures_pb2_grpc.TextureServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._streams: Any = streams_pb2_grpc.StreamServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._health: Any = self._channel.unary_unary(HEALTH)  # its messages are a library's; these bytes say it all

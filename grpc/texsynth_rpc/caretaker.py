@@ -11,6 +11,7 @@ import time
 from texsynth_rpc.jobs import JobStore, NoSuchJob, NotNow, Record
 from texsynth_rpc.ledger import Ledger
 from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.scenes import SceneStore
 from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.v1 import jobs_pb2
 from texsynth_rpc.work import digests_in
@@ -27,10 +28,11 @@ class Caretaker:
     """keep: seconds for which a job that has ended is kept, 0: for ever."""
 
     def __init__(
-        self, jobs: JobStore, ledger: Ledger, objects: ObjectStore, supervisor: Supervisor, keep: float
-    ) -> None:
+        self, jobs: JobStore, ledger: Ledger, objects: ObjectStore, supervisor: Supervisor, scenes: SceneStore,
+        keep: float,
+    ) -> None:  # fmt: skip
         self._jobs, self._ledger, self._objects, self._supervisor = jobs, ledger, objects, supervisor
-        self._keep = keep
+        self._scenes, self._keep = scenes, keep
 
     async def run(self) -> None:
         """Go round until cancelled."""
@@ -54,6 +56,9 @@ class Caretaker:
 
     def delete(self, job: Record) -> None:
         """Forget a job that has ended and what it made; what was sent for it stays. Raises NoSuchJob, NotNow."""
+        shown = self._scenes.showing(job.id)
+        if shown is not None:
+            raise NotNow(f"surface {shown[1]} of scene {shown[0]} shows the job's texture; show another, or hide it")
         made = set(self._jobs.used(job.id)) - digests_in(jobs_pb2.Work.FromString(job.work))
         self._jobs.delete(job.tenant, job.id)
         self._supervisor.forget(job.id)

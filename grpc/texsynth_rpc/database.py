@@ -61,7 +61,16 @@ CREATE INDEX by_deadline ON jobs (deadline) WHERE deadline > 0;
 CREATE INDEX by_age ON jobs (changed);
 ALTER TABLE events ADD COLUMN metrics TEXT NOT NULL DEFAULT '';
 """
-_STEPS = (_TABLES, _USES)  # number k leads from version k to version k + 1
+# Version 3: scenes; the index of a texture says what its chunks add to the screen, so older ones are made again.
+_SCENES = """
+CREATE TABLE surfaces (
+  tenant TEXT NOT NULL, scene TEXT NOT NULL, surface TEXT NOT NULL, version INTEGER NOT NULL, job TEXT NOT NULL,
+  PRIMARY KEY (tenant, scene, surface, version)
+) WITHOUT ROWID;
+CREATE INDEX surface_jobs ON surfaces (job);
+UPDATE jobs SET texture = '';
+"""
+_STEPS = (_TABLES, _USES, _SCENES)  # number k leads from version k to version k + 1
 
 
 class Database:

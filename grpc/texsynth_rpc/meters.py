@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -37,6 +37,7 @@ class Meters:
         )
         self.received = Counter("texsynth_received_bytes", "Bytes of files that clients sent.", **given)
         self.sent = Counter("texsynth_sent_bytes", "Bytes of files that clients fetched.", **given)
+        self.streams = Gauge("texsynth_streams", "Viewers' streams that are open.", **given)
         ProcessCollector(**given)
 
     def ended(self, state: State, kind: str, seconds: float) -> None:

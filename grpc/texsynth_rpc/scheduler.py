@@ -253,6 +253,16 @@ class Scheduler:
         return self._in_flight
 
     @property
+    def waits(self) -> bool:
+        """Whether a chunk is on offer that credit or window hold back."""
+        first = self._best.first()
+        offer = self._trees[first[1]].offers.first() if first else None
+        return offer is not None and first is not None and self._held_back(self._trees[first[1]].nodes[offer[1]])
+
+    def _held_back(self, node: Node) -> bool:
+        return node.piece.byte_length > min(self._credit, self._rules.window - self._in_flight)
+
+    @property
     def work(self) -> int:
         """Operations on queues, and nodes valued, so far: a measure of cost that does not depend on the machine."""
         trees = sum(tree.offers.operations + tree.leaves.operations + tree.visits for tree in self._trees.values())
@@ -307,7 +317,7 @@ class Scheduler:
         offer = tree.offers.first()
         assert offer is not None  # else the texture would not be among the best
         node = tree.nodes[offer[1]]
-        if node.piece.byte_length > min(self._credit, self._rules.window - self._in_flight):
+        if self._held_back(node):
             return None
         fits = self._make_room(tree, node, first[0])
         if self._outbox:  # what is evicted goes before what takes its place

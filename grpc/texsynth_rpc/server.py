@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc import aio
 from texsynth.checks import require_choice
 from texsynth.errors import TexsynthError, bad_input
+from texsynth_rpc.bell import Bell
 from texsynth_rpc.calls import Calls
 from texsynth_rpc.caretaker import Caretaker
 from texsynth_rpc.certificates import Certificates
@@ -29,16 +30,19 @@ from texsynth_rpc.logs import Format, log_to_stderr
 from texsynth_rpc.meters import Meters, on_loop
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.quota import Quota
-from texsynth_rpc.services import Assets, Bell, Jobs, add
+from texsynth_rpc.scenes import SceneStore
+from texsynth_rpc.services import Assets, Jobs, add
+from texsynth_rpc.stream_service import Streams, scene_key
 from texsynth_rpc.supervisor import Supervisor
+from texsynth_rpc.texture_index import TextureIndex
 from texsynth_rpc.texture_service import Textures
-from texsynth_rpc.v1 import assets_pb2, jobs_pb2, textures_pb2, textures_pb2_grpc
+from texsynth_rpc.v1 import assets_pb2, jobs_pb2, streams_pb2, streams_pb2_grpc, textures_pb2, textures_pb2_grpc
 from texsynth_rpc.web import WebGateway
 
 log = logging.getLogger(__name__)
 
 DATABASE = "jobs.sqlite"
-CONTRACT = (assets_pb2, jobs_pb2, textures_pb2)
+CONTRACT = (assets_pb2, jobs_pb2, streams_pb2, textures_pb2)
 LARGEST_MESSAGE = 4 << 20
 DRAIN = 20.0  # seconds that calls get to end in
 
@@ -49,7 +53,8 @@ class Settings:
     keep: seconds for which an ended job is kept, 0: for ever. workers: processes, 0: one a GPU, or one. worker_jobs:
     after which one is replaced. metrics:
     HOST:PORT of Prometheus' page. tokens: file of those that are known (None: no token is asked for). certificates:
-    what the server shows (None: no encryption). web: HOST:PORT of the page (None: none).
+    what the server shows (None: no encryption). web: HOST:PORT of the page (None: none). keepalive: seconds after which
+    a silent client is asked whether it is still there, and half as many that it has to answer in.
 
     Beyond loopback tokens and certificates are needed. Raises TexsynthError(BAD_INPUT).
     """
@@ -66,6 +71,7 @@ class Settings:
     tokens: Path | None = None
     certificates: Certificates | None = None
     web: str | None = None
+    keepalive: float = 20.0
 
     def __post_init__(self) -> None:
         self._require_trust("listen", self.listen)
@@ -138,13 +144,16 @@ class _Service:
         self._supervisor = Supervisor(
             jobs, ledger, objects, settings.data / "work", workers, settings.worker_jobs, meters
         )
-        self._caretaker = Caretaker(jobs, ledger, objects, self._supervisor, settings.keep)
+        scenes = SceneStore(database, lambda tenant, scene: bell.ring(scene_key(tenant, scene)))
+        self._caretaker = Caretaker(jobs, ledger, objects, self._supervisor, scenes, settings.keep)
         self._jobs, self._meters, self._gate = jobs, meters, gate
         self._assets = Assets(objects, ledger, gate, quota, meters)
         self._work = Jobs(
             jobs, objects, ledger, self._supervisor, self._caretaker, bell, gate, quota, self._stop.is_set
         )
-        self._textures = Textures(objects, jobs, ledger, gate, meters)
+        index = TextureIndex(objects, jobs, ledger)
+        self._textures = Textures(objects, jobs, index, gate, meters)
+        self._streams = Streams(scenes, jobs, objects, index, gate, meters, bell, self._stop)
         self._health = health.aio.HealthServicer()
         self._page = None
         if settings.web is not None:
@@ -188,10 +197,15 @@ class _Service:
                 ("grpc.max_receive_message_length", LARGEST_MESSAGE),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+                # whoever vanished is noticed: a headset that left the Wi-Fi says no goodbye
+                ("grpc.keepalive_time_ms", int(1e3 * self._settings.keepalive)),
+                ("grpc.keepalive_timeout_ms", int(1e3 * self._settings.keepalive / 2)),
+                ("grpc.http2.max_pings_without_data", 0),
             ],
         )
         add(server, self._assets, self._work)
         textures_pb2_grpc.add_TextureServiceServicer_to_server(self._textures, server)  # type: ignore[no-untyped-call]
+        streams_pb2_grpc.add_StreamServiceServicer_to_server(self._streams, server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.loopback:
             names = [service.full_name for file in CONTRACT for service in file.DESCRIPTOR.services_by_name.values()]

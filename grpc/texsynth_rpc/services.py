@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 
@@ -12,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
 
 from grpc import aio
+from texsynth_rpc.bell import Bell
 from texsynth_rpc.caretaker import Caretaker
 from texsynth_rpc.failures import Context, bad_request, not_found, refuse
 from texsynth_rpc.gate import Gate
@@ -41,30 +41,6 @@ _STATES = {
     State.CANCELLED: jobs_pb2.JOB_STATE_CANCELLED,
 }
 _STATE_OF = {number: state for state, number in _STATES.items()}
-
-
-class Bell:
-    """Wakes those who wait for news of a job."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Event]] = {}
-
-    def ring(self, name: str) -> None:
-        """Something happened to job `name`."""
-        for event in self._waiting.get(name, ()):
-            event.set()
-
-    @contextlib.contextmanager
-    def listening(self, name: str):  # type: ignore[no-untyped-def]
-        """An event that `ring` sets."""
-        event = asyncio.Event()
-        self._waiting.setdefault(name, set()).add(event)
-        try:
-            yield event
-        finally:
-            self._waiting[name].discard(event)
-            if not self._waiting[name]:
-                del self._waiting[name]
 
 
 class Assets(assets_pb2_grpc.AssetServiceServicer):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from typing import NoReturn
 
@@ -15,24 +13,20 @@ from google.rpc import code_pb2
 from texsynth_rpc.failures import Context, not_found, refuse
 from texsynth_rpc.gate import Gate
 from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
-from texsynth_rpc.ledger import Ledger
 from texsynth_rpc.meters import Meters
 from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.services import DOWNLOAD_PIECE, metrics_of
 from texsynth_rpc.states import State
-from texsynth_rpc.textures import NoTexture, Part, Parts, build_index, manifest_name
+from texsynth_rpc.texture_index import TextureIndex
+from texsynth_rpc.textures import NoTexture, Part, Parts
 from texsynth_rpc.v1 import textures_pb2, textures_pb2_grpc
-
-MOST_INDICES = 16  # that are kept in memory, some hundred kB each
 
 
 class Textures(textures_pb2_grpc.TextureServiceServicer):
     """Manifests, figures, levels and chunks of results."""
 
-    def __init__(self, objects: ObjectStore, jobs: JobStore, ledger: Ledger, gate: Gate, meters: Meters) -> None:
-        self._objects, self._jobs, self._ledger, self._gate, self._meters = objects, jobs, ledger, gate, meters
-        self._indices: OrderedDict[str, Parts] = OrderedDict()  # by the digest of the index
-        self._building = asyncio.Lock()
+    def __init__(self, objects: ObjectStore, jobs: JobStore, index: TextureIndex, gate: Gate, meters: Meters) -> None:
+        self._objects, self._jobs, self._index, self._gate, self._meters = objects, jobs, index, gate, meters
 
     async def GetManifest(
         self, request: textures_pb2.GetManifestRequest, context: Context
@@ -88,37 +82,13 @@ class Textures(textures_pb2_grpc.TextureServiceServicer):
         """The index of a job's texture, built if this is the first time that anyone asks for it."""
         await self._job(name, context)
         try:
-            async with self._building:
-                job = await self._job(name, context)
-                return await self._built(job) if job.texture == "" else await self._loaded(job.texture)
+            return await self._index.parts(name)
+        except NoSuchJob:
+            await not_found(context, f"job {name}")
         except NoTexture as error:
             await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_TEXTURE")
         except (Damaged, FileNotFoundError) as error:
             await self._damaged(error, context)
-
-    async def _built(self, job: Record) -> Parts:
-        files = {name: digest for name, digest, _ in self._jobs.files(job.id)}
-        manifest = json.loads((await asyncio.to_thread(self._objects.check, manifest_name(files))).read_bytes())
-        texture, stored = await asyncio.to_thread(build_index, files, manifest, self._objects)
-        data = texture.SerializeToString(deterministic=True)
-        digest = self._objects.put(data)
-        self._ledger.own(job.tenant, [*stored, (digest, len(data))])
-        self._jobs.use(job.id, [digest, *(name for name, _ in stored)])
-        self._jobs.index(job.id, digest)
-        return self._kept(digest, texture)
-
-    async def _loaded(self, digest: str) -> Parts:
-        if digest in self._indices:
-            self._indices.move_to_end(digest)
-            return self._indices[digest]
-        path = await asyncio.to_thread(self._objects.check, digest)
-        return self._kept(digest, textures_pb2.Texture.FromString(path.read_bytes()))
-
-    def _kept(self, digest: str, texture: textures_pb2.Texture) -> Parts:
-        self._indices[digest] = Parts(texture)
-        if len(self._indices) > MOST_INDICES:
-            self._indices.popitem(last=False)
-        return self._indices[digest]
 
     async def _damaged(self, error: Exception, context: Context) -> NoReturn:
         message = str(error) if isinstance(error, Damaged) else "a file of the result is gone"

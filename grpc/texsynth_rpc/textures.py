@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mipmap.block_detail import chunk_details
 from mipmap.chain import level_sizes
 from mipmap.chunks import Place, chunk_side, layout
 from mipmap.dds import DdsTexture, read_dds
 from mipmap.formats import FormatError, TexelFormat, format_named
 from mipmap.ktx2 import Ktx2Texture, read_ktx2
+from mipmap.material_chain import FILTERING
 from texsynth.publish import MANIFEST
 from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.v1 import textures_pb2
@@ -57,6 +61,9 @@ def build_index(
             _as_files(made, entry)
         texture.maps.append(made)
     texture.version = hashlib.sha256(texture.SerializeToString(deterministic=True)).hexdigest()
+    for made in texture.maps:
+        if made.chunks:
+            _measure(made, objects)
     return texture, stored
 
 
@@ -93,6 +100,15 @@ def _in_blocks(
     made.chunks.append(_chunk(places[0], b"".join(tail)))
     for number in sorted(chunks, reverse=True):
         made.chunks.extend(chunks[number])
+
+
+def _measure(made: textures_pb2.TextureMap, objects: ObjectStore) -> None:
+    """Says of each chunk what it adds to the screen."""
+    levels = [np.memmap(objects.path(level.sha256), mode="r") for level in made.levels]
+    size = made.levels[0].height, made.levels[0].width
+    details = chunk_details(levels, *size, format_named(made.format), made.chunk_side, FILTERING[made.kind])
+    for chunk, detail in zip(made.chunks, details, strict=True):
+        chunk.error, chunk.entropy = detail.mean_square, detail.entropy
 
 
 def _chunk(place: Place, payload: bytes) -> textures_pb2.TextureChunk:

@@ -66,7 +66,8 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it; its exit status."""
-        self.process.send_signal(number)
+        if self.process.poll() is None:
+            self.process.send_signal(number)
         status = self.process.wait(60)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -82,8 +83,7 @@ def serving(data: Path, *more: str) -> Iterator[Server]:
     try:
         yield server
     finally:
-        if server.process.poll() is None:
-            server.stop()
+        server.stop()
 
 
 def maps_in(folder: Path) -> dict[str, str]:

@@ -160,10 +160,12 @@ class Credit(_message.Message):
     def __init__(self, bytes: _Optional[int] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
-    __slots__ = ("sequence",)
+    __slots__ = ("sequence", "credit")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
     sequence: int
-    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+    credit: int
+    def __init__(self, sequence: _Optional[int] = ..., credit: _Optional[int] = ...) -> None: ...
 
 class MemoryBudget(_message.Message):
     __slots__ = ("bytes",)
@@ -172,20 +174,22 @@ class MemoryBudget(_message.Message):
     def __init__(self, bytes: _Optional[int] = ...) -> None: ...
 
 class OpenResponse(_message.Message):
-    __slots__ = ("new_version", "chunk", "level_complete", "eviction", "forgotten", "settled")
+    __slots__ = ("new_version", "chunk", "level_complete", "eviction", "forgotten", "settled", "announced")
     NEW_VERSION_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     LEVEL_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     EVICTION_FIELD_NUMBER: _ClassVar[int]
     FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
     new_version: NewVersion
     chunk: StreamedChunk
     level_complete: LevelComplete
     eviction: Eviction
     forgotten: Forgotten
     settled: Settled
-    def __init__(self, new_version: _Optional[_Union[NewVersion, _Mapping]] = ..., chunk: _Optional[_Union[StreamedChunk, _Mapping]] = ..., level_complete: _Optional[_Union[LevelComplete, _Mapping]] = ..., eviction: _Optional[_Union[Eviction, _Mapping]] = ..., forgotten: _Optional[_Union[Forgotten, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ...) -> None: ...
+    announced: Announced
+    def __init__(self, new_version: _Optional[_Union[NewVersion, _Mapping]] = ..., chunk: _Optional[_Union[StreamedChunk, _Mapping]] = ..., level_complete: _Optional[_Union[LevelComplete, _Mapping]] = ..., eviction: _Optional[_Union[Eviction, _Mapping]] = ..., forgotten: _Optional[_Union[Forgotten, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., announced: _Optional[_Union[Announced, _Mapping]] = ...) -> None: ...
 
 class NewVersion(_message.Message):
     __slots__ = ("texture", "surface", "map", "finest_level", "kept")
@@ -238,5 +242,9 @@ class Forgotten(_message.Message):
     def __init__(self, texture: _Optional[int] = ...) -> None: ...
 
 class Settled(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Announced(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -1,0 +1,207 @@
+"""The gRPC side of scenes and of viewers' streams: StreamService."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import NoReturn
+
+from google.rpc import code_pb2
+
+from texsynth_rpc.bell import Bell
+from texsynth_rpc.failures import Context, bad_request, not_found, refuse
+from texsynth_rpc.gate import Gate
+from texsynth_rpc.jobs import JobStore, NoSuchJob
+from texsynth_rpc.meters import Meters
+from texsynth_rpc.objects import Damaged, ObjectStore
+from texsynth_rpc.scenes import SceneStore, Shown
+from texsynth_rpc.states import State
+from texsynth_rpc.streamed_map import StreamedMap, streamed_maps
+from texsynth_rpc.texture_index import TextureIndex
+from texsynth_rpc.textures import NoTexture
+from texsynth_rpc.v1 import streams_pb2, streams_pb2_grpc
+from texsynth_rpc.viewer import BadRequest, Viewer, checked_name
+
+FIRST_REQUEST = 30.0  # seconds that a viewer has for its Hello
+
+
+class Streams(streams_pb2_grpc.StreamServiceServicer):
+    """Scenes, and a stream for each viewer. bell: rings by `scene_key`. stopping: set when streams are to end."""
+
+    def __init__(
+        self, scenes: SceneStore, jobs: JobStore, objects: ObjectStore, index: TextureIndex, gate: Gate, meters: Meters,
+        bell: Bell, stopping: asyncio.Event,
+    ) -> None:  # fmt: skip
+        self._scenes, self._jobs, self._objects, self._index = scenes, jobs, objects, index
+        self._gate, self._meters, self._bell, self._stopping = gate, meters, bell, stopping
+
+    async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
+        """See streams.proto."""
+        scene, surface = await _name(context, "scene", request.scene), await _name(context, "surface", request.surface)
+        tenant = self._gate.tenant(context)
+        try:
+            job = self._jobs.get(tenant, request.job)
+            if job.state is not State.SUCCEEDED:
+                message = f"the job is {job.state.value}; wait until it has succeeded"
+                await refuse(context, code_pb2.FAILED_PRECONDITION, message, reason="WRONG_STATE")
+            texture = (await self._index.parts(job.id)).texture
+        except NoSuchJob:
+            await not_found(context, f"job {request.job}")
+        except NoTexture as error:
+            await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_TEXTURE")
+        except (Damaged, FileNotFoundError) as error:
+            await _damaged(error, context)
+        for made in texture.maps:
+            if not made.chunks:
+                message = f"{made.kind} is {made.format}, which GPUs do not read; make it for a target such as quest3"
+                await refuse(context, code_pb2.FAILED_PRECONDITION, message, reason="NO_BLOCKS")
+        shown = self._scenes.show(tenant, scene, surface, job.id)
+        return streams_pb2.ShowResponse(surface=_message(shown))
+
+    async def Hide(self, request: streams_pb2.HideRequest, context: Context) -> streams_pb2.HideResponse:
+        """See streams.proto."""
+        scene, surface = await _name(context, "scene", request.scene), await _name(context, "surface", request.surface)
+        tenant = self._gate.tenant(context)
+        if surface not in {shown.surface for shown in self._scenes.surfaces(tenant, scene)}:
+            await not_found(context, f"surface {surface} of scene {scene}")
+        self._scenes.show(tenant, scene, surface, "")
+        return streams_pb2.HideResponse()
+
+    async def GetScene(self, request: streams_pb2.GetSceneRequest, context: Context) -> streams_pb2.GetSceneResponse:
+        """See streams.proto."""
+        scene = await _name(context, "scene", request.scene)
+        found = self._scenes.surfaces(self._gate.tenant(context), scene)
+        return streams_pb2.GetSceneResponse(surfaces=[_message(shown) for shown in found])
+
+    async def Open(
+        self, requests: AsyncIterator[streams_pb2.OpenRequest], context: Context
+    ) -> AsyncIterator[streams_pb2.OpenResponse]:
+        """See streams.proto."""
+        viewer = await self._viewer(requests, context)
+        tenant, wake, ends = self._gate.tenant(context), asyncio.Event(), list[Exception | None]()
+        tasks = [
+            asyncio.create_task(_until(work, wake, ends))
+            for work in (_listen(requests, viewer, wake), self._follow(tenant, viewer, wake), self._stopped())
+        ]
+        self._meters.streams.inc()
+        try:
+            while not ends:
+                wake.clear()
+                while (response := viewer.next()) is not None:
+                    yield response
+                    self._meters.sent.inc(len(response.chunk.data))
+                    if ends:
+                        break
+                if not ends:
+                    await wake.wait()
+            await _end(ends[0], context)
+        except FileNotFoundError as error:
+            await _damaged(error, context)
+        finally:
+            self._meters.streams.dec()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _viewer(self, requests: AsyncIterator[streams_pb2.OpenRequest], context: Context) -> Viewer:
+        try:
+            first = await asyncio.wait_for(anext(aiter(requests), None), FIRST_REQUEST)
+        except TimeoutError:
+            first = None
+        try:
+            if first is None or first.WhichOneof("event") != "hello":
+                raise BadRequest("hello", "comes first")
+            return Viewer(first.hello)
+        except BadRequest as error:
+            await bad_request(context, error.field, str(error))
+
+    async def _follow(self, tenant: str, viewer: Viewer, wake: asyncio.Event) -> None:
+        """Tells the viewer what the scene shows, and what changes. Raises BadRequest, Damaged, FileNotFoundError."""
+        with self._bell.listening(scene_key(tenant, viewer.scene)) as news:
+            announced = False
+            while True:
+                news.clear()
+                now = self._scenes.surfaces(tenant, viewer.scene)
+                for surface in viewer.surfaces.keys() - {shown.surface for shown in now}:
+                    viewer.hide(surface)
+                for shown in now:
+                    if viewer.surfaces.get(shown.surface) != shown:
+                        await self._show(tenant, shown, viewer)
+                        wake.set()
+                if not announced:
+                    viewer.announce_end()
+                    announced = True
+                wake.set()
+                await news.wait()
+
+    async def _show(self, tenant: str, shown: Shown, viewer: Viewer) -> None:
+        held = viewer.held_version(shown.surface)
+        if 0 < held < shown.version:  # what it holds of an older version may still be the same
+            with contextlib.suppress(NoSuchJob, NoTexture, Damaged, FileNotFoundError):
+                job = self._scenes.before(tenant, viewer.scene, shown.surface, held)
+                viewer.show(Shown(shown.surface, held, job), await self._maps(job, viewer.largest))
+        with contextlib.suppress(NoSuchJob):  # it was hidden and deleted meanwhile: the bell has rung
+            viewer.show(shown, await self._maps(shown.job, viewer.largest))
+
+    async def _maps(self, job: str, largest: int) -> list[StreamedMap]:
+        texture = (await self._index.parts(job)).texture
+        return await asyncio.to_thread(streamed_maps, texture, self._objects, largest)
+
+    async def _stopped(self) -> NoReturn:
+        await self._stopping.wait()
+        raise Stopping
+
+
+class Stopping(Exception):
+    """The service stops."""
+
+
+def scene_key(tenant: str, scene: str) -> str:
+    """The name under which the bell rings for a scene."""
+    return f"{tenant}/{scene}"
+
+
+async def _listen(requests: AsyncIterator[streams_pb2.OpenRequest], viewer: Viewer, wake: asyncio.Event) -> None:
+    """Until the viewer has said all. Raises BadRequest."""
+    async for request in requests:
+        viewer.take(request)
+        wake.set()
+
+
+async def _until(work, wake: asyncio.Event, ends: list[Exception | None]) -> None:  # type: ignore[no-untyped-def]
+    """Notes how `work` ended, None for well."""
+    try:
+        await work
+        ends.append(None)
+    except Exception as error:
+        ends.append(error)
+    wake.set()
+
+
+async def _end(error: Exception | None, context: Context) -> None:
+    if isinstance(error, BadRequest):
+        await bad_request(context, error.field, str(error))
+    if isinstance(error, Stopping):
+        message = "the service is stopping; open the stream again with your resume token"
+        await refuse(context, code_pb2.UNAVAILABLE, message, reason="STOPPING")
+    if isinstance(error, Damaged | FileNotFoundError):
+        await _damaged(error, context)
+    if error is not None:
+        raise error
+
+
+async def _damaged(error: Exception, context: Context) -> NoReturn:
+    message = str(error) if isinstance(error, Damaged) else "a file of the result is gone"
+    await refuse(context, code_pb2.DATA_LOSS, f"{message}; run texsynth verify --repair", reason="DAMAGED")
+
+
+async def _name(context: Context, field: str, name: str) -> str:
+    try:
+        return checked_name(field, name)
+    except BadRequest as error:
+        await bad_request(context, error.field, str(error))
+
+
+def _message(shown: Shown) -> streams_pb2.Surface:
+    return streams_pb2.Surface(name=shown.surface, version=shown.version, job=shown.job)

@@ -1,0 +1,100 @@
+"""One map of a result as it is streamed: its chunks as the scheduler weighs them, and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mipmap.chunks import Place
+from mipmap.formats import format_named
+from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.priorities import Piece
+from texsynth_rpc.v1 import streams_pb2, textures_pb2
+
+TILE = 256  # texels a side of the squares that views are told in
+
+
+class StreamedMap:
+    """A map in GPU blocks, whose levels are files of `objects`.
+
+    largest: texels a side that the viewer takes, 0 for any; finer levels are left out.
+    """
+
+    def __init__(self, made: textures_pb2.TextureMap, objects: ObjectStore, largest: int = 0) -> None:
+        self.described = textures_pb2.TextureMap()
+        self.described.CopyFrom(made)
+        del self.described.chunks[:]
+        sides = [max(level.height, level.width) for level in made.levels]
+        self.finest = next((k for k, side in enumerate(sides) if not largest or side <= largest), len(sides) - 1)
+        tail, self.side = made.chunks[0].level, sides[0]
+        self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, tail)]
+        self._index = {(c.level, c.y // made.chunk_side, c.x // made.chunk_side): i for i, c in enumerate(self._chunks)}
+        self.pieces = tuple(_piece(chunk, made.chunk_side) for chunk in self._chunks)
+        self._format = format_named(made.format)
+        self._paths = [objects.path(level.sha256) for level in made.levels]
+        self._levels: dict[int, NDArray[np.uint8]] = {}
+
+    def index(self, level: int, row: int, column: int) -> int:
+        """Of the chunk at a place, counted in chunks."""
+        return self._index[level, row, column]
+
+    def places(self, tile: streams_pb2.Tile, largest: int) -> Iterator[tuple[int, int, int, int]]:
+        """(level, row, column, pixels) of the chunks under a tile, each with its share of the pixels.
+
+        largest: texels of the longer side of the largest map of the surface.
+        """
+        coarser = max(0, (largest // self.side).bit_length() - 1)  # this map's level 0 is the largest's level so much
+        level = max(0, tile.level - coarser)
+        if level >= self._chunks[0].level:
+            yield level, 0, 0, tile.pixels
+            return
+        size, finer = self.described.levels[level], max(0, coarser - tile.level)
+        rows, columns = (
+            list(_shares(number * TILE >> finer, (number + 1) * TILE >> finer, end, self.described.chunk_side))
+            for number, end in ((tile.row, size.height), (tile.column, size.width))
+        )
+        for row, of_rows in rows:
+            for column, of_columns in columns:
+                yield level, row, column, round(tile.pixels * of_rows * of_columns)
+
+    def payload(self, index: int) -> bytes:
+        """The bytes of a chunk. Raises FileNotFoundError."""
+        chunk = self._chunks[index]
+        if index == 0:  # the mip tail
+            return b"".join(self._level(level).tobytes() for level in range(chunk.level, chunk.level + chunk.levels))
+        rows, row_bytes = self._format.rows_of_blocks, self._format.row_bytes
+        first, left = chunk.y // self._format.block_height, row_bytes(chunk.x)
+        part = self._level(chunk.level)[first : first + rows(chunk.height), left : left + row_bytes(chunk.width)]
+        return part.tobytes()
+
+    def _level(self, number: int) -> NDArray[np.uint8]:
+        """(rows of blocks, bytes of a row)."""
+        if number not in self._levels:
+            row_bytes = self._format.row_bytes(self.described.levels[number].width)
+            self._levels[number] = np.memmap(self._paths[number], mode="r").reshape(-1, row_bytes)
+        return self._levels[number]
+
+
+def _shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, float]]:
+    """(number, share) of the chunks of `side` texels along an axis of `end` texels that start..stop lies on."""
+    stop = min(stop, end)
+    for number in range(start // side, -(-stop // side)):
+        yield number, (min(stop, (number + 1) * side) - max(start, number * side)) / (stop - start)
+
+
+def _piece(chunk: textures_pb2.TextureChunk, side: int) -> Piece:
+    place = Place(chunk.level, chunk.levels, chunk.y, chunk.x, chunk.height, chunk.width)
+    return Piece(
+        level=chunk.level, row=chunk.y // side, column=chunk.x // side, byte_length=chunk.size, memory=chunk.size,
+        texels=place.texels, error=chunk.error, entropy=chunk.entropy, content=chunk.sha256,
+    )  # fmt: skip
+
+
+def streamed_maps(texture: textures_pb2.Texture, objects: ObjectStore, largest: int) -> list[StreamedMap]:
+    """All maps of a texture, whose files were read and found right. Raises Damaged, FileNotFoundError."""
+    for made in texture.maps:
+        for level in made.levels:
+            objects.check(level.sha256)
+    return [StreamedMap(made, objects, largest) for made in texture.maps]

@@ -1,0 +1,228 @@
+"""One viewer's stream without the line it goes over: requests in, responses out, the scheduler between them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import google_crc32c
+
+from texsynth_rpc import scheduler as sched
+from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, OURS, RASTER, VIEW, Piece, Policy
+from texsynth_rpc.resume import Held, from_token
+from texsynth_rpc.scenes import Shown
+from texsynth_rpc.scheduler import Rules, Scheduler
+from texsynth_rpc.streamed_map import StreamedMap
+from texsynth_rpc.v1 import streams_pb2
+
+MOST_TILES = 1 << 14  # of one view: a table of every chunk of level 0 of four 8K surfaces
+MOST_BYTES = 1 << 50  # of credit or memory: more is a mistake
+LONGEST_NAME = 128
+_POLICIES: dict[streams_pb2.Order, Policy] = {
+    streams_pb2.ORDER_UNSPECIFIED: OURS,
+    streams_pb2.ORDER_RASTER: RASTER,
+    streams_pb2.ORDER_COARSE_FIRST: COARSE_FIRST,
+    streams_pb2.ORDER_ENTROPY: ENTROPY,
+    streams_pb2.ORDER_VIEW: VIEW,
+}
+Value = TypeVar("Value")
+
+
+class BadRequest(Exception):
+    """What a viewer said cannot be. field: of the request."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def checked_name(field: str, name: str) -> str:
+    """The name of a scene or surface. Raises BadRequest."""
+    if not name or len(name) > LONGEST_NAME or not name.isprintable() or "/" in name:
+        raise BadRequest(field, f"must be 1 to {LONGEST_NAME} printable characters, no '/'")
+    return name
+
+
+class Viewer:
+    """Raises BadRequest for a Hello that cannot be."""
+
+    def __init__(self, hello: streams_pb2.Hello) -> None:
+        self.scene = checked_name("hello.scene", hello.scene)
+        if hello.order not in _POLICIES:
+            raise BadRequest("hello.order", "is a number that is no order")
+        self.largest, self._formats = hello.largest_texture, frozenset(hello.formats)
+        self._held = _checked("hello.resume_token", _holdings, hello.resume_token)
+        self._scheduler = Scheduler(Rules(_POLICIES[hello.order]))
+        self._surfaces: dict[str, list[str]] = {}  # to its textures
+        self._maps: dict[str, StreamedMap] = {}  # by texture, "SURFACE/MAP"
+        self._shown: dict[str, Shown] = {}
+        self._numbers: dict[str, int] = {}
+        self._view, self._selection = streams_pb2.View(), streams_pb2.Selection()  # the last ones
+        self._further: deque[streams_pb2.OpenResponse] = deque()
+        self._settled = True  # until all is announced
+        self._credit(hello.credit)
+        self._budget(hello.memory_budget)
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes sent and not acknowledged."""
+        return self._scheduler.in_flight
+
+    def take(self, request: streams_pb2.OpenRequest) -> None:
+        """Something that the viewer says. Raises BadRequest, upon which nothing has changed."""
+        kind = request.WhichOneof("event")
+        if kind == "view":
+            self._look(request.view)
+        elif kind == "gaze":
+            gaze = request.gaze
+            self._receive("gaze", lambda: sched.Gazed((gaze.x, gaze.y) if gaze.known else None))
+        elif kind == "selection":
+            self._selection = request.selection
+            self._select()
+        elif kind == "credit":
+            self._credit(request.credit.bytes)
+        elif kind == "acknowledgement":
+            came = request.acknowledgement
+            self._receive("acknowledgement.sequence", lambda: sched.Acknowledged(came.sequence))
+            self._credit(came.credit)
+        elif kind == "budget":
+            self._budget(request.budget.bytes)
+        else:
+            raise BadRequest("event", "is missing" if kind is None else "hello comes first, and once")
+
+    def held_version(self, surface: str) -> int:
+        """The version of a surface that the viewer holds chunks of from an earlier stream; 0 if none."""
+        versions = [one.version for name, one in self._held.items() if name.partition("/")[0] == surface]
+        return min(versions, default=0)
+
+    def show(self, shown: Shown, maps: Sequence[StreamedMap]) -> None:
+        """A surface, or a new version of it. Raises BadRequest for a format that the viewer does not read."""
+        for each in maps:
+            if self._formats and each.described.format not in self._formats:
+                told = f"surface {shown.surface} is in {each.described.format}; make it for a target that you read"
+                raise BadRequest("hello.formats", told)
+        new = shown.surface not in self._surfaces
+        keys = [f"{shown.surface}/{each.described.kind}" for each in maps]
+        for key in set(self._surfaces.get(shown.surface, ())) - set(keys):
+            self._scheduler.receive(sched.Removed(key))
+        self._surfaces[shown.surface], self._shown[shown.surface] = keys, shown
+        for key, each in zip(keys, maps, strict=True):
+            self._maps[key] = each
+            self._scheduler.receive(sched.Added(key, shown.version, each.pieces))
+            self._resume(key, shown.version, len(each.pieces))
+        if new:  # what was said of it before it came
+            self._look(self._view)
+            self._select()
+
+    def _resume(self, key: str, version: int, chunks: int) -> None:
+        """Take up what the viewer still holds of this version."""
+        held = self._held.get(key)
+        if held and held.version <= version:
+            del self._held[key]
+            if (held.version, held.chunks) == (version, chunks):
+                self._scheduler.receive(sched.Resumed((held,)))
+
+    def hide(self, surface: str) -> None:
+        """It is taken out of the scene."""
+        for key in self._surfaces.pop(surface):
+            self._scheduler.receive(sched.Removed(key))
+
+    @property
+    def surfaces(self) -> dict[str, Shown]:
+        """What was shown and not hidden."""
+        return {name: self._shown[name] for name in self._surfaces}
+
+    def announce_end(self) -> None:
+        """Say that all surfaces of the scene were announced."""
+        self._settled = False
+        self._further.append(streams_pb2.OpenResponse(announced=streams_pb2.Announced()))
+
+    def next(self) -> streams_pb2.OpenResponse | None:
+        """What is to be sent next, or None until something happens. Raises FileNotFoundError."""
+        message = self._scheduler.next_message()
+        if message is not None:
+            self._settled = False
+            return self._response(message)
+        if self._further:
+            return self._further.popleft()
+        if self._settled or self._scheduler.waits:
+            return None
+        self._settled = True
+        return streams_pb2.OpenResponse(settled=streams_pb2.Settled())
+
+    def _response(self, message: sched.Message) -> streams_pb2.OpenResponse:
+        number = self._numbers.setdefault(message.texture, len(self._numbers) + 1)
+        if isinstance(message, sched.Send):
+            each = self._maps[message.texture]
+            index = each.index(*_place(message.piece))
+            data = each.payload(index)
+            return streams_pb2.OpenResponse(
+                chunk=streams_pb2.StreamedChunk(
+                    sequence=message.sequence, texture=number, index=index, data=data,
+                    crc32c=google_crc32c.value(data),
+                )
+            )  # fmt: skip
+        if isinstance(message, sched.NewVersion):
+            return self._new_version(message, number)
+        if isinstance(message, sched.LevelComplete):
+            told = streams_pb2.LevelComplete(texture=number, level=message.level)
+            return streams_pb2.OpenResponse(level_complete=told)
+        if isinstance(message, sched.Evict):
+            index = self._maps[message.texture].index(*_place(message.piece))
+            return streams_pb2.OpenResponse(eviction=streams_pb2.Eviction(texture=number, index=index))
+        return streams_pb2.OpenResponse(forgotten=streams_pb2.Forgotten(texture=number))
+
+    def _new_version(self, message: sched.NewVersion, number: int) -> streams_pb2.OpenResponse:
+        each, shown = self._maps[message.texture], self._shown[message.texture.partition("/")[0]]
+        told = streams_pb2.NewVersion(
+            texture=number, map=each.described, finest_level=each.finest,
+            surface=streams_pb2.Surface(name=shown.surface, version=message.version, job=shown.job),
+            kept=sorted(each.index(*place) for place in message.kept),
+        )  # fmt: skip
+        return streams_pb2.OpenResponse(new_version=told)
+
+    def _select(self) -> None:
+        chosen = frozenset(key for name in self._selection.surfaces for key in self._surfaces.get(name, ()))
+        self._scheduler.receive(sched.Selected(chosen))
+
+    def _look(self, view: streams_pb2.View) -> None:
+        if sum(len(seen.tiles) for seen in view.surfaces) > MOST_TILES:
+            raise BadRequest("view", f"has more than {MOST_TILES} tiles")
+        rows = _checked("view", lambda: tuple(row for seen in view.surfaces for row in self._rows(seen)))
+        self._scheduler.receive(sched.Viewed(rows))
+        self._view = view
+
+    def _rows(self, seen: streams_pb2.SeenSurface) -> Iterator[sched.Row]:
+        keys = self._surfaces.get(seen.surface, [])
+        largest = max((self._maps[key].side for key in keys), default=0)
+        for key in keys:
+            for tile in seen.tiles:
+                for place in self._maps[key].places(tile, largest):
+                    yield sched.Row(key, *place, tile.x, tile.y)
+
+    def _credit(self, count: int) -> None:
+        if count > MOST_BYTES:
+            raise BadRequest("credit", f"is {count} bytes; {MOST_BYTES} are the most")
+        self._scheduler.receive(sched.Granted(count))
+
+    def _budget(self, count: int) -> None:
+        self._scheduler.receive(sched.Budgeted(count or None))
+
+    def _receive(self, field: str, event: Callable[[], sched.Event]) -> None:
+        _checked(field, lambda: self._scheduler.receive(event()))
+
+
+def _place(piece: Piece) -> tuple[int, int, int]:
+    return piece.level, piece.row, piece.column
+
+
+def _holdings(token: bytes) -> dict[str, Held]:
+    return {one.texture: one for one in from_token(token)} if token else {}
+
+
+def _checked(field: str, make: Callable[..., Value], *arguments: object) -> Value:
+    try:
+        return make(*arguments)
+    except ValueError as error:
+        raise BadRequest(field, str(error)) from None

@@ -1,0 +1,452 @@
+"""Scenes and streams of their chunks, by a real client from a real service, over lines that break."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from proxy import Proxy
+from service_process import Guarded, Server, serving
+from texsynth_rpc.scheduler import Rules
+from texsynth_rpc.v1 import jobs_pb2, streams_pb2
+
+import grpc
+from mipmap.chunks import layout as layout_of
+from mipmap.ktx2 import read_ktx2
+from plugin_bridge.aio_client import AsyncClient
+from plugin_bridge.client import Client, ServiceError
+from plugin_bridge.reassembly import layout
+from plugin_bridge.stream_client import TextureStream, Tile
+from texsynth.train.procedural import generate, write
+
+SIZE = 1024
+WINDOW = Rules().window
+Request = streams_pb2.OpenRequest
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A service that has made two textures which differ in one corner."""
+
+    server: Server
+    first: str
+    second: str
+    pictures: str
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the first texture, and of what is not in it of the second, chunk by chunk."""
+        with self.server.client() as client:
+            first, second = (client.texture(job) for job in (self.first, self.second))
+        before = {chunk.sha256 for made in first.maps for chunk in made.chunks}
+        changed = [chunk.size for made in second.maps for chunk in made.chunks if chunk.sha256 not in before]
+        return sum(chunk.size for made in first.maps for chunk in made.chunks), sum(changed)
+
+
+@pytest.fixture(scope="module")
+def shop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("materials")
+    write(generate("gravel", SIZE, 1), folder / "first")
+    write(generate("gravel", SIZE, 1), folder / "second")
+    albedo = folder / "second" / "albedo.png"
+    picture = cv2.imread(str(albedo))
+    picture[:200, :200] = 255 - picture[:200, :200]
+    cv2.imwrite(str(albedo), picture)
+    with server.client() as client:
+        made = [mips(client, folder / name, "quest3") for name in ("first", "second")]
+        return Shop(server, *made, pictures=mips(client, folder / "first", "source"))
+
+
+def mips(client: Client, material: Path, target: str) -> str:
+    work = jobs_pb2.Work(mips=jobs_pb2.MipsJob(source=client.input(material), target=target))
+    return client.wait(client.submit(work).id).id
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(work, 120))
+
+
+async def until(stream: TextureStream, kind: str, then: Callable[[Any], None] = lambda _: None) -> None:
+    async for event in stream:
+        then(event)
+        if event.WhichOneof("event") == kind:
+            return
+
+
+def everything_is(stream: TextureStream, surface: str, job: str, server: Server) -> None:
+    with server.client() as client:
+        made = client.texture(job)
+    for each in made.maps:
+        texture = stream.textures[f"{surface}/{each.kind}"]
+        assert texture.told.surface.job == job
+        for number in range(len(each.levels)):
+            texture.level(number)  # by its digest
+        assert [level.sha256 for level in texture.told.map.levels] == [level.sha256 for level in each.levels]
+
+
+@pytest.mark.parametrize(("size", "side", "finest"), [((1024, 512), 256, 0), ((100, 300), 64, 1), ((60, 60), 64, 0)])
+def test_the_clients_layout_is_the_services(size: tuple[int, int], side: int, finest: int) -> None:
+    sizes = [(max(1, size[0] >> k), max(1, size[1] >> k)) for k in range(max(size).bit_length())]
+    ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, side, finest)]
+    theirs = [(p.level, p.levels, p.y, p.x, p.height, p.width) for p in layout_of(*size, side)]
+    tail = theirs[0][0]
+    assert ours == [place for place in theirs if place[0] >= min(finest, tail)]
+
+
+def test_a_texture_comes_whole_and_is_what_was_published(shop: Shop, tmp_path: Path) -> None:
+    with shop.server.client() as client:
+        client.show("whole", "sofa", shop.first)
+        client.fetch(shop.first, tmp_path / "published")
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            stream = TextureStream(client, "whole")
+            await until(stream, "settled")
+            everything_is(stream, "sofa", shop.first, shop.server)
+            assert set(stream.textures) == {"sofa/albedo", "sofa/normal", "sofa/roughness", "sofa/height"}
+            stream.textures["sofa/albedo"].write_ktx2(tmp_path / "streamed.ktx2")
+
+    run(receive())
+    entry = json.loads((tmp_path / "published" / "material.json").read_text())["maps"]["albedo"]
+    published, streamed = read_ktx2(tmp_path / "published" / entry["file"]), read_ktx2(tmp_path / "streamed.ktx2")
+    assert (streamed.texel_format, streamed.height, streamed.width) == (published.texel_format, SIZE, SIZE)
+    assert [streamed.level(k) for k in range(11)] == [published.level(k) for k in range(11)]
+
+
+def test_twenty_cut_lines_leave_no_gap_and_little_is_sent_twice(shop: Shop) -> None:
+    with shop.server.client() as client:
+        client.show("cut", "sofa", shop.first)
+    total, _ = shop.sizes()
+
+    async def receive(line: Proxy) -> None:
+        async with AsyncClient(line.address) as client:
+            stream = TextureStream(client, "cut")
+            await until(stream, "settled")
+            everything_is(stream, "sofa", shop.first, shop.server)
+            assert stream.streams == 1 + line.cuts
+
+    with Proxy(shop.server.address) as line:
+        chance = random.Random(6)
+        line.cut_at([chance.randrange(20_000, total) for _ in range(20)])
+        run(receive(line))
+        assert line.cuts >= 15  # some fell into one connection's end
+        assert line.from_server < 1.05 * total + line.cuts * 1.05 * WINDOW
+
+
+def test_a_new_version_takes_over_at_once_and_what_is_the_same_is_not_sent_again(shop: Shop) -> None:
+    with shop.server.client() as client:
+        client.show("edit", "sofa", shop.first)
+    _, changed = shop.sizes()
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            stream, sent = TextureStream(client, "edit"), list[int]()
+            versions: dict[int, int] = {}
+
+            def note(event: Any) -> None:
+                if event.WhichOneof("event") == "new_version":
+                    versions[event.new_version.texture] = event.new_version.surface.version
+                sent.append(len(event.chunk.data))
+
+            async for event in stream:
+                note(event)
+                if event.WhichOneof("event") == "settled":
+                    if versions[1] == 2:
+                        break
+                    sent.clear()
+                    await client.show("edit", "sofa", shop.second)
+            everything_is(stream, "sofa", shop.second, shop.server)
+            assert sum(sent) == changed
+
+    run(receive())
+
+
+def test_versions_never_mix_when_one_is_replaced_on_its_way(shop: Shop) -> None:
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("replaced", "sofa", shop.first)
+            stream, texture_of = TextureStream(client, "replaced", credit=1 << 19), dict[int, int]()
+            chunks = 0
+            async for event in stream:
+                kind = event.WhichOneof("event")
+                if kind == "new_version":
+                    texture_of[event.new_version.texture] = event.new_version.surface.version
+                if kind == "chunk":
+                    chunks += 1
+                    if chunks in (3, 9, 15):
+                        await client.show("replaced", "sofa", shop.second if chunks != 9 else shop.first)
+                if kind == "settled" and set(texture_of.values()) == {4}:
+                    break
+            everything_is(stream, "sofa", shop.second, shop.server)
+
+    run(receive())
+
+
+def test_a_viewer_that_was_away_during_an_edit_keeps_what_is_the_same(shop: Shop) -> None:
+    _, changed = shop.sizes()
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("away", "sofa", shop.first)
+            stream = TextureStream(client, "away")
+            await until(stream, "settled")
+            await client.show("away", "sofa", shop.second)
+            sent = list[int]()
+            await until(stream, "settled", lambda event: sent.append(len(event.chunk.data)))
+            assert stream.streams == 2
+            everything_is(stream, "sofa", shop.second, shop.server)
+            assert sum(sent) == changed
+
+    run(receive())
+
+
+def test_what_is_seen_comes_first(shop: Shop) -> None:
+    async def receive() -> list[bool]:
+        """Of each chunk that came, whether it holds what is seen."""
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("seen", "sofa", shop.first)
+            stream, came, tails = TextureStream(client, "seen", credit=1 << 16), list[bool](), 0
+            stream.look({"sofa": [Tile(level=0, row=3, column=2, pixels=5000)], "no such surface": [Tile()]})
+            async for event in stream:
+                if event.WhichOneof("event") == "chunk":
+                    texture = stream.textures[stream._numbers[event.chunk.texture]]
+                    chunk = texture.chunks[event.chunk.index]
+                    tails += chunk.levels > 1
+                    shift = chunk.level
+                    rows, columns = (
+                        range(start << shift, start + length << shift)
+                        for start, length in ((chunk.y, chunk.height), (chunk.x, chunk.width))
+                    )
+                    came.append(bool(set(rows) & set(range(768, 1024)) and set(columns) & set(range(512, 768))))
+                if len(came) - tails >= 12:
+                    break
+            return came
+
+    assert all(run(receive()))
+
+
+def test_memory_stays_within_the_budget_of_the_viewer(shop: Shop) -> None:
+    budget = 1_000_000
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("small", "sofa", shop.first)
+            stream = TextureStream(client, "small", memory_budget=budget)
+            most, evicted, settled = 0, 0, 0
+            async for event in stream:
+                most = max(most, sum(texture.memory() for texture in stream.textures.values()))
+                evicted += event.WhichOneof("event") == "eviction"
+                if event.WhichOneof("event") == "settled":
+                    settled += 1
+                    if settled == 3:
+                        break
+                    corner = settled + 1
+                    stream.look({"sofa": [Tile(level=0, row=corner, column=k, pixels=50_000) for k in range(4)]})
+            assert 0.8 * budget < most <= budget
+            assert evicted > 0
+            finest = [
+                chunk.y // 256
+                for texture in stream.textures.values()
+                for chunk, there in zip(texture.chunks, texture.held, strict=True)
+                if there and chunk.level == 0
+            ]
+            assert 3 in finest
+
+    run(receive())
+
+
+def test_largest_texture_leaves_out_what_is_finer(shop: Shop) -> None:
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("limited", "sofa", shop.first)
+            stream = TextureStream(client, "limited", largest_texture=600)
+            await until(stream, "settled")
+            texture = stream.textures["sofa/normal"]
+            assert texture.told.finest_level == 1
+            assert not texture.is_whole(0)
+            texture.level(1)
+
+    run(receive())
+
+
+def test_a_surface_that_is_hidden_is_forgotten_and_may_come_back(shop: Shop) -> None:
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("hidden", "sofa", shop.first)
+            await client.show("hidden", "wall", shop.second)
+            stream, settled = TextureStream(client, "hidden"), 0
+            async for event in stream:
+                if event.WhichOneof("event") == "settled":
+                    settled += 1
+                    if settled == 1:
+                        await client.hide("hidden", "wall")
+                    elif settled == 2:
+                        assert {name.partition("/")[0] for name in stream.textures} == {"sofa"}
+                        assert [surface.name for surface in await client.scene("hidden")] == ["sofa"]
+                        assert (await client.show("hidden", "wall", shop.second)).version == 3
+                    else:
+                        break
+            everything_is(stream, "wall", shop.second, shop.server)
+
+    run(receive())
+
+
+def test_what_went_while_a_viewer_was_away_is_dropped(shop: Shop) -> None:
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("gone", "sofa", shop.first)
+            await client.show("gone", "wall", shop.second)
+            stream = TextureStream(client, "gone")
+            await until(stream, "settled")
+            await client.hide("gone", "wall")
+            sent = list[int]()
+            await until(stream, "settled", lambda event: sent.append(len(event.chunk.data)))
+            assert sum(sent) == 0
+            assert {name.partition("/")[0] for name in stream.textures} == {"sofa"}
+
+    run(receive())
+
+
+def test_a_viewer_who_stands_still_is_sent_no_more_than_the_window(shop: Shop) -> None:
+    async def receive(line: Proxy) -> None:
+        async with AsyncClient(line.address) as client:
+            await client.show("slow", "sofa", shop.first)
+            before = line.from_server
+            stub = client._streams
+
+            async def requests() -> Any:
+                yield Request(hello=streams_pb2.Hello(scene="slow", credit=1 << 30))
+                await asyncio.sleep(60)
+
+            call = stub.Open(requests())
+            await call.read()
+            still, last = 0, -1
+            while still < 20:  # nothing is read, nothing acknowledged
+                await asyncio.sleep(0.05)
+                still, last = (still + 1, last) if line.from_server == last else (0, line.from_server)
+            assert last - before < 1.1 * WINDOW
+            call.cancel()
+
+    with Proxy(shop.server.address) as line:
+        run(receive(line))
+
+
+def test_a_stopping_service_ends_streams_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    write(generate("gravel", SIZE, 1), tmp_path / "gravel")
+
+    async def receive() -> None:
+        with serving(tmp_path / "data") as server, server.client() as client:
+            job = mips(client, tmp_path / "gravel", "quest3")
+            client.show("stopped", "sofa", job)
+            async with AsyncClient(server.address, patience=0.1) as viewer:
+                stream, chunks = TextureStream(viewer, "stopped", credit=1 << 19), 0
+                with pytest.raises(ServiceError) as refused:
+                    async for event in stream:
+                        chunks += event.WhichOneof("event") == "chunk"
+                        if chunks == 6:
+                            server.process.terminate()
+                            chunks += 1
+                assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+            assert await asyncio.to_thread(server.stop) == 0
+        with serving(tmp_path / "data") as server:
+            async with AsyncClient(server.address) as viewer:
+                held = sum(texture.memory() for texture in stream.textures.values())
+                again, sent = TextureStream(viewer, "stopped"), list[int]()
+                again.textures = stream.textures
+                await until(again, "settled", lambda event: sent.append(len(event.chunk.data)))
+                everything_is(again, "sofa", job, server)
+                assert held > 0
+                assert sum(sent) == sum(t.memory() for t in again.textures.values()) - held
+
+    run(receive())
+
+
+HELLO = streams_pb2.Hello(scene="whole", credit=1)
+
+
+@pytest.mark.parametrize(
+    ("requests", "field"),
+    [
+        ([], "hello"),
+        ([Request(credit=streams_pb2.Credit(bytes=1))], "hello"),
+        ([Request(hello=streams_pb2.Hello(scene=""))], "hello.scene"),
+        ([Request(hello=streams_pb2.Hello(scene="a/b"))], "hello.scene"),
+        ([Request(hello=streams_pb2.Hello(scene="whole", resume_token=b"[]x"))], "hello.resume_token"),
+        ([Request(hello=streams_pb2.Hello(scene="whole", credit=1 << 60))], "credit"),
+        ([Request(hello=streams_pb2.Hello(scene="whole", formats=["bc7-srgb"]))], "hello.formats"),
+        ([Request(hello=streams_pb2.Hello(scene="whole", order=9))], "hello.order"),
+        ([Request(hello=HELLO), Request(hello=HELLO)], "event"),
+        ([Request(hello=HELLO), Request()], "event"),
+        ([Request(hello=HELLO), Request(gaze=streams_pb2.Gaze(known=True, x=float("nan")))], "gaze"),
+        ([Request(hello=HELLO), Request(acknowledgement=streams_pb2.Acknowledgement(sequence=7))], "acknowledgement"),
+        (
+            [Request(hello=HELLO), Request(view=streams_pb2.View(
+                surfaces=[streams_pb2.SeenSurface(surface="sofa", tiles=[Tile()] * 20_000)]))],
+            "view",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_by_field(shop: Shop, requests: list[Request], field: str) -> None:
+    with shop.server.client() as client:
+        client.show("whole", "sofa", shop.first)
+        with pytest.raises(grpc.RpcError) as refused:
+            list(client._streams.Open(said(requests)))
+    error = ServiceError(refused.value)
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert str(error).startswith(field)
+    assert "\n" not in str(error)
+
+
+def said(requests: list[Request]) -> Iterator[Request]:
+    """And then nothing more, unless there was nothing: then all is said."""
+    yield from requests
+    if requests:
+        threading.Event().wait(30)
+
+
+def test_only_what_gpus_read_is_shown_and_what_is_shown_stays(shop: Shop) -> None:
+    with shop.server.client() as client:
+        with pytest.raises(ServiceError, match="quest3"):
+            client.show("refused", "sofa", shop.pictures)
+        with pytest.raises(ServiceError, match="surface"):
+            client.show("refused", "so/fa", shop.first)
+        with pytest.raises(ServiceError, match="not here"):
+            client.show("refused", "sofa", "no such job")
+        with pytest.raises(ServiceError, match="not here"):
+            client.hide("refused", "sofa")
+        assert client.scene("refused") == []
+        first, again = (client.show("kept", "sofa", shop.first) for _ in range(2))
+        assert first == again
+        with pytest.raises(ServiceError, match="surface sofa of scene"):
+            client.delete(shop.first)
+
+
+def test_scenes_belong_to_their_tenant_and_to_who_may_write(guarded: Guarded, tmp_path: Path) -> None:
+    write(generate("gravel", 512, 1), tmp_path / "gravel")
+    with guarded.client(guarded.ann) as ann, guarded.client(guarded.eve) as eve, guarded.client(guarded.guest) as guest:
+        job = mips(ann, tmp_path / "gravel", "quest3")
+        ann.show("room", "sofa", job)
+        with pytest.raises(ServiceError, match="not here"):
+            eve.show("room", "sofa", job)
+        assert eve.scene("room") == []
+        assert [surface.job for surface in guest.scene("room")] == [job]
+        with pytest.raises(ServiceError) as refused:
+            guest.show("room", "sofa", job)
+        assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_detail_in_an_index_tells_noise_from_flat_ground(shop: Shop) -> None:
+    with shop.server.client() as client:
+        albedo = next(made for made in client.texture(shop.first).maps if made.kind == "albedo")
+    finest = [chunk for chunk in albedo.chunks if chunk.level == 0]
+    assert all(0 < chunk.error < 0.1 for chunk in finest)
+    assert all(0 < chunk.entropy < 9 for chunk in finest)
+    assert np.mean([chunk.error for chunk in finest]) < albedo.chunks[0].error
