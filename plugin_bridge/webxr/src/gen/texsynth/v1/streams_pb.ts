@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file texsynth/v1/streams.proto.
  */
 export const file_texsynth_v1_streams: GenFile = /*@__PURE__*/
-  fileDesc("Chl0ZXhzeW50aC92MS9zdHJlYW1zLnByb3RvEgt0ZXhzeW50aC52MSI6CgtTaG93UmVxdWVzdBINCgVzY2VuZRgBIAEoCRIPCgdzdXJmYWNlGAIgASgJEgsKA2pvYhgDIAEoCSI1CgxTaG93UmVzcG9uc2USJQoHc3VyZmFjZRgBIAEoCzIULnRleHN5bnRoLnYxLlN1cmZhY2UiLQoLSGlkZVJlcXVlc3QSDQoFc2NlbmUYASABKAkSDwoHc3VyZmFjZRgCIAEoCSIOCgxIaWRlUmVzcG9uc2UiIAoPR2V0U2NlbmVSZXF1ZXN0Eg0KBXNjZW5lGAEgASgJIjoKEEdldFNjZW5lUmVzcG9uc2USJgoIc3VyZmFjZXMYASADKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlIjUKB1N1cmZhY2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEgsKA2pvYhgDIAEoCSK7AgoLT3BlblJlcXVlc3QSIwoFaGVsbG8YASABKAsyEi50ZXhzeW50aC52MS5IZWxsb0gAEiEKBHZpZXcYAiABKAsyES50ZXhzeW50aC52MS5WaWV3SAASIQoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemVIABIrCglzZWxlY3Rpb24YBCABKAsyFi50ZXhzeW50aC52MS5TZWxlY3Rpb25IABIlCgZjcmVkaXQYBSABKAsyEy50ZXhzeW50aC52MS5DcmVkaXRIABI3Cg9hY2tub3dsZWRnZW1lbnQYBiABKAsyHC50ZXhzeW50aC52MS5BY2tub3dsZWRnZW1lbnRIABIrCgZidWRnZXQYByABKAsyGS50ZXhzeW50aC52MS5NZW1vcnlCdWRnZXRIAEIHCgVldmVudCKgAQoFSGVsbG8SDQoFc2NlbmUYASABKAkSDwoHZm9ybWF0cxgCIAMoCRIXCg9sYXJnZXN0X3RleHR1cmUYAyABKA0SFQoNbWVtb3J5X2J1ZGdldBgEIAEoBBIOCgZjcmVkaXQYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgMEiEKBW9yZGVyGAcgASgOMhIudGV4c3ludGgudjEuT3JkZXIiMgoEVmlldxIqCghzdXJmYWNlcxgBIAMoCzIYLnRleHN5bnRoLnYxLlNlZW5TdXJmYWNlIkAKC1NlZW5TdXJmYWNlEg8KB3N1cmZhY2UYASABKAkSIAoFdGlsZXMYAiADKAsyES50ZXhzeW50aC52MS5UaWxlIlgKBFRpbGUSDQoFbGV2ZWwYASABKA0SCwoDcm93GAIgASgNEg4KBmNvbHVtbhgDIAEoDRIOCgZwaXhlbHMYBCABKA0SCQoBeBgFIAEoAhIJCgF5GAYgASgCIisKBEdhemUSDQoFa25vd24YASABKAgSCQoBeBgCIAEoAhIJCgF5GAMgASgCIh0KCVNlbGVjdGlvbhIQCghzdXJmYWNlcxgBIAMoCSIXCgZDcmVkaXQSDQoFYnl0ZXMYASABKAQiIwoPQWNrbm93bGVkZ2VtZW50EhAKCHNlcXVlbmNlGAEgASgEIh0KDE1lbW9yeUJ1ZGdldBINCgVieXRlcxgBIAEoBCKrAgoMT3BlblJlc3BvbnNlEi4KC25ld192ZXJzaW9uGAEgASgLMhcudGV4c3ludGgudjEuTmV3VmVyc2lvbkgAEisKBWNodW5rGAIgASgLMhoudGV4c3ludGgudjEuU3RyZWFtZWRDaHVua0gAEjQKDmxldmVsX2NvbXBsZXRlGAMgASgLMhoudGV4c3ludGgudjEuTGV2ZWxDb21wbGV0ZUgAEikKCGV2aWN0aW9uGAQgASgLMhUudGV4c3ludGgudjEuRXZpY3Rpb25IABIrCglmb3Jnb3R0ZW4YBSABKAsyFi50ZXhzeW50aC52MS5Gb3Jnb3R0ZW5IABInCgdzZXR0bGVkGAYgASgLMhQudGV4c3ludGgudjEuU2V0dGxlZEgAQgcKBWV2ZW50Io4BCgpOZXdWZXJzaW9uEg8KB3RleHR1cmUYASABKA0SJQoHc3VyZmFjZRgCIAEoCzIULnRleHN5bnRoLnYxLlN1cmZhY2USJAoDbWFwGAMgASgLMhcudGV4c3ludGgudjEuVGV4dHVyZU1hcBIUCgxmaW5lc3RfbGV2ZWwYBCABKA0SDAoEa2VwdBgFIAMoDSJfCg1TdHJlYW1lZENodW5rEhAKCHNlcXVlbmNlGAEgASgEEg8KB3RleHR1cmUYAiABKA0SDQoFaW5kZXgYAyABKA0SDAoEZGF0YRgEIAEoDBIOCgZjcmMzMmMYBSABKAciLwoNTGV2ZWxDb21wbGV0ZRIPCgd0ZXh0dXJlGAEgASgNEg0KBWxldmVsGAIgASgNIioKCEV2aWN0aW9uEg8KB3RleHR1cmUYASABKA0SDQoFaW5kZXgYAiABKA0iHAoJRm9yZ290dGVuEg8KB3RleHR1cmUYASABKA0iCQoHU2V0dGxlZCprCgVPcmRlchIVChFPUkRFUl9VTlNQRUNJRklFRBAAEhAKDE9SREVSX1JBU1RFUhABEhYKEk9SREVSX0NPQVJTRV9GSVJTVBACEhEKDU9SREVSX0VOVFJPUFkQAxIOCgpPUkRFUl9WSUVXEAQykwIKDVN0cmVhbVNlcnZpY2USOwoEU2hvdxIYLnRleHN5bnRoLnYxLlNob3dSZXF1ZXN0GhkudGV4c3ludGgudjEuU2hvd1Jlc3BvbnNlEjsKBEhpZGUSGC50ZXhzeW50aC52MS5IaWRlUmVxdWVzdBoZLnRleHN5bnRoLnYxLkhpZGVSZXNwb25zZRJHCghHZXRTY2VuZRIcLnRleHN5bnRoLnYxLkdldFNjZW5lUmVxdWVzdBodLnRleHN5bnRoLnYxLkdldFNjZW5lUmVzcG9uc2USPwoET3BlbhIYLnRleHN5bnRoLnYxLk9wZW5SZXF1ZXN0GhkudGV4c3ludGgudjEuT3BlblJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_texsynth_v1_textures]);
+  fileDesc("Chl0ZXhzeW50aC92MS9zdHJlYW1zLnByb3RvEgt0ZXhzeW50aC52MSI6CgtTaG93UmVxdWVzdBINCgVzY2VuZRgBIAEoCRIPCgdzdXJmYWNlGAIgASgJEgsKA2pvYhgDIAEoCSI1CgxTaG93UmVzcG9uc2USJQoHc3VyZmFjZRgBIAEoCzIULnRleHN5bnRoLnYxLlN1cmZhY2UiLQoLSGlkZVJlcXVlc3QSDQoFc2NlbmUYASABKAkSDwoHc3VyZmFjZRgCIAEoCSIOCgxIaWRlUmVzcG9uc2UiIAoPR2V0U2NlbmVSZXF1ZXN0Eg0KBXNjZW5lGAEgASgJIjoKEEdldFNjZW5lUmVzcG9uc2USJgoIc3VyZmFjZXMYASADKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlIjUKB1N1cmZhY2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEgsKA2pvYhgDIAEoCSK7AgoLT3BlblJlcXVlc3QSIwoFaGVsbG8YASABKAsyEi50ZXhzeW50aC52MS5IZWxsb0gAEiEKBHZpZXcYAiABKAsyES50ZXhzeW50aC52MS5WaWV3SAASIQoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemVIABIrCglzZWxlY3Rpb24YBCABKAsyFi50ZXhzeW50aC52MS5TZWxlY3Rpb25IABIlCgZjcmVkaXQYBSABKAsyEy50ZXhzeW50aC52MS5DcmVkaXRIABI3Cg9hY2tub3dsZWRnZW1lbnQYBiABKAsyHC50ZXhzeW50aC52MS5BY2tub3dsZWRnZW1lbnRIABIrCgZidWRnZXQYByABKAsyGS50ZXhzeW50aC52MS5NZW1vcnlCdWRnZXRIAEIHCgVldmVudCKgAQoFSGVsbG8SDQoFc2NlbmUYASABKAkSDwoHZm9ybWF0cxgCIAMoCRIXCg9sYXJnZXN0X3RleHR1cmUYAyABKA0SFQoNbWVtb3J5X2J1ZGdldBgEIAEoBBIOCgZjcmVkaXQYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgMEiEKBW9yZGVyGAcgASgOMhIudGV4c3ludGgudjEuT3JkZXIiMgoEVmlldxIqCghzdXJmYWNlcxgBIAMoCzIYLnRleHN5bnRoLnYxLlNlZW5TdXJmYWNlIkAKC1NlZW5TdXJmYWNlEg8KB3N1cmZhY2UYASABKAkSIAoFdGlsZXMYAiADKAsyES50ZXhzeW50aC52MS5UaWxlIlgKBFRpbGUSDQoFbGV2ZWwYASABKA0SCwoDcm93GAIgASgNEg4KBmNvbHVtbhgDIAEoDRIOCgZwaXhlbHMYBCABKA0SCQoBeBgFIAEoAhIJCgF5GAYgASgCIisKBEdhemUSDQoFa25vd24YASABKAgSCQoBeBgCIAEoAhIJCgF5GAMgASgCIh0KCVNlbGVjdGlvbhIQCghzdXJmYWNlcxgBIAMoCSIXCgZDcmVkaXQSDQoFYnl0ZXMYASABKAQiMwoPQWNrbm93bGVkZ2VtZW50EhAKCHNlcXVlbmNlGAEgASgEEg4KBmNyZWRpdBgCIAEoBCIdCgxNZW1vcnlCdWRnZXQSDQoFYnl0ZXMYASABKAQi2AIKDE9wZW5SZXNwb25zZRIuCgtuZXdfdmVyc2lvbhgBIAEoCzIXLnRleHN5bnRoLnYxLk5ld1ZlcnNpb25IABIrCgVjaHVuaxgCIAEoCzIaLnRleHN5bnRoLnYxLlN0cmVhbWVkQ2h1bmtIABI0Cg5sZXZlbF9jb21wbGV0ZRgDIAEoCzIaLnRleHN5bnRoLnYxLkxldmVsQ29tcGxldGVIABIpCghldmljdGlvbhgEIAEoCzIVLnRleHN5bnRoLnYxLkV2aWN0aW9uSAASKwoJZm9yZ290dGVuGAUgASgLMhYudGV4c3ludGgudjEuRm9yZ290dGVuSAASJwoHc2V0dGxlZBgGIAEoCzIULnRleHN5bnRoLnYxLlNldHRsZWRIABIrCglhbm5vdW5jZWQYByABKAsyFi50ZXhzeW50aC52MS5Bbm5vdW5jZWRIAEIHCgVldmVudCKOAQoKTmV3VmVyc2lvbhIPCgd0ZXh0dXJlGAEgASgNEiUKB3N1cmZhY2UYAiABKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlEiQKA21hcBgDIAEoCzIXLnRleHN5bnRoLnYxLlRleHR1cmVNYXASFAoMZmluZXN0X2xldmVsGAQgASgNEgwKBGtlcHQYBSADKA0iXwoNU3RyZWFtZWRDaHVuaxIQCghzZXF1ZW5jZRgBIAEoBBIPCgd0ZXh0dXJlGAIgASgNEg0KBWluZGV4GAMgASgNEgwKBGRhdGEYBCABKAwSDgoGY3JjMzJjGAUgASgHIi8KDUxldmVsQ29tcGxldGUSDwoHdGV4dHVyZRgBIAEoDRINCgVsZXZlbBgCIAEoDSIqCghFdmljdGlvbhIPCgd0ZXh0dXJlGAEgASgNEg0KBWluZGV4GAIgASgNIhwKCUZvcmdvdHRlbhIPCgd0ZXh0dXJlGAEgASgNIgkKB1NldHRsZWQiCwoJQW5ub3VuY2VkKmsKBU9yZGVyEhUKEU9SREVSX1VOU1BFQ0lGSUVEEAASEAoMT1JERVJfUkFTVEVSEAESFgoST1JERVJfQ09BUlNFX0ZJUlNUEAISEQoNT1JERVJfRU5UUk9QWRADEg4KCk9SREVSX1ZJRVcQBDKTAgoNU3RyZWFtU2VydmljZRI7CgRTaG93EhgudGV4c3ludGgudjEuU2hvd1JlcXVlc3QaGS50ZXhzeW50aC52MS5TaG93UmVzcG9uc2USOwoESGlkZRIYLnRleHN5bnRoLnYxLkhpZGVSZXF1ZXN0GhkudGV4c3ludGgudjEuSGlkZVJlc3BvbnNlEkcKCEdldFNjZW5lEhwudGV4c3ludGgudjEuR2V0U2NlbmVSZXF1ZXN0Gh0udGV4c3ludGgudjEuR2V0U2NlbmVSZXNwb25zZRI/CgRPcGVuEhgudGV4c3ludGgudjEuT3BlblJlcXVlc3QaGS50ZXhzeW50aC52MS5PcGVuUmVzcG9uc2UoATABYgZwcm90bzM", [file_texsynth_v1_textures]);
 
 /**
  * Which job's texture a surface is to show.
@@ -302,7 +302,7 @@ export type Hello = Message<"texsynth.v1.Hello"> & {
   memoryBudget: bigint;
 
   /**
-   * Bytes that it takes at first.
+   * Bytes that it takes at first. Nothing comes while less is left than the next chunk has; chunks have up to 512 KiB.
    *
    * @generated from field: uint64 credit = 5;
    */
@@ -383,27 +383,27 @@ export const SeenSurfaceSchema: GenMessage<SeenSurface> = /*@__PURE__*/
   messageDesc(file_texsynth_v1_streams, 10);
 
 /**
- * Pixels that want one level of one place.
+ * Pixels that want one level of one square of 256 x 256 texels, whatever chunks the maps of the surface have.
  *
  * @generated from message texsynth.v1.Tile
  */
 export type Tile = Message<"texsynth.v1.Tile"> & {
   /**
-   * The level whose texels are about as large as the pixels.
+   * The level whose texels are about as large as the pixels, of the surface's largest map.
    *
    * @generated from field: uint32 level = 1;
    */
   level: number;
 
   /**
-   * Of a chunk of that level, counted in chunks.
+   * Of the square in that level, counted in squares.
    *
    * @generated from field: uint32 row = 2;
    */
   row: number;
 
   /**
-   * Of a chunk of that level, counted in chunks.
+   * Of the square in that level, counted in squares.
    *
    * @generated from field: uint32 column = 3;
    */
@@ -527,6 +527,13 @@ export type Acknowledgement = Message<"texsynth.v1.Acknowledgement"> & {
    * @generated from field: uint64 sequence = 1;
    */
   sequence: bigint;
+
+  /**
+   * How many more bytes of chunks are taken, as by Credit.
+   *
+   * @generated from field: uint64 credit = 2;
+   */
+  credit: bigint;
 };
 
 /**
@@ -616,6 +623,14 @@ export type OpenResponse = Message<"texsynth.v1.OpenResponse"> & {
      */
     value: Settled;
     case: "settled";
+  } | {
+    /**
+     * All that the scene shows now was announced by NewVersion.
+     *
+     * @generated from field: texsynth.v1.Announced announced = 7;
+     */
+    value: Announced;
+    case: "announced";
   } | { case: undefined; value?: undefined };
 };
 
@@ -816,6 +831,22 @@ export type Settled = Message<"texsynth.v1.Settled"> & {
  */
 export const SettledSchema: GenMessage<Settled> = /*@__PURE__*/
   messageDesc(file_texsynth_v1_streams, 23);
+
+/**
+ * Comes once, after the NewVersion of every texture that the scene showed as the stream began. What a viewer holds of
+ * others is to be dropped.
+ *
+ * @generated from message texsynth.v1.Announced
+ */
+export type Announced = Message<"texsynth.v1.Announced"> & {
+};
+
+/**
+ * Describes the message texsynth.v1.Announced.
+ * Use `create(AnnouncedSchema)` to create a new message.
+ */
+export const AnnouncedSchema: GenMessage<Announced> = /*@__PURE__*/
+  messageDesc(file_texsynth_v1_streams, 24);
 
 /**
  * An order of chunks; all send mip tails first, and coarser chunks before finer ones in the same place.
