@@ -207,7 +207,7 @@ def test_a_stream_ends_with_a_reason_when_the_service_stops(tmp_path: Path) -> N
     with serving(tmp_path / "data") as server:
         code, reason = asyncio.run(walk(server))
         assert (code, reason["code"]) == (4014, "UNAVAILABLE")
-        assert server.process.wait(60) == 0
+        assert server.stop() == 0
 
 
 def test_a_headset_that_vanished_is_noticed(server: Server) -> None:

@@ -3,7 +3,7 @@ import { connect, createServer } from "node:net";
 
 const TICK = 20; // milliseconds
 
-/** Carries connections to the host of `url`. What comes from there is passed on at `rate` bytes a second. */
+/** Carries connections to the host of `url`. What a stream sends is passed on at `rate` bytes a second, all else at once. */
 export async function open(url) {
   const { hostname, port } = new URL(url);
   const pairs = new Set();
@@ -12,6 +12,7 @@ export async function open(url) {
     const far = connect(Number(port), hostname);
     const pair = { near, far, waiting: [], allowed: 0 };
     pairs.add(pair);
+    near.once("data", (first) => (pair.isStream = first.includes("GET /stream ")));
     near.pipe(far);
     far.on("data", (data) => {
       pair.waiting.push(data);
@@ -23,12 +24,13 @@ export async function open(url) {
     for (const side of [near, far]) side.on("error", end);
     near.on("close", end);
   });
+  const isQuick = ({ isStream }) => !isStream || line.rate === Infinity;
   const held = (pair) => pair.waiting.reduce((sum, data) => sum + data.length, 0);
 
   function pass(pair) {
-    while (pair.waiting.length > 0 && (line.rate === Infinity || pair.allowed >= 1)) {
+    while (pair.waiting.length > 0 && (isQuick(pair) || pair.allowed >= 1)) {
       const data = pair.waiting.shift();
-      const count = line.rate === Infinity ? data.length : Math.min(data.length, Math.floor(pair.allowed));
+      const count = isQuick(pair) ? data.length : Math.min(data.length, Math.floor(pair.allowed));
       pair.allowed -= count;
       line.passed += count;
       pair.near.write(data.subarray(0, count));
@@ -39,7 +41,7 @@ export async function open(url) {
   }
   const ticking = setInterval(() => {
     for (const pair of pairs) {
-      pair.allowed = line.rate === Infinity ? 0 : Math.min(pair.allowed + (line.rate * TICK) / 1000, line.rate);
+      pair.allowed = isQuick(pair) ? 0 : Math.min(pair.allowed + (line.rate * TICK) / 1000, line.rate);
       pass(pair);
     }
   }, TICK);

@@ -1,4 +1,4 @@
-// What is seen: the scene drawn small, with the surface, the chunk and the level that each pixel wants in place of a
+// What is seen: the scene drawn small, with the surface, the place and the level that each pixel wants in place of a
 // colour, read back without waiting for the GPU.
 import { Camera, Color, GLSL3, Line, Mesh, NearestFilter, NoBlending, RawShaderMaterial, Vector2, WebGLRenderTarget } from "three";
 import type { Object3D, Scene, WebGLRenderer } from "three";
@@ -8,11 +8,12 @@ import type { StreamedTexture } from "./texture";
 
 const SMALLER = 8; // pixels of the screen along a side of one here
 const LARGEST = 320; // pixels a side
+const TILE = 256; // texels a side of what is counted, as the protos say
 const EVERY = 100; // milliseconds
 const MOST = 255; // surfaces: their numbers are a byte
 const DEGREES = 180 / Math.PI;
 
-/** A mesh that shows a surface, and the texture whose chunks are counted: its largest. */
+/** A mesh that shows a surface, and the texture whose texels are counted: its largest. */
 export interface Seen { mesh: Mesh; surface: string; texture: StreamedTexture }
 
 export class Feedback {
@@ -83,13 +84,12 @@ export class Feedback {
   private material(number: number, { shape, residency }: StreamedTexture, bias: number): RawShaderMaterial {
     const material = (this.materials[number] ??= new RawShaderMaterial({
       vertexShader: VERTEX, fragmentShader: FRAGMENT, glslVersion: GLSL3, blending: NoBlending,
-      uniforms: { surface: { value: 0 }, size: { value: new Vector2() }, side: { value: 1 }, base: { value: 0 }, tail: { value: 0 }, bias: { value: 0 } },
+      uniforms: { surface: { value: 0 }, size: { value: new Vector2() }, base: { value: 0 }, tail: { value: 0 }, bias: { value: 0 } },
     }));
     const { uniforms } = material;
     const { width, height } = shape.levels[0];
     uniforms.surface.value = number + 1;
     uniforms.size.value.set(width, height);
-    uniforms.side.value = shape.side;
     uniforms.base.value = residency.base;
     uniforms.tail.value = residency.tail;
     uniforms.bias.value = bias;
@@ -117,7 +117,7 @@ export class Feedback {
   }
 }
 
-/** Pixels by surface, level and chunk. A texel holds the surface's number (0 for none), column, row and level. */
+/** Pixels by surface, level and tile. A texel holds the surface's number (0 for none), column, row and level. */
 function counted(texels: Uint8Array, width: number, height: number, projection: number[], names: string[], weight: number): SeenSurface[] {
   const tiles = new Map<number, { pixels: number; x: number; y: number }>();
   for (let at = 0; at < texels.length; at += 4) {
@@ -163,11 +163,11 @@ const FRAGMENT = /* glsl */ `
 precision highp float;
 in vec2 place;
 uniform vec2 size;
-uniform float surface, side, base, tail, bias;
+uniform float surface, base, tail, bias;
 out vec4 seen;
 ${WANTED_LEVEL}
 void main() {
   float level = clamp(floor(wantedLevel(dFdx(place), dFdy(place), size) + bias + 0.5), base, tail);
-  vec2 chunk = floor(fract(place) * max(floor(size / exp2(level)), 1.0) / side);
-  seen = vec4(surface, chunk, level) / 255.0;
+  vec2 tile = floor(fract(place) * max(floor(size / exp2(level)), 1.0) / ${TILE}.0);
+  seen = vec4(surface, tile, level) / 255.0;
 }`;

@@ -39,9 +39,9 @@ const canvas = renderer.domElement;
 canvas.setAttribute("role", "img");
 canvas.setAttribute("aria-label", "The scene; drag to turn, click a surface to select it, drag with Shift to paint a region on it");
 const camera = new PerspectiveCamera(55, 1, 0.02, 50);
-camera.position.set(0, 1.5, 0.2);
+camera.position.set(-0.3, 1.5, 0.4); // beside the panel
 const orbit = new OrbitControls(camera, canvas);
-orbit.target.set(0, 1.25, -1.4);
+orbit.target.set(-0.3, 1.25, -1.4);
 orbit.update();
 
 const says = h("p", { id: "says", role: "status" });

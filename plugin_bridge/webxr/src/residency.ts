@@ -26,11 +26,6 @@ export class Residency {
     ({ rows: this.rows, columns: this.columns } = this.firsts.get(this.base)!);
   }
 
-  /** Chunks along each side of a level. */
-  grid(level: number): { rows: number; columns: number } {
-    return this.firsts.get(Math.min(Math.max(level, this.base), this.tail))!;
-  }
-
   /** The finest level, counted from `base`, that is there with all coarser ones, for each chunk of the finest level. */
   finest(into: Uint8Array): void {
     if (!this.held.has(0)) return void into.fill(NOTHING);

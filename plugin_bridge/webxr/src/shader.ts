@@ -3,12 +3,12 @@
 /** Blocks of texels that lie beside each other in one pixel at most, along its longer side. */
 export const ANISOTROPY = 4;
 
-/** shape: width, height and chunk side of the finest level in texels, and the number of levels. */
+/** The level whose texels are as large as the pixel. size: of level 0. */
 export const WANTED_LEVEL = /* glsl */ `
 float wantedLevel(vec2 dx, vec2 dy, vec2 size) {
   vec2 a = dx * size, b = dy * size;
-  float most = max(dot(a, a), dot(b, b)), least = max(min(dot(a, a), dot(b, b)), 1e-12);
-  return 0.5 * log2(max(least, most / ${ANISOTROPY ** 2}.0));
+  float most = max(max(dot(a, a), dot(b, b)), 1e-12), area = a.x * b.y - a.y * b.x;
+  return 0.5 * log2(max(area * area / most, most / ${ANISOTROPY ** 2}.0)); // the shorter side; a and b may be askew
 }`;
 
 export const STREAMED = /* glsl */ `

@@ -86,8 +86,9 @@ function owed(): void {
   clearTimeout(timer);
   timer = unacknowledged = 0;
   if (socket?.readyState !== WebSocket.OPEN) return;
-  if (sequence > acknowledged) send({ case: "acknowledgement", value: { sequence: (acknowledged = sequence) } });
-  if (credit > 0) send({ case: "credit", value: { bytes: BigInt(credit) } });
+  const bytes = BigInt(Math.max(credit, 0));
+  if (sequence > acknowledged) send({ case: "acknowledgement", value: { sequence: (acknowledged = sequence), credit: bytes } });
+  else if (bytes > 0n) send({ case: "credit", value: { bytes } });
   credit = Math.min(credit, 0);
 }
 
