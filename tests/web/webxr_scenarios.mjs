@@ -11,7 +11,7 @@ import { open } from "./line.mjs";
 import { texels } from "./texels.mjs";
 
 const settings = JSON.parse(await readFile(process.argv[2], "utf8"));
-const { scene, mesh, flat } = settings;
+const { scene, mesh, flat } = settings; // a scene of two surfaces
 const QUEST = new URL("node_modules/iwer/build/iwer.min.js", import.meta.url);
 const SLOW = 100_000; // bytes a second
 const WINDOW = 512 << 10;
@@ -21,16 +21,16 @@ const visit = async (page, url, wanted = scene, more = "") => page.goto(`${url}x
 const shot = (page, name) => page.screenshot({ path: join(settings.out, `${name}.png`) });
 
 /** Bytes on the GPU, of all that comes; whether every map shows something; and whether all is there. */
-const state = (page) => page.evaluate(() => {
+const state = (page) => page.evaluate((wanted) => {
   const { surfaces, stage, counts } = window.texsynth;
   const drawn = new Set(stage.meshes.map((mesh) => stage.surfaceOf(mesh))).size;
   const slots = [...surfaces.all.values()].flatMap(({ slots }) => [...slots.values()]);
   const chunks = (pick) => slots.reduce((sum, slot) => sum + pick(slot.target.residency), 0);
   return {
     surfaces: surfaces.all.size, held: chunks(({ held }) => held.size), all: chunks(({ places }) => places.length),
-    isShown: drawn > 0 && drawn === surfaces.all.size && slots.every(({ shown }) => shown), isSettled: counts.isSettled && surfaces.uploads.waiting === 0, bytes: counts.total,
+    isShown: drawn === surfaces.all.size && drawn === wanted && slots.every(({ shown }) => shown), isSettled: counts.isSettled && surfaces.uploads.waiting === 0, bytes: counts.total,
   };
-});
+}, [mesh, flat].length);
 async function until(page, what, reached, timeout = 60_000) {
   const end = Date.now() + timeout;
   let now;
