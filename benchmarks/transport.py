@@ -75,7 +75,7 @@ def application(count: int) -> web.Application:
         return response
 
     async def fetch(request: web.Request) -> web.StreamResponse:
-        source = fetched[request.match_info["name"]] = Source(count)
+        source = fetched.setdefault(request.match_info["name"], Source(count))
         response = web.StreamResponse(headers={"Content-Type": "application/grpc-web+proto"})
         await response.prepare(request)
         async for chunk in source.chunks():
@@ -84,7 +84,7 @@ def application(count: int) -> web.Application:
         return response
 
     async def said(request: web.Request) -> web.Response:
-        fetched[request.match_info["name"]].take(await request.read())
+        fetched.setdefault(request.match_info["name"], Source(count)).take(await request.read())
         return web.Response()
 
     async def cpu(_: web.Request) -> web.Response:

@@ -41,8 +41,8 @@ async function fetched(url) {
   const name = crypto.randomUUID();
   let last = Promise.resolve();
   say = (body) => (last = last.then(() => fetch(`${url}said/${name}`, { method: "POST", body }))); // in their order
+  grant(WINDOW); // the answer's headers may wait for its first bytes
   const answer = await fetch(`${url}fetch/${name}`);
-  grant(WINDOW);
   const reader = answer.body.getReader();
   let rest = new Uint8Array();
   for (;;) {
