@@ -134,8 +134,8 @@ def main() -> None:
             port = server.stdout.readline().strip()
             driver = [browser.node(), str(Path(__file__).with_name("transport.mjs")), browser.chromium()]
             told = subprocess.run(
-                [*driver, f"http://127.0.0.1:{port}/", str(count), str(ROUNDS)], check=True, capture_output=True,
-                text=True,
+                [*driver, f"http://127.0.0.1:{port}/", str(count), str(ROUNDS)], check=True, stdout=subprocess.PIPE,
+                stdin=subprocess.DEVNULL, text=True,
             ).stdout  # fmt: skip
         finally:
             server.terminate()
