@@ -130,7 +130,8 @@ class Transcoder:
         if method is None:
             raise Refused("NOT_FOUND", f"{request.path[:200]} is no method of this service", "NO_METHOD")
         if method.client_streams:
-            raise Refused("UNIMPLEMENTED", f"{request.path} takes a stream; PUT a file to /files/SHA256", "STREAM")
+            how = "PUT a file to /files/SHA256, open a scene's stream as the WebSocket /stream"
+            raise Refused("UNIMPLEMENTED", f"{request.path} takes a stream; {how}", "STREAM")
         if request.content_type != "application/json":
             # browsers ask first before a foreign page may send this type, and are not answered
             raise Refused("INVALID_ARGUMENT", "the body is not application/json", "NOT_JSON", status=415)

@@ -31,6 +31,7 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.transcoding import PREFIX, Refused, Transcoder, methods
 from texsynth_rpc.web_files import Files
 from texsynth_rpc.web_levels import Levels
+from texsynth_rpc.web_streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ PAGE_POLICY = (
     "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+VIEWER_PAGE = "xr.html"
+VIEWER_POLICY = PAGE_POLICY.replace("trusted-types 'none'", "trusted-types texsynth-worker")
+"""Its worker is a script by URL, which only the policy of this name may make."""
 REPORT_PAGE = "report.html"
 """A document without an origin that shows a report; its only script is the inline one that receives it."""
 SECURITY = {
@@ -71,13 +75,17 @@ def page_files() -> dict[str, _PageFile]:
         data, suffix = file.read_bytes(), file.name[file.name.rfind(".") :]
         headers = {
             "Content-Type": _TYPES[suffix],
-            "Content-Security-Policy": _report_policy(data) if file.name == REPORT_PAGE else PAGE_POLICY,
+            "Content-Security-Policy": _policy(file.name, data),
             "Cache-Control": "no-cache",
             "ETag": f'"{hashlib.sha256(data).hexdigest()[:32]}"',
             "Vary": "Accept-Encoding",
         }
         found["/" if file.name == "index.html" else f"/{file.name}"] = _PageFile(data, gzip.compress(data), headers)
     return found
+
+
+def _policy(name: str, page: bytes) -> str:
+    return _report_policy(page) if name == REPORT_PAGE else VIEWER_POLICY if name == VIEWER_PAGE else PAGE_POLICY
 
 
 def _report_policy(page: bytes) -> str:
@@ -129,6 +137,7 @@ class WebGateway:
         app.router.add_get("/files/{digest}", files.get)
         app.router.add_put("/files/{digest}", files.put)
         app.router.add_get(r"/levels/{job:[0-9a-f-]+}/{kind:[a-z]+}/{level:\d{1,2}}", levels.get)
+        app.router.add_get("/stream", Streams(self._channel, self._ending).get)
         app.router.add_post(
             PREFIX + "/{service}/{method}", Transcoder(self._channel, methods(SCOPES), self._ending).answer
         )
@@ -182,7 +191,9 @@ class WebGateway:
             raise Refused("PERMISSION_DENIED", "only this machine's own names are served", "HOST", status=403)
         origin = request.headers.get("Origin")
         foreign = origin is not None and urlsplit(origin).netloc != host
-        if request.method not in ("GET", "HEAD") and foreign:
+        # a WebSocket is a GET that does more than read, and browsers open it for any page
+        acts = request.method not in ("GET", "HEAD") or "Upgrade" in request.headers
+        if acts and foreign:
             raise Refused("PERMISSION_DENIED", "a page from elsewhere may not call this service", "ORIGIN", status=403)
 
     async def _ready(self, _: web.Request) -> web.Response:

@@ -35,6 +35,9 @@ export function onTokenNeeded(ask: () => Promise<string>): void {
   askForToken = ask;
 }
 
+/** The token of this tab, "" for none. */
+export const token = (): string => sessionStorage.getItem(TOKEN) ?? "";
+
 function authorised(): Record<string, string> {
   const token = sessionStorage.getItem(TOKEN);
   return token ? { Authorization: `Bearer ${token}` } : {};
@@ -74,7 +77,8 @@ async function post(method: string, body: unknown, signal?: AbortSignal): Promis
   });
 }
 
-async function call<T>(method: string, body: unknown): Promise<T> {
+/** A method that answers once. */
+export async function call<T>(method: string, body: unknown): Promise<T> {
   return (await post(method, body)).json();
 }
 

@@ -7,6 +7,7 @@ import { jobView, View } from "./job";
 import { Jobs } from "./jobs";
 import { queue } from "./queue";
 import { Form } from "./submit";
+import { askForToken } from "./token";
 
 const READY_EVERY = 5000; // milliseconds
 
@@ -45,17 +46,7 @@ async function lookAtHealth(): Promise<void> {
   setTimeout(() => void lookAtHealth(), isReady && jobs.isReachable ? READY_EVERY : 1000);
 }
 
-api.onTokenNeeded(() => new Promise((resolve) => {
-  const field = h("input", { type: "password", id: "token", autocomplete: "off", required: true });
-  const dialog = h("dialog", { class: "token", "aria-labelledby": "token-label" },
-    h("form", { onsubmit: (event: Event) => (event.preventDefault(), dialog.close(), dialog.remove(), resolve(field.value.trim())) },
-      h("label", { htmlFor: "token", id: "token-label" }, "This service asks for a token"), field,
-      h("p", { class: "help" }, "texsynth serve --new-token NAME makes one. It is kept until this tab is closed."),
-      h("button", { type: "submit", class: "primary" }, "Go on")));
-  dialog.addEventListener("cancel", (event) => event.preventDefault());
-  document.body.append(dialog);
-  dialog.showModal();
-}));
+api.onTokenNeeded(askForToken);
 
 addEventListener("hashchange", route);
 addEventListener("keydown", (event) => {

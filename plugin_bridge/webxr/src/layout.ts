@@ -1,0 +1,49 @@
+// Which texels a chunk holds: what the service does not send, for it follows from the sizes (mipmap/chunks.py).
+
+export interface Level { width: number; height: number }
+
+/** A map as it is streamed: what of TextureMap is needed here. */
+export interface MapShape {
+  format: string;
+  blockWidth: number; blockHeight: number; blockBytes: number;
+  side: number; // texels a side of a chunk
+  levels: Level[]; // the full size first
+  finest: number; // the finest level that comes
+}
+
+/** A rectangle of one level; of the mip tail `levels` levels from `level` on, each as a whole. In texels. */
+export interface Place { level: number; levels: number; row: number; column: number; x: number; y: number; width: number; height: number }
+
+/** Level of the mip tail: the first whose sides are both below a chunk's. */
+export function tailLevel(shape: MapShape): number {
+  const found = shape.levels.findIndex(({ width, height }) => width < shape.side && height < shape.side);
+  return found < 0 ? shape.levels.length - 1 : found;
+}
+
+/** The chunks in their order: the mip tail, then finer levels, row by row, down to the finest that comes. */
+export function layout(shape: MapShape): Place[] {
+  const tail = tailLevel(shape);
+  const places: Place[] = [{ level: tail, levels: shape.levels.length - tail, row: 0, column: 0, x: 0, y: 0, ...shape.levels[tail] }];
+  for (let level = tail - 1; level >= shape.finest; level--) {
+    const { width, height } = shape.levels[level];
+    for (let y = 0; y < height; y += shape.side)
+      for (let x = 0; x < width; x += shape.side)
+        places.push({
+          level, levels: 1, row: y / shape.side, column: x / shape.side, x, y,
+          width: Math.min(shape.side, width - x), height: Math.min(shape.side, height - y),
+        });
+  }
+  return places;
+}
+
+export const rowsOfBlocks = (shape: MapShape, height: number): number => Math.ceil(height / shape.blockHeight);
+export const rowBytes = (shape: MapShape, width: number): number => Math.ceil(width / shape.blockWidth) * shape.blockBytes;
+
+/** Bytes of a level as the GPU holds it. */
+export const levelBytes = (shape: MapShape, { width, height }: Level): number => rowsOfBlocks(shape, height) * rowBytes(shape, width);
+
+/** Bytes of a chunk. */
+export function chunkBytes(shape: MapShape, place: Place): number {
+  if (place.levels === 1) return levelBytes(shape, place);
+  return shape.levels.slice(place.level).reduce((sum, level) => sum + levelBytes(shape, level), 0);
+}

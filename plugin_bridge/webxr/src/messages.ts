@@ -1,0 +1,29 @@
+// What the page and its worker say to each other. A texture is called "SURFACE/MAP".
+import type { MapShape } from "./layout";
+
+export interface SeenTile { level: number; row: number; column: number; pixels: number; x: number; y: number }
+export interface SeenSurface { surface: string; tiles: SeenTile[] }
+
+export interface Start {
+  kind: "start"; url: string; token: string; scene: string; formats: string[]; largestTexture: number; memoryBudget: number; window: number;
+}
+export type ToWorker =
+  | Start
+  | { kind: "view"; surfaces: SeenSurface[] }
+  | { kind: "gaze"; known: boolean; x: number; y: number }
+  | { kind: "selection"; surfaces: string[] }
+  | { kind: "uploaded"; bytes: number } // so many more bytes may come
+  | { kind: "forget" }; // nothing is held any more: all is asked for again
+
+export interface Version {
+  kind: "version"; texture: string; surface: string; map: string; job: string; version: bigint; shape: MapShape; kept: number[];
+}
+export interface ChunkMessage { kind: "chunk"; texture: string; index: number; data: Uint8Array<ArrayBuffer> }
+export type FromWorker =
+  | Version
+  | ChunkMessage
+  | { kind: "evicted"; texture: string; index: number }
+  | { kind: "forgotten"; texture: string }
+  | { kind: "complete"; texture: string; level: number }
+  | { kind: "settled" }
+  | { kind: "state"; state: "opens" | "streams" | "waits" | "refused"; code: string; message: string };

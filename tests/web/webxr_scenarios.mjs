@@ -1,0 +1,258 @@
+// What people do with the viewer, xr.html, in Chromium under playwright, with iwer in place of a Quest 3.
+//
+// node webxr_scenarios.mjs SETTINGS: a JSON file {chromium, url, guarded, token, scene, mesh, flat, maps, out}.
+// Prints {scenarios: {name: "" or what went wrong}, figures}. In every scenario an error on the console, an exception or
+// a violation of the page's policy is wrong too. Pictures and texels go to the folder `out`.
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { launch } from "./chrome.mjs";
+import { open } from "./line.mjs";
+import { texels } from "./texels.mjs";
+
+const settings = JSON.parse(await readFile(process.argv[2], "utf8"));
+const { scene, mesh, flat } = settings; // a scene of two surfaces
+const QUEST = new URL("node_modules/iwer/build/iwer.min.js", import.meta.url);
+const SLOW = 100_000; // bytes a second
+const WINDOW = 512 << 10;
+const figures = {};
+
+const visit = async (page, url, wanted = scene, more = "") => page.goto(`${url}xr.html?scene=${wanted}${more}`);
+const shot = (page, name) => page.screenshot({ path: join(settings.out, `${name}.png`) });
+
+/** Bytes on the GPU, of all that comes; whether every map shows something; and whether all is there. */
+const state = (page) => page.evaluate((wanted) => {
+  const { surfaces, stage, counts } = window.texsynth;
+  const drawn = new Set(stage.meshes.map((mesh) => stage.surfaceOf(mesh))).size;
+  const slots = [...surfaces.all.values()].flatMap(({ slots }) => [...slots.values()]);
+  const chunks = (pick) => slots.reduce((sum, slot) => sum + pick(slot.target.residency), 0);
+  return {
+    surfaces: surfaces.all.size, held: chunks(({ held }) => held.size), all: chunks(({ places }) => places.length),
+    isShown: drawn === surfaces.all.size && drawn === wanted && slots.every(({ shown }) => shown), isSettled: counts.isSettled && surfaces.uploads.waiting === 0, bytes: counts.total,
+  };
+}, [mesh, flat].length);
+async function until(page, what, reached, timeout = 60_000) {
+  const end = Date.now() + timeout;
+  let now;
+  while (Date.now() < end) {
+    now = await state(page);
+    if (reached(now)) return now;
+    await page.waitForTimeout(30);
+  }
+  throw new Error(`${what}: not within ${timeout / 1000} s, but ${JSON.stringify(now)}; ${await page.textContent("aside")}`);
+}
+const isWhole = (now) => now.isShown && now.isSettled;
+const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)))));
+
+/** Where the middle of a surface is on the screen. */
+const middle = (page, surface) => page.evaluate((name) => {
+  const { stage, camera } = window.texsynth;
+  const mesh = stage.meshes.find((each) => stage.surfaceOf(each) === name);
+  mesh.geometry.computeBoundingSphere();
+  const { x, y } = mesh.localToWorld(mesh.geometry.boundingSphere.center.clone()).project(camera);
+  return { x: ((x + 1) / 2) * innerWidth, y: ((1 - y) / 2) * innerHeight };
+}, surface);
+
+/** Coarse, middle and sharp, each held by a line that stands still. */
+async function sharpens(page, line, name) {
+  await until(page, "coarse", ({ isShown }) => isShown);
+  line.rate = 1;
+  await drawn(page);
+  const coarse = await state(page);
+  await shot(page, `${name}-coarse`);
+  line.rate = SLOW;
+  await until(page, "middle", ({ held, all }) => held >= 0.3 * all);
+  line.rate = 1;
+  await drawn(page);
+  const between = await state(page);
+  await shot(page, `${name}-middle`);
+  line.rate = Infinity;
+  const sharp = await until(page, "sharp", isWhole);
+  await drawn(page);
+  await shot(page, `${name}-sharp`);
+  assert.ok(coarse.held < between.held && between.held < sharp.held, JSON.stringify({ coarse, between, sharp }));
+  return { coarse, between, sharp };
+}
+
+/** A Quest 3 without its native runtime, whose controls the test holds. */
+const asQuest = async (page) => {
+  await page.addInitScript({ content: await readFile(QUEST, "utf8") });
+  await page.addInitScript(() => {
+    window.quest = new IWER.XRDevice(IWER.metaQuest3);
+    window.quest.installRuntime({ forceInstall: true });
+    window.quest.position.set(0, 1.5, 0);
+  });
+};
+
+const scenarios = {
+  async "the whole texture is there at once, coarse, and sharpens"(page) {
+    const line = await open(settings.url);
+    try {
+      line.rate = SLOW;
+      await visit(page, line.url);
+      figures.desktop = await sharpens(page, line, "desktop");
+    } finally {
+      await line.close();
+    }
+  },
+
+  async "a headset enters, and its scene sharpens"(page) {
+    await asQuest(page);
+    const line = await open(settings.url);
+    try {
+      line.rate = 1;
+      await visit(page, line.url);
+      await page.click("#enter-vr");
+      await page.waitForFunction(() => window.texsynth.renderer.xr.isPresenting);
+      line.rate = SLOW;
+      figures.headset = await sharpens(page, line, "headset");
+      const eyes = await page.evaluate(() => window.texsynth.renderer.xr.getCamera().cameras.length);
+      assert.equal(eyes, 2);
+      await page.evaluate(() => {
+        const { right } = window.quest.controllers;
+        right.position.set(0.05, 1.25, -0.3);
+        right.quaternion.set(0, 0, 0, 1);
+      });
+      await drawn(page);
+      await page.evaluate(() => {
+        const { stage } = window.texsynth;
+        const at = stage.meshes[0].getWorldPosition(stage.meshes[0].position.clone());
+        window.quest.controllers.right.position.set(at.x, 1.25, -0.3);
+      });
+      await drawn(page);
+      await page.evaluate(() => window.quest.controllers.right.updateButtonValue("trigger", 1));
+      await drawn(page);
+      await page.evaluate(() => window.quest.controllers.right.updateButtonValue("trigger", 0));
+      await page.waitForFunction(() => document.querySelector("dd[data-name=Selected]").textContent !== "nothing");
+      await drawn(page);
+      await shot(page, "headset-selected");
+    } finally {
+      await line.close();
+    }
+  },
+
+  async "texels on the GPU are those that were published"(page) {
+    await visit(page, settings.url);
+    await until(page, "whole", isWhole);
+    const read = {};
+    for (const kind of settings.maps)
+      for (const level of await page.evaluate(([surface, map]) => window.texsynth.surfaces.all.get(surface).slots.get(map).shown.shape.levels.map((_, at) => at), [mesh, kind]))
+        read[`${kind}/${level}`] = await page.evaluate(texels, { surface: mesh, kind, level });
+    await writeFile(join(settings.out, "texels.json"), JSON.stringify(read));
+    const times = await page.evaluate(() => performance.getEntriesByName("texsynth-upload").map(({ duration, detail }) => [duration, detail.bytes]));
+    const sorted = times.map(([duration]) => duration).sort((a, b) => a - b);
+    figures.uploads = {
+      frames: times.length, bytes: times.reduce((sum, [, bytes]) => sum + bytes, 0),
+      p50: sorted[Math.floor(sorted.length / 2)], p99: sorted[Math.floor(sorted.length * 0.99)], most: sorted.at(-1),
+    };
+    assert.ok(times.length > 0);
+  },
+
+  async "after a cut line only what is missing comes"(page) {
+    const line = await open(settings.url);
+    try {
+      line.rate = SLOW;
+      await visit(page, line.url);
+      for (const share of [0.15, 0.4, 0.7]) {
+        await until(page, `${share} of it`, ({ isShown, held, all }) => isShown && held >= share * all);
+        line.cut();
+      }
+      line.rate = Infinity;
+      const cut = await until(page, "whole", isWhole);
+      const needed = await page.evaluate(() => window.texsynth.surfaces.memory().held);
+      figures.cut = { bytes: cut.bytes, needed };
+      assert.ok(cut.bytes <= needed + 3 * WINDOW, JSON.stringify(figures.cut));
+      page.expected = /WebSocket|ERR_/;
+    } finally {
+      await line.close();
+    }
+  },
+
+  async "a restyle by mouse shows the new version"(page) {
+    await visit(page, settings.url);
+    await until(page, "whole", isWhole);
+    const version = () => page.evaluate((name) => Number(window.texsynth.surfaces.all.get(name).slots.get("albedo").version), flat);
+    const before = { version: await version(), texels: (await page.evaluate(texels, { surface: flat, kind: "albedo", level: 2 })).texels };
+    const { x, y } = await middle(page, flat);
+    await page.mouse.click(x, y);
+    await page.waitForFunction((name) => document.querySelector("dd[data-name=Selected]").textContent === name, flat);
+    await drawn(page);
+    await shot(page, "selected");
+    await page.click(".palette button[aria-label=other]");
+    await page.waitForFunction(() => document.querySelector("dd[data-name=Restyle]").textContent !== "none");
+    const end = Date.now() + 120_000;
+    while ((await version()) === before.version && Date.now() < end) await page.waitForTimeout(100);
+    assert.equal(await version(), before.version + 1, await page.textContent("aside"));
+    await until(page, "whole again", isWhole);
+    await drawn(page);
+    await shot(page, "restyled");
+    const after = await page.evaluate(texels, { surface: flat, kind: "albedo", level: 2 });
+    assert.notEqual(after.texels, before.texels);
+  },
+
+  async "a region is painted with Shift and shown"(page) {
+    await visit(page, settings.url);
+    await until(page, "whole", isWhole);
+    const { x, y } = await middle(page, flat);
+    await page.keyboard.down("Shift");
+    await page.mouse.move(x - 30, y);
+    await page.mouse.down();
+    await page.mouse.move(x + 30, y, { steps: 12 });
+    await page.mouse.up();
+    await page.keyboard.up("Shift");
+    await page.waitForFunction((name) => document.querySelector("dd[data-name=Selected]").textContent === name, flat);
+    await drawn(page);
+    await shot(page, "painted");
+  },
+
+  async "after a loss of the GPU's context all is asked for again"(page) {
+    await visit(page, settings.url);
+    const before = await until(page, "whole", isWhole);
+    await page.evaluate(() => {
+      const lost = window.texsynth.renderer.getContext().getExtension("WEBGL_lose_context");
+      window.restoreContext = () => lost.restoreContext();
+      lost.loseContext();
+    });
+    await until(page, "nothing", ({ surfaces }) => surfaces === 0);
+    await page.evaluate(() => window.restoreContext());
+    const after = await until(page, "whole again", (now) => isWhole(now) && now.held === before.held);
+    assert.ok(after.bytes >= 1.9 * before.bytes, JSON.stringify({ before, after }));
+    await drawn(page);
+    await shot(page, "restored");
+    page.expected = /context/i;
+  },
+
+  async "a service with tokens asks for one"(page) {
+    await visit(page, settings.guarded, "nobody");
+    await page.fill("#token", settings.token);
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelector("dd[data-name=Line]").textContent.startsWith("streams"));
+    assert.equal(await page.textContent("#says"), "");
+    page.expected = /401 \(Unauthorized\)/;
+  },
+};
+
+const browser = await launch(settings.chromium);
+const results = {};
+for (const [name, scenario] of Object.entries(scenarios)) {
+  if (process.argv[3] && !name.includes(process.argv[3])) continue;
+  const context = await browser.newContext({ viewport: { width: 1000, height: 640 } });
+  context.setDefaultTimeout(60_000);
+  const page = await context.newPage();
+  const wrong = [];
+  page.on("console", (message) => message.type() === "error" && wrong.push(message.text()));
+  page.on("pageerror", (error) => wrong.push(error.stack));
+  const began = Date.now();
+  try {
+    await scenario(page);
+    assert.deepEqual(wrong.filter((each) => !page.expected?.test(each)), [], "the console");
+    results[name] = "";
+  } catch (error) {
+    await shot(page, `wrong-${Object.keys(results).length}`).catch(() => undefined);
+    results[name] = `${error.message}\n${wrong.join("\n")}`;
+  }
+  process.stderr.write(`${((Date.now() - began) / 1000).toFixed(1)} s  ${results[name] ? "WRONG " : ""}${name}\n`);
+  await context.close();
+}
+await browser.close();
+console.log(JSON.stringify({ scenarios: results, figures }));
