@@ -47,8 +47,9 @@ from texsynth.region import Region, load_region
 from texsynth.report.page import plain, write_report
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
-from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
+from texsynth.surface.mesh import EMBED_SIZE, Mesh, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
+from texsynth.surface.weld import needed_tokens, weld_seams
 from texsynth.threads import settle_threads
 
 Floats = NDArray[np.float32]
@@ -113,7 +114,10 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
         canvases, share = _gather_maps(layers, sources, content, options, work, run)
-    with run.stage("publish", 0.8, 0.93):
+    if mesh is not None:
+        with run.stage("seams", 0.8, 0.83):
+            _weld(canvases, mesh.mesh, sources, run)
+    with run.stage("publish", 0.83, 0.93):
         maps = publish_maps(out, canvases, options.storage, run)
     with run.stage("report", 0.93, 1.0):
         manifest = _finish(out, maps, canvases, sources, layers, share, compute, options, run)
@@ -182,11 +186,14 @@ def _chosen_material(asset: MeshAsset, name: str | None) -> int:
 
 
 def _wanted_windows(sources: Sources, number: int, size: int) -> NDArray[np.bool_] | None:
-    """Tokens, bool (size / 8, size / 8), with a texel to be made of exemplar `number`: in a UV chart or its gutter, in
-    the region, and where that exemplar shows. None: all."""
+    """Tokens, bool (size / 8, size / 8), with a texel to be made of exemplar `number`: in a UV chart, its gutter or its
+    continuation over a seam, in the region, and where that exemplar shows. None: all."""
     asset, masks = sources.asset, list[NDArray[np.bool_]]()
     if asset is not None and asset.mesh is not None:
-        masks.append(_any_in_blocks(uv_mask(asset.mesh.mesh, size, asset.replaced)))
+        mesh = asset.mesh.mesh
+        masks.append(
+            _any_in_blocks(uv_mask(mesh, size, asset.replaced)) | needed_tokens(mesh, size, asset.replaced, BLOCK)
+        )
     if sources.region is not None:
         masks.append(_any_in_blocks(sources.region.inside))
     shown = None if sources.blend is None else sources.blend.wanted()[number]
@@ -268,6 +275,15 @@ def _gather_maps(
             canvases[kind].write_rows(first, made)
         fault_point("gather_band")
     return canvases, covered
+
+
+def _weld(canvases: dict[MapKind, Canvas], mesh: Mesh, sources: Sources, run: Run) -> None:
+    """Let patterns go on over the mesh's UV seams."""
+    region, asset = sources.region, sources.asset
+    maps = {kind: np.memmap(each.path, each.dtype, "r+", shape=each.shape) for kind, each in canvases.items()}
+    weld_seams(maps, mesh, None if asset is None else asset.replaced, None if region is None else region.inside, run)
+    for each in maps.values():
+        each.flush()
 
 
 def _inside_region(

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.metrics import seam_ratio
-from texsynth.material import TextureMap, bilinear_taps
+from texsynth.material import MapKind, TextureMap, bilinear_taps
 from texsynth.surface.mesh import Mesh
+from texsynth.surface.turns import turned_normals
+from texsynth.surface.uv_topology import seam_edges
 
 Doubles = NDArray[np.float64]
 MOST_SAMPLES = 1 << 18
@@ -26,11 +28,13 @@ class SeamSamples:
     """Points of a texture along UV seams, in texels (y, x), float64 (N, 2), texel centres at (i + 0.5).
 
     sides: on either side of the seam, one texel apart on the surface. inside: each side's point one texel further into
-    its own chart, which the step across the seam is compared with.
+    its own chart, which the step across the seam is compared with. turn: float64 (N, 2, 2), takes a direction (x, y) of
+    the second side's chart to the same one of the first's.
     """
 
     sides: tuple[Doubles, Doubles]
     inside: tuple[Doubles, Doubles]
+    turn: Doubles
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,9 @@ class SeamError:
 def sample_seams(mesh: Mesh, size: tuple[int, int], material_index: int | None = None) -> SeamSamples | None:
     """Points along the UV seams of a texture of (H, W) texels, about one a texel of their length; None without seams.
 
-    Seams join two triangles of the material (None: any textured one) whose edges have the same two ends in space, to a
-    millionth of the mesh's extent, and other UVs. An edge of more than two triangles is taken in pairs.
+    material_index: as in `uv_topology.seam_edges`.
     """
-    edges = _seam_edges(mesh, material_index)
+    edges = mesh.uvs[seam_edges(mesh, material_index)]
     if len(edges) == 0:
         return None
     scale = np.array([size[1], size[0]], np.float64)  # u runs along the width
@@ -72,52 +75,27 @@ def sample_seams(mesh: Mesh, size: tuple[int, int], material_index: int | None =
     inward /= np.maximum(np.linalg.norm(inward, axis=2), 1e-9)[..., None]
     points = texels[edge, :, 0] + share[:, None, None] * along[edge]
     near, further = points + 0.5 * inward[edge], points + 1.5 * inward[edge]
+    turn = np.einsum("ei,ej->eij", unit[:, 0], unit[:, 1]) - np.einsum("ei,ej->eij", inward[:, 0], inward[:, 1])
     return SeamSamples(
-        (near[:, 0, ::-1].copy(), near[:, 1, ::-1].copy()), (further[:, 0, ::-1].copy(), further[:, 1, ::-1].copy())
-    )
+        (near[:, 0, ::-1].copy(), near[:, 1, ::-1].copy()), (further[:, 0, ::-1].copy(), further[:, 1, ::-1].copy()),
+        turn[edge],
+    )  # fmt: skip
 
 
 def seam_error(texture: TextureMap, samples: SeamSamples) -> SeamError:
-    """What `texture` shows at the seams, sampled bilinearly as a renderer does; UVs outside 0..1 repeat."""
+    """What `texture` shows at the seams, sampled bilinearly as a renderer does; UVs outside 0..1 repeat.
+
+    A normal's X and Y are those of its chart: the second side's are turned into the first's before they are compared.
+    """
     (a, b), (further_a, further_b) = samples.sides, samples.inside
     values_a, values_b = _sampled(texture, a), _sampled(texture, b)
-    across = float(np.abs(values_a - values_b).mean())
     inside = 0.5 * float(
         np.abs(values_a - _sampled(texture, further_a)).mean() + np.abs(values_b - _sampled(texture, further_b)).mean()
     )
+    if texture.kind is MapKind.NORMAL:
+        values_b = turned_normals(values_b, samples.turn)
+    across = float(np.abs(values_a - values_b).mean())
     return SeamError(across, inside, seam_ratio(values_a, values_b, inside), len(a))
-
-
-def _seam_edges(mesh: Mesh, material_index: int | None) -> NDArray[np.float32]:
-    """(E, 2, 3, 2): of each seam edge its two sides, of each side the UVs of start, end and the third corner."""
-    chosen = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
-    if material_index is None and not chosen.any():
-        chosen = np.ones(len(mesh.triangles), np.bool_)
-    triangles = mesh.triangles[chosen]
-    if len(triangles) == 0:
-        return np.empty((0, 2, 3, 2), np.float32)
-    extent = float(np.ptp(mesh.positions, axis=0).max()) or 1.0
-    _, place = np.unique(np.round(mesh.positions / (extent * 1e-6)).astype(np.int64), axis=0, return_inverse=True)
-    corners = np.concatenate([triangles[:, [0, 1, 2]], triangles[:, [1, 2, 0]], triangles[:, [2, 0, 1]]])
-    ends = place.reshape(-1)[corners[:, :2]]
-    swap = ends[:, 0] > ends[:, 1]
-    corners[swap, :2] = corners[swap, 1::-1]
-    ends.sort(axis=1)
-    order = np.lexsort((ends[:, 1], ends[:, 0]))
-    same = (ends[order[:-1]] == ends[order[1:]]).all(axis=1)
-    pairs = np.stack([corners[order[:-1]], corners[order[1:]]], axis=1)[same & _in_pairs(same)]
-    uvs: NDArray[np.float32] = mesh.uvs[pairs]
-    apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > 1e-6
-    seams: NDArray[np.float32] = uvs[apart]
-    return seams
-
-
-def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of each run of true values the first, third, fifth ...: neighbours in a sorted list without sharing one."""
-    index = np.arange(len(same))
-    start = np.maximum.accumulate(np.where(same & ~np.r_[False, same[:-1]], index, 0))
-    chosen: NDArray[np.bool_] = (index - start) % 2 == 0
-    return chosen
 
 
 def _sampled(texture: TextureMap, points: Doubles) -> NDArray[np.float32]:

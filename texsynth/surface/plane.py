@@ -1,0 +1,93 @@
+"""The maps of a texture as one plane that repeats, read between texels and written at texels, whatever their dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from texsynth.material import MapKind
+from texsynth.surface.turns import turned_normals
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+class Plane:
+    """maps: of each kind (size, size, C) uint8 or uint16, arrays or memory maps, which are written to.
+
+    Values are float32 (N, channels of all maps) 0..1, as encoded. Points are (x, y) in texels, texel centres at
+    (i + 0.5).
+    """
+
+    def __init__(self, maps: Mapping[MapKind, NDArray[Any]]) -> None:
+        self._maps = maps
+        self.size = int(next(iter(maps.values())).shape[0])
+
+    def values(self, points: Doubles, *, cubic: bool = False) -> Floats:
+        """Bilinear, or Catmull-Rom, which keeps more of the detail and may leave 0..1."""
+        parts = []
+        for texels in self._maps.values():
+            part = np.empty((len(points), texels.shape[2]), np.float32)
+            _sample(texels, points, cubic, np.float32(1 / np.iinfo(texels.dtype).max), part)
+            parts.append(part)
+        return np.concatenate(parts, axis=1)
+
+    def turned(self, values: Floats, turn: NDArray[Any]) -> Floats:
+        """Values with their normals turned, as `turned_normals`."""
+        first = 0
+        for kind, texels in self._maps.items():
+            last = first + texels.shape[2]
+            if kind is MapKind.NORMAL:
+                values[:, first:last] = turned_normals(values[:, first:last], turn)
+            first = last
+        return values
+
+    def write(self, texels: Doubles, values: Floats) -> None:
+        """At the texels of these centres."""
+        rows, columns, first = texels[:, 1].astype(np.int64), texels[:, 0].astype(np.int64), 0
+        for each in self._maps.values():
+            last, top = first + each.shape[2], np.iinfo(each.dtype).max
+            each[rows, columns] = np.rint(np.clip(values[:, first:last], 0, 1) * top).astype(each.dtype)
+            first = last
+
+    def cells(self, points: Doubles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the texels that points lie in."""
+        place = np.mod(np.floor(points), self.size).astype(np.int64)
+        return place[:, 1], place[:, 0]
+
+    def shortest(self, offset: Doubles) -> Doubles:
+        """The same offset the short way round."""
+        return np.asarray(np.mod(offset + self.size / 2, self.size) - self.size / 2, np.float64)
+
+
+@njit(cache=True, nogil=True)
+def _sample(texels, points, cubic, scale, out):  # type: ignore[no-untyped-def]
+    """Of (H, W, C) texels at points (x, y), repeated beyond the edges."""
+    height, width, channels = texels.shape
+    weights = np.empty((2, 4), np.float32)
+    low = np.empty(2, np.int64)
+    for n in range(len(points)):
+        for axis in range(2):
+            at = points[n, axis] - 0.5
+            low[axis] = np.int64(np.floor(at))
+            t = np.float32(at - low[axis])
+            if cubic:
+                weights[axis, 0] = ((2 - t) * t - 1) * t / 2
+                weights[axis, 1] = ((3 * t - 5) * t * t + 2) / 2
+                weights[axis, 2] = ((4 - 3 * t) * t + 1) * t / 2
+                weights[axis, 3] = (t - 1) * t * t / 2
+            else:
+                weights[axis, 0], weights[axis, 1], weights[axis, 2], weights[axis, 3] = 0, 1 - t, t, 0
+        out[n] = 0
+        for j in range(4):
+            y = (low[1] + j - 1) % height
+            for i in range(4):
+                weight = weights[1, j] * weights[0, i] * scale
+                if weight != 0:
+                    x = (low[0] + i - 1) % width
+                    for c in range(channels):
+                        out[n, c] += weight * texels[y, x, c]

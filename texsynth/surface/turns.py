@@ -1,0 +1,21 @@
+"""Directions that pass from one chart to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def turned_normals(values: NDArray[np.float32], turn: NDArray[Any]) -> NDArray[np.float32]:
+    """(N, 3) normals, encoded 0..1 (OpenGL: Y upwards), whose X and Y are turned, without the scale that is in `turn`.
+
+    turn: (N, 2, 2), takes a direction (x, y) in one chart, y downwards, to the same one in the other.
+    """
+    scale = np.sqrt(np.maximum(np.abs(np.linalg.det(turn)), 1e-12))
+    x, y = values[:, 0] * 2 - 1, 1 - values[:, 1] * 2
+    turned = values.copy()
+    turned[:, 0] = (turn[:, 0, 0] * x + turn[:, 0, 1] * y) / scale / 2 + 0.5
+    turned[:, 1] = 0.5 - (turn[:, 1, 0] * x + turn[:, 1, 1] * y) / scale / 2
+    return turned

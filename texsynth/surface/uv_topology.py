@@ -1,0 +1,159 @@
+"""How the charts of a mesh hang together: its seams, in chains, and the chart on either side.
+
+A seam is an edge that two triangles share on the surface but not in the texture. Consecutive seam edges that run
+between the same two borders form a chain; of its two sides one keeps its texels, the other gives way (`weld`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from texsynth.surface.mesh import Mesh
+
+Ints = NDArray[np.int64]
+SAME_PLACE, SAME_UV = 1e-6, 1e-6  # of the mesh's extent, and of the texture
+
+
+@dataclass(frozen=True)
+class SeamEdge:
+    """One seam edge on its way along a chain: the vertices of each side, int64 (start, end, third corner)."""
+
+    keeps: Ints
+    gives: Ints
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Seam edges one after the other. closed: whether the end of the last is the start of the first."""
+
+    edges: tuple[SeamEdge, ...]
+    closed: bool
+
+
+def seam_edges(mesh: Mesh, material_index: int | None) -> Ints:
+    """int64 (E, 2, 3): of each seam edge its two sides, of each side the vertices of start, end and third corner.
+
+    Seams join two triangles of the material (None: any textured one) whose edges have the same two ends in space, to a
+    millionth of the mesh's extent, and other UVs. An edge of more than two triangles is taken in pairs.
+    """
+    triangles = _chosen(mesh, material_index)
+    if len(triangles) == 0:
+        return np.empty((0, 2, 3), np.int64)
+    corners = np.concatenate([triangles[:, [0, 1, 2]], triangles[:, [1, 2, 0]], triangles[:, [2, 0, 1]]])
+    ends = _places(mesh)[corners[:, :2]]
+    swap = ends[:, 0] > ends[:, 1]
+    corners[swap, :2] = corners[swap, 1::-1]
+    ends.sort(axis=1)
+    order = np.lexsort((ends[:, 1], ends[:, 0]))
+    same = (ends[order[:-1]] == ends[order[1:]]).all(axis=1)
+    pairs = np.stack([corners[order[:-1]], corners[order[1:]]], axis=1)[same & _in_pairs(same)]
+    uvs = mesh.uvs[pairs]
+    apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > SAME_UV
+    return np.asarray(pairs[apart], np.int64)
+
+
+def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
+    """All seams of a material in chains. The larger chart keeps; of equal ones, and of a chart's seam with itself, the
+    side that comes first in the file."""
+    edges = seam_edges(mesh, material_index)
+    if len(edges) == 0:
+        return []
+    points = _uv_points(mesh)
+    area = _chart_areas(mesh, _chosen(mesh, material_index), points)
+    return [_oriented(path, edges, points, area) for path in _paths(points[edges[:, :, :2]])]
+
+
+def _chosen(mesh: Mesh, material_index: int | None) -> Ints:
+    chosen = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
+    if material_index is None and not chosen.any():
+        chosen = np.ones(len(mesh.triangles), np.bool_)
+    return np.asarray(mesh.triangles[chosen], np.int64)
+
+
+def _places(mesh: Mesh) -> Ints:
+    """A number for each vertex, equal for those at one place in space."""
+    extent = float(np.ptp(mesh.positions, axis=0).max()) or 1.0
+    rounded = np.round(mesh.positions / (extent * SAME_PLACE)).astype(np.int64)
+    return np.asarray(np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1), np.int64)
+
+
+def _uv_points(mesh: Mesh) -> Ints:
+    """A number for each vertex, equal for those at one place in space and in the texture."""
+    rounded = np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64)
+    both = np.c_[_places(mesh), rounded]
+    return np.asarray(np.unique(both, axis=0, return_inverse=True)[1].reshape(-1), np.int64)
+
+
+def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of each run of true values the first, third, fifth ...: neighbours in a sorted list without sharing one."""
+    index = np.arange(len(same))
+    start = np.maximum.accumulate(np.where(same & ~np.r_[False, same[:-1]], index, 0))
+    chosen: NDArray[np.bool_] = (index - start) % 2 == 0
+    return chosen
+
+
+def _chart_areas(mesh: Mesh, triangles: Ints, points: Ints) -> NDArray[np.float64]:
+    """Of each point the area in the texture of the chart that it belongs to."""
+    count = int(points.max()) + 1
+    of = points[triangles]
+    links = coo_matrix((np.ones(2 * len(of)), (of[:, [0, 1]].ravel(), of[:, [1, 2]].ravel())), (count, count))
+    chart = connected_components(links, directed=False)[1]
+    corners = mesh.uvs[triangles].astype(np.float64)
+    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    areas = np.abs(one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]) / 2
+    return np.asarray(np.bincount(chart[of[:, 0]], weights=areas, minlength=chart.max() + 1)[chart], np.float64)
+
+
+# A step of a path: (edge, which of its ends it is entered at). Two edges meet where both sides' points are the same
+# two, whichever is whose; a path ends where not exactly two edges meet, and where both sides have one point (the tip of
+# a cut).
+Step = tuple[int, int]
+Joint = tuple[int, int]
+
+
+def _paths(ends: Ints) -> list[tuple[list[Step], bool]]:
+    """ends: points, (E, side, end). Every edge is in one path; with whether it is closed."""
+    joints = {
+        (edge, end): (min(pair), max(pair))
+        for edge in range(len(ends))
+        for end in range(2)
+        if (pair := (int(ends[edge, 0, end]), int(ends[edge, 1, end])))
+    }
+    at: dict[Joint, list[Step]] = {}
+    for step, joint in joints.items():
+        at.setdefault(joint, []).append(step)
+    goes_on = {joint: len(steps) == 2 and joint[0] != joint[1] for joint, steps in at.items()}
+    used, paths = set[int](), list[tuple[list[Step], bool]]()
+    begins = [step for joint, steps in at.items() if not goes_on[joint] for step in steps]
+    for edge, end in [*begins, *((edge, 0) for edge in range(len(ends)))]:
+        if edge in used:
+            continue
+        path, step = list[Step](), (edge, end)
+        while step[0] not in used:
+            used.add(step[0])
+            path.append(step)
+            leaving = step[0], 1 - step[1]
+            joint = joints[leaving]
+            if goes_on[joint]:
+                step = next(other for other in at[joint] if other != leaving)
+        paths.append((path, len(path) > 2 and step == path[0]))
+    return paths
+
+
+def _oriented(path: tuple[list[Step], bool], edges: Ints, points: Ints, area: NDArray[np.float64]) -> Chain:
+    """The path with the same border on the same side all along."""
+    steps, closed = path
+    first, end = steps[0]
+    sides = [area[points[edges[first, side, 0]]] for side in range(2)]
+    keeps, made = int(sides[1] > sides[0]), list[SeamEdge]()
+    for number, (edge, end) in enumerate(steps):
+        way = [end, 1 - end, 2]
+        if number:
+            keeps = int(points[edges[edge, 0, end]] != points[made[-1].keeps[1]])
+        made.append(SeamEdge(edges[edge, keeps, way], edges[edge, 1 - keeps, way]))
+    return Chain(tuple(made), closed)
