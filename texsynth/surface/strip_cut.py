@@ -16,6 +16,7 @@ from texsynth.surface.plane import Plane
 from texsynth.surface.strips import Strips
 
 WIDTH = 32  # texels of a strip: the cut goes 5 to 8 texels deep on average
+STRAIGHT = 3.0  # how much more a step is seen along a straight seam than along a cut
 TAPER = 2  # texels that the cut may be deep at the ends of a chain, where other seams begin
 TONE = 4.0  # texels, standard deviation: what varies more slowly than that is tone, not pattern
 AT_ONCE = 1 << 14  # samples that are worked on together
@@ -40,6 +41,7 @@ def cut_strips(plane: Plane, strips: Strips, run: Run) -> Cut:
         starts = strips.starts[first : last + 1]
         own, new = _textures(plane, strips, slice(int(starts[0]), int(starts[-1])))
         cost = np.sqrt(np.mean((own - new) ** 2, axis=2))
+        cost[:, 0] *= STRAIGHT
         starts = starts - starts[0]
         depths.append(_cheapest(cost, starts, strips.closed[first:last], TAPER))
         tones.append(_tone(new - own, starts))

@@ -17,6 +17,7 @@ from texsynth.surface.mesh import Mesh
 
 Ints = NDArray[np.int64]
 SAME_PLACE, SAME_UV = 1e-6, 1e-6  # of the mesh's extent, and of the texture
+SAME_AREA = 1e-2  # share by which charts must differ for the larger to be told
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,40 @@ def seam_edges(mesh: Mesh, material_index: int | None) -> Ints:
 
 
 def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
-    """All seams of a material in chains. The larger chart keeps; of equal ones, and of a chart's seam with itself, the
-    side that comes first in the file."""
+    """All seams of a material in chains, the longest first. The larger chart keeps; of about equal ones, and of a
+    chart's seam with itself, the side further up and left in the texture. Seams that lie on top of each other in the
+    texture, as those of charts that share texels do, have the same side keep."""
     edges = seam_edges(mesh, material_index)
     if len(edges) == 0:
         return []
     points = _uv_points(mesh)
     area = _chart_areas(mesh, _chosen(mesh, material_index), points)
-    return [_oriented(path, edges, points, area) for path in _paths(points[edges[:, :, :2]])]
+    known, chains = dict[bytes, bool](), list[Chain]()
+    for steps, closed in sorted(_paths(points[edges[:, :, :2]]), key=lambda path: -len(path[0])):
+        one, two = _borders(steps, edges, points)
+        uvs = np.round(mesh.uvs[np.stack([one, two])[:, :, :2]] / SAME_UV).astype(np.int64)  # side, edge, end, u v
+        here, there = (_keys(uvs[[side, 1 - side]]) for side in range(2))
+        keeps = next((known[key] for key in here if key in known), None)
+        if keeps is None:
+            keeps = _larger(area[points[one[0, 0]]], area[points[two[0, 0]]], uvs)
+        known |= dict.fromkeys(here, keeps) | dict.fromkeys(there, not keeps)
+        keeping, giving = (one, two) if keeps else (two, one)
+        chains.append(Chain(tuple(SeamEdge(*both) for both in zip(keeping, giving, strict=True)), closed))
+    return chains
+
+
+def _keys(uvs: Ints) -> list[bytes]:
+    """One for each edge, by where its two sides lie in the texture, whichever way it runs."""
+    forth, back = uvs.swapaxes(0, 1), uvs[:, :, ::-1].swapaxes(0, 1)
+    return [min(a.tobytes(), b.tobytes()) for a, b in zip(forth, back, strict=True)]
+
+
+def _larger(one: float, two: float, uvs: Ints) -> bool:
+    """Whether the first border is that of the larger chart, or further up and left."""
+    if abs(one - two) > SAME_AREA * max(one, two):
+        return one > two
+    middles = uvs.mean(axis=(1, 2)).sum(axis=1)
+    return bool(middles[0] <= middles[1])
 
 
 def _chosen(mesh: Mesh, material_index: int | None) -> Ints:
@@ -145,15 +172,13 @@ def _paths(ends: Ints) -> list[tuple[list[Step], bool]]:
     return paths
 
 
-def _oriented(path: tuple[list[Step], bool], edges: Ints, points: Ints, area: NDArray[np.float64]) -> Chain:
-    """The path with the same border on the same side all along."""
-    steps, closed = path
-    first, end = steps[0]
-    sides = [area[points[edges[first, side, 0]]] for side in range(2)]
-    keeps, made = int(sides[1] > sides[0]), list[SeamEdge]()
+def _borders(steps: list[Step], edges: Ints, points: Ints) -> tuple[Ints, Ints]:
+    """The vertices of the two borders of a path, (edges, (start, end, third corner)) each."""
+    one, two, side = list[Ints](), list[Ints](), 0
     for number, (edge, end) in enumerate(steps):
-        way = [end, 1 - end, 2]
         if number:
-            keeps = int(points[edges[edge, 0, end]] != points[made[-1].keeps[1]])
-        made.append(SeamEdge(edges[edge, keeps, way], edges[edge, 1 - keeps, way]))
-    return Chain(tuple(made), closed)
+            side = int(points[edges[edge, 0, end]] != points[one[-1][1]])
+        way = [end, 1 - end, 2]
+        one.append(edges[edge, side, way])
+        two.append(edges[edge, 1 - side, way])
+    return np.array(one), np.array(two)
