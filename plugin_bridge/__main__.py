@@ -18,7 +18,19 @@ from plugin_bridge.stream_client import TextureStream
 
 TOKEN = "TEXSYNTH_TOKEN"  # environment variable with the secret: arguments are seen by every process
 NUMBERS = ("content", "detail", "density")
-WORDS = ("preset", "target", "format", "compression", "overlap", "material", "normals", "nonfinite", "region", "second")
+WORDS = (
+    "preset",
+    "target",
+    "format",
+    "compression",
+    "overlap",
+    "seams",
+    "material",
+    "normals",
+    "nonfinite",
+    "region",
+    "second",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

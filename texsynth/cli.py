@@ -164,6 +164,14 @@ Overlap = Annotated[
         rich_help_panel=_CHOICES,
     ),
 ]
+Seams = Annotated[
+    str,
+    typer.Option(
+        metavar="weld|leave",
+        help="Whether patterns go on over a mesh's UV seams, or each chart is left by itself.",
+        rich_help_panel=_CHOICES,
+    ),
+]
 Directx = Annotated[
     bool | None,
     typer.Option(
@@ -237,6 +245,7 @@ def restyle_command(
     density: Density = 1.0,
     detail: Detail = 1.0,
     overlap: Overlap = "cut",
+    seams: Seams = "weld",
     directx: Directx = None,
     clamp_nonfinite: ClampNonfinite = False,
     resume: Resume = False,
@@ -262,6 +271,7 @@ def restyle_command(
         density=density,
         detail=detail,
         overlap=overlap,
+        seams=seams,
         directx=directx,
         nonfinite="clamp" if clamp_nonfinite else "refuse",
         resume=resume,

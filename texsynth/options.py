@@ -17,6 +17,7 @@ PresetName = Literal["draft", "standard", "high"]
 ProfileName = Literal["auto", "cpu", "desktop", "jetson-orin-nx"]
 NonFinite = Literal["refuse", "clamp"]
 Overlap = Literal["cut", "hann"]
+Seams = Literal["weld", "leave"]
 
 # The coarsest pyramid level is an 8 x 8 latent of 8 x 8 texel blocks; every level above doubles it.
 SMALLEST_SIZE = 64
@@ -38,6 +39,7 @@ class Options:
     and after construction both are settled. compression: how long block encoders search.
     detail: strength of the attention gather, 0..1.
     overlap: how pieces of the exemplar meet: along minimum cuts, or cross-fading over 4 texels (Hann).
+    seams: whether patterns go on over a mesh's UV seams, or each chart is left by itself (restyle only).
     region: mask image, white where the asset may change (restyle only), or None for everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
     second: another exemplar that covers a share of the result. blend: that share, 0..1, or an image whose white is all
@@ -61,6 +63,7 @@ class Options:
     density: float = 1.0
     detail: float = 1.0
     overlap: Overlap = "cut"
+    seams: Seams = "weld"
     region: Path | None = None
     material: str | None = None
     second: Path | None = None
@@ -90,6 +93,7 @@ class Options:
         object.__setattr__(self, "target", storage.target.name)
         object.__setattr__(self, "format", storage.container)
         require_choice("overlap", self.overlap, get_args(Overlap))
+        require_choice("seams", self.seams, get_args(Seams))
         require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")

@@ -105,7 +105,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
     mesh = None if asset is None else asset.mesh
     previewer = Previewer(out / PREVIEW, run, mesh, None if asset is None else asset.replaced)
     for number, exemplar in enumerate(prepared):
-        mask = _wanted_windows(sources, number, options.size)
+        mask = _wanted_windows(sources, number, options)
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
             exemplar, content, mask, options, compute, work / str(number), run,
@@ -114,7 +114,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
         canvases, share = _gather_maps(layers, sources, content, options, work, run)
-    if mesh is not None:
+    if mesh is not None and options.seams == "weld":
         with run.stage("seams", 0.8, 0.83):
             _weld(canvases, mesh.mesh, sources, run)
     with run.stage("publish", 0.83, 0.93):
@@ -185,15 +185,15 @@ def _chosen_material(asset: MeshAsset, name: str | None) -> int:
     return int(np.bincount(index[index >= 0], weights=areas[index >= 0], minlength=len(names)).argmax())
 
 
-def _wanted_windows(sources: Sources, number: int, size: int) -> NDArray[np.bool_] | None:
+def _wanted_windows(sources: Sources, number: int, options: Options) -> NDArray[np.bool_] | None:
     """Tokens, bool (size / 8, size / 8), with a texel to be made of exemplar `number`: in a UV chart, its gutter or its
     continuation over a seam, in the region, and where that exemplar shows. None: all."""
-    asset, masks = sources.asset, list[NDArray[np.bool_]]()
+    asset, masks, size = sources.asset, list[NDArray[np.bool_]](), options.size
     if asset is not None and asset.mesh is not None:
         mesh = asset.mesh.mesh
-        masks.append(
-            _any_in_blocks(uv_mask(mesh, size, asset.replaced)) | needed_tokens(mesh, size, asset.replaced, BLOCK)
-        )
+        masks.append(_any_in_blocks(uv_mask(mesh, size, asset.replaced)))
+        if options.seams == "weld":
+            masks[-1] |= needed_tokens(mesh, size, asset.replaced, BLOCK)
     if sources.region is not None:
         masks.append(_any_in_blocks(sources.region.inside))
     shown = None if sources.blend is None else sources.blend.wanted()[number]

@@ -23,6 +23,9 @@ LONGEST_NAME, MOST_FILES, MOST_PARTS = 255, 1000, 8
 MOST_ENTRIES, MOST_METRICS = 1000, 500
 NAMED_INPUTS = ("asset", "exemplar", "source", "generated", "reference")
 OPTIONAL_INPUTS = ("asset", "reference")  # of an entry of a bake
+PLAIN = (  # options that are sent as they are
+    "size", "preset", "target", "format", "compression", "density", "overlap", "seams", "material", "nonfinite",
+)  # fmt: skip
 NOT_MEASURED = ("size", "seed", "options", "command", "lattice", "estimated")  # of a report
 REGION, BLEND, SECOND = "region", "blend", "second"
 
@@ -193,7 +196,7 @@ def _texture_options(given: jobs_pb2.Options, folder: Path) -> Any:
     from texsynth.options import Options, parse_maps
 
     values: dict[str, Any] = {"seed": given.seed, "tileable": given.tileable, "resume": True}
-    for name in ("size", "preset", "target", "format", "compression", "density", "overlap", "material", "nonfinite"):
+    for name in PLAIN:
         if getattr(given, name):
             values[name] = getattr(given, name)
     for name in ("content", "detail"):

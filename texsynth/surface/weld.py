@@ -33,6 +33,7 @@ from texsynth.surface.strips import Strips, seam_strips
 
 Mask = NDArray[np.bool_]
 FADE = 1.5  # texels to either side of the cut over which the two patterns mix
+SLOW = 8  # texels at least over which the tone passes; twice the cut's depth where that is more
 GUTTER = 8  # texels beyond a border that show what lies across; size / 256 where that is more
 AT_ONCE = 1 << 16  # texels that are worked on together
 
@@ -85,14 +86,17 @@ def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Double
     texels, nearest = texels[mine], nearest[mine]
     offset = plane.shortest(texels - strips.gives[nearest])
     into, depth = np.einsum("nj,nj->n", offset, strips.inward[nearest]), cut.depth[nearest]
-    chosen = (depth > 0) & (into > -1) & (into < np.minimum(2 * depth + FADE, WIDTH))
-    texels, nearest, offset, into, depth = (part[chosen] for part in (texels, nearest, offset, into, depth))
+    reach = np.clip(2 * depth, SLOW, WIDTH)
+    chosen = (depth > 0) & (into > -1) & (into < reach)
+    texels, nearest, offset, into, depth, reach = (
+        part[chosen] for part in (texels, nearest, offset, into, depth, reach)
+    )
     own = plane.values(texels)
     new = plane.values(strips.continued(nearest, offset), cubic=True)
     new = plane.turned(new, strips.turn[nearest].swapaxes(1, 2))
     tone = cut.tone[nearest, np.clip(np.rint(into + 0.5), 0, WIDTH).astype(np.int64)].astype(np.float32)
-    sharp = np.clip((depth - into) / (2 * FADE) + 0.5, 0, 1)[:, None]
-    slow = np.clip(1 - into / np.minimum(2 * depth, WIDTH), 0, 1)[:, None]
+    sharp = np.clip((depth - into) / (2 * np.minimum(FADE, depth - 0.5)) + 0.5, 0, 1)[:, None]
+    slow = np.clip(1 - into / reach, 0, 1)[:, None]
     return texels, np.asarray(own + sharp * (new - own - tone) + slow * tone, np.float32)
 
 
