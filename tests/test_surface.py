@@ -393,7 +393,7 @@ def test_the_glb_opens_in_trimesh_with_the_new_colour(tmp_path: Path) -> None:
     assert geometry.visual.material.baseColorTexture.getpixel((0, 0))[:3] == (11, 22, 33)
 
 
-def test_only_the_chosen_material_changes(tmp_path: Path) -> None:
+def test_only_thechosen_material_changes(tmp_path: Path) -> None:
     builder = Builder()
     first, second = textured(builder, (10, 20, 30)), textured(builder, (40, 50, 60))
     builder.quad(first)
@@ -589,7 +589,7 @@ def test_a_sliver_between_texel_centres_is_not_lost_with_a_gutter() -> None:
     assert uv_mask(sliver, 16, gutter=1)[8, 2:14].all()
 
 
-def test_only_the_chosen_material_is_covered() -> None:
+def test_only_thechosen_material_is_covered() -> None:
     uvs = [[0, 0], [1, 0], [1, 1], [0, 1]]
     mesh = soup(uvs, [[0, 1, 2], [0, 2, 3]], [0, 1])
     upper, lower = (uv_mask(mesh, 16, index, gutter=0) for index in (0, 1))

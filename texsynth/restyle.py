@@ -165,11 +165,11 @@ def _load_asset(path: Path, options: Options) -> Asset:
     mesh = load_mesh(path, directx=options.directx, nonfinite=options.nonfinite)
     if not mesh.materials:
         return Asset(path, None, mesh)
-    replaced = _chosen_material(mesh, options.material)
+    replaced = chosen_material(mesh, options.material)
     return Asset(path, mesh.materials[replaced], mesh, replaced)
 
 
-def _chosen_material(asset: MeshAsset, name: str | None) -> int:
+def chosen_material(asset: MeshAsset, name: str | None) -> int:
     """The material of this name or number; without one, that which covers the largest area of the mesh."""
     names = [material.name for material in asset.materials]
     if name is not None:

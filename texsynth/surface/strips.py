@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from texsynth.surface.mesh import Mesh
-from texsynth.surface.uv_topology import Chain, SeamEdge, seam_chains
+from texsynth.surface.uv_topology import Chain, seam_chains
 
 Doubles = NDArray[np.float64]
 
@@ -66,13 +66,16 @@ def seam_strips(mesh: Mesh, size: int, material_index: int | None) -> Strips | N
 
 def _along(chain: Chain, uvs: NDArray[np.float32], size: int) -> tuple[Doubles, Doubles, Doubles, Doubles]:
     """gives, keeps, inward and turn of the samples of one chain."""
-    frames = [_frame(edge, uvs, size) for edge in chain.edges]
-    gives, keeps, inward, turn = (np.array(column) for column in zip(*frames, strict=True))
-    lengths = np.linalg.norm(gives[:, 1] - gives[:, 0], axis=1)
+    gives, keeps = (uvs[corners].astype(np.float64) * size for corners in (chain.gives, chain.keeps))
+    along, inward, lengths = _axes(gives)
+    along_there, inward_there, lengths_there = _axes(keeps)
+    # what goes into the giving side goes out of the keeping one
+    turn = np.einsum("ei,ej->eij", along_there, along) - np.einsum("ei,ej->eij", inward_there, inward)
+    turn *= (lengths_there / np.maximum(lengths, 1e-9))[:, None, None]
     ends = np.cumsum(lengths)
     count = max(1, int(np.ceil(ends[-1])))
     at = (np.arange(count) + 0.5) * ends[-1] / count
-    edge = np.minimum(np.searchsorted(ends, at, "right"), len(frames) - 1)
+    edge = np.minimum(np.searchsorted(ends, at, "right"), len(gives) - 1)
     share = np.clip(1 - (ends[edge] - at) / np.maximum(lengths[edge], 1e-9), 0, 1)[:, None]
     normals, turns = _at_joints(inward, chain.closed), _at_joints(turn, chain.closed)
     direction = _mixed(normals[edge], normals[edge + 1], share)
@@ -83,24 +86,14 @@ def _along(chain: Chain, uvs: NDArray[np.float32], size: int) -> tuple[Doubles, 
     )  # fmt: skip
 
 
-def _frame(edge: SeamEdge, uvs: NDArray[np.float32], size: int) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-    """Ends of the edge on the giving and on the keeping side, inward and turn."""
-    gives, keeps = (uvs[corners].astype(np.float64) * size for corners in (edge.gives, edge.keeps))
-    along, inward, length = _axes(gives)
-    along_there, inward_there, length_there = _axes(keeps)
-    # what goes into the giving side goes out of the keeping one
-    turn = (np.outer(along_there, along) - np.outer(inward_there, inward)) * length_there / max(length, 1e-9)
-    return gives[:2], keeps[:2], inward, turn
-
-
-def _axes(corners: Doubles) -> tuple[Doubles, Doubles, float]:
-    """Unit vectors along an edge and from it towards the third corner, and the edge's length."""
-    along = corners[1] - corners[0]
-    length = float(np.linalg.norm(along))
-    along = along / max(length, 1e-9)
-    apex = corners[2] - corners[0]
-    inward = apex - along * (apex @ along)
-    return along, inward / max(float(np.linalg.norm(inward)), 1e-9), length
+def _axes(corners: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Of edges, (E, start end third corner, x y): unit vectors along and towards the third corner, and lengths."""
+    along = corners[:, 1] - corners[:, 0]
+    lengths = np.linalg.norm(along, axis=1)
+    along = along / np.maximum(lengths, 1e-9)[:, None]
+    apex = corners[:, 2] - corners[:, 0]
+    inward = apex - along * np.einsum("ei,ei->e", apex, along)[:, None]
+    return along, inward / np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-9), lengths
 
 
 def _at_joints(values: Doubles, closed: bool) -> Doubles:

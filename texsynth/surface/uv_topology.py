@@ -21,18 +21,12 @@ SAME_AREA = 1e-2  # share by which charts must differ for the larger to be told
 
 
 @dataclass(frozen=True)
-class SeamEdge:
-    """One seam edge on its way along a chain: the vertices of each side, int64 (start, end, third corner)."""
+class Chain:
+    """Seam edges one after the other. keeps, gives: int64 (E, 3), of each side the vertices of start, end and third
+    corner. closed: whether the end of the last is the start of the first."""
 
     keeps: Ints
     gives: Ints
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Seam edges one after the other. closed: whether the end of the last is the start of the first."""
-
-    edges: tuple[SeamEdge, ...]
     closed: bool
 
 
@@ -76,8 +70,7 @@ def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
         if keeps is None:
             keeps = _larger(area[points[one[0, 0]]], area[points[two[0, 0]]], uvs)
         known |= dict.fromkeys(here, keeps) | dict.fromkeys(there, not keeps)
-        keeping, giving = (one, two) if keeps else (two, one)
-        chains.append(Chain(tuple(SeamEdge(*both) for both in zip(keeping, giving, strict=True)), closed))
+        chains.append(Chain(one, two, closed) if keeps else Chain(two, one, closed))
     return chains
 
 

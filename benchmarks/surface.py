@@ -1,0 +1,137 @@
+"""UV seams: how much of a step a restyled mesh shows across them, welded and left, at every mip level to 64 texels.
+
+    python benchmarks/surface.py --meshes FOLDER [--data FOLDER] [--only NAME --only NAME] [--size 2048]
+
+Every .gltf, .glb and .obj below FOLDER is restyled without its own content in every exemplar, with `--seams leave` and
+`--seams weld`. The step is the mean absolute difference of encoded values at points half a texel to either side of the
+seam over that of points as far apart inside the charts, in the published mip levels (`texsynth.surface.uv_seams`);
+normals are turned into one chart first. Renders of both stand side by side on sheet.png, to be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from exemplars import add_arguments, find_exemplars
+from reporting import Row, contact_sheet, row, show, write_results
+
+from texsynth.image_io import read_image
+from texsynth.material import MESH_SUFFIXES, MapKind, TextureMap, load_material
+from texsynth.options import Options
+from texsynth.report.render import render_mesh
+from texsynth.restyle import chosen_material, restyle
+from texsynth.run import Run
+from texsynth.surface.mesh import MeshAsset, load_mesh
+from texsynth.surface.uv_seams import sample_seams, seam_error
+
+BARS = {MapKind.ALBEDO: 1.15, MapKind.NORMAL: 1.25, MapKind.ROUGHNESS: 1.15}
+SMALLEST = 64  # texels a side of the last level that is measured
+COST = 0.08  # of the time without
+PICTURE = 900  # pixels
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, "surface")
+    parser.add_argument("--meshes", type=Path, required=True, metavar="FOLDER", help="searched deep")
+    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--preset", choices=("draft", "standard", "high"), default="standard")
+    arguments = parser.parse_args()
+    meshes = sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
+    if not meshes:
+        raise SystemExit(f"{arguments.meshes}: holds no .gltf, .glb or .obj")
+    details, pictures = list[dict[str, Any]](), []
+    for path in meshes:
+        mesh = load_mesh(path)
+        for exemplar in find_exemplars(arguments):
+            line = []
+            for seams in ("leave", "weld"):
+                found, render = restyle_and_measure(mesh, exemplar, seams, arguments)
+                details.append(found)
+                line.append((f"{path.stem} in {exemplar.name}, {seams}", render))
+                print(
+                    f"{path.stem:24} {exemplar.name:24} {seams:6} {found['seconds']:6.1f} s  {found['steps']}",
+                    flush=True,
+                )
+            pictures.append(line)
+    rows = summary(details, arguments.size)
+    show(f"seams, {arguments.size} px, {arguments.preset}", rows)
+    contact_sheet(arguments.out / "sheet.png", pictures, PICTURE)
+    write_results(arguments.out, "surface", arguments, rows, details)
+    return 0 if all(line.passed is not False for line in rows) else 1
+
+
+def restyle_and_measure(
+    mesh: MeshAsset, exemplar: Path, seams: Any, arguments: argparse.Namespace
+) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
+    """Restyle once into OUT/MESH_in_EXEMPLAR_SEAMS; the step of each map at each level, and a render."""
+    out = arguments.out / f"{mesh.path.stem}_in_{exemplar.name}_{seams}"
+    options = Options(size=arguments.size, preset=arguments.preset, content=0, seams=seams)
+    began = time.monotonic()
+    manifest = restyle(mesh.path, exemplar, out, options, Run())
+    seconds = time.monotonic() - began
+    index = chosen_material(mesh, None) if mesh.materials else None
+    steps = {str(kind): steps_of(out, manifest["maps"][kind], kind, mesh, index) for kind in BARS}
+    found = {"mesh": mesh.path.stem, "exemplar": exemplar.name, "seams": seams, "seconds": seconds, "steps": steps}
+    return found, picture(mesh, index, out)
+
+
+def steps_of(
+    out: Path, entry: dict[str, Any], kind: MapKind, mesh: MeshAsset, index: int | None
+) -> list[tuple[int, float]]:
+    """(texels a side, step) of each published level."""
+    found = []
+    for level in (entry, *entry["mips"]):
+        size = level["height"], level["width"]
+        samples = sample_seams(mesh.mesh, size, index) if min(size) >= SMALLEST else None
+        if samples is not None:
+            texels = read_image(out / level["file"], colour=False).texels
+            found.append((size[0], round(seam_error(TextureMap(kind, texels), samples).ratio, 3)))
+    return found
+
+
+def picture(mesh: MeshAsset, index: int | None, out: Path) -> npt.NDArray[np.float32]:
+    """The mesh with its new material."""
+    made = {kind: each.texels for kind, each in load_material(out).maps.items()}
+    materials = [{kind: each.texels for kind, each in old.maps.items()} for old in mesh.materials]
+    if index is not None:
+        materials[index] |= made
+    render = render_mesh(mesh.mesh, materials or made, PICTURE)
+    return render.astype(np.float32) / 255
+
+
+def summary(details: list[dict[str, Any]], size: int) -> list[Row]:
+    rows = []
+    for kind, bar in BARS.items():
+        for seams in ("weld", "leave"):
+            for full in (True, False):
+                values = [
+                    (f"{each['mesh']} in {each['exemplar']}, {side}", step)
+                    for each in details
+                    if each["seams"] == seams
+                    for side, step in each["steps"][str(kind)]
+                    if (side == size) is full
+                ]
+                what = f"{kind}, step across seams, {'full size' if full else f'mips to {SMALLEST}'}, {seams}"
+                rows.append(row(what, f"<= {bar}" if seams == "weld" else "-", values, _most(bar, seams)))
+    cost = []
+    for with_, without in zip(details[1::2], details[::2], strict=True):
+        cost.append((f"{with_['mesh']} in {with_['exemplar']}", with_["seconds"] / without["seconds"] - 1))
+    rows.append(
+        row("time of welding, share of the rest", f"<= {COST}, median", cost, lambda v: bool(np.median(v) <= COST))
+    )
+    return rows
+
+
+def _most(bar: float, seams: str) -> Any:
+    return (lambda values: max(values) <= bar) if seams == "weld" else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
