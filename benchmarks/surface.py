@@ -1,11 +1,13 @@
 """UV seams: how much of a step a restyled mesh shows across them, welded and left, at every mip level to 64 texels.
 
     python benchmarks/surface.py --meshes FOLDER [--data FOLDER] [--only NAME --only NAME] [--size 2048]
+        [--picture docs/pictures/seams.jpg]
 
 Every .gltf, .glb and .obj below FOLDER is restyled without its own content in every exemplar, with `--seams leave` and
 `--seams weld`. The step is the mean absolute difference of encoded values at points half a texel to either side of the
 seam over that of points as far apart inside the charts, in the published mip levels (`texsynth.surface.uv_seams`);
-normals are turned into one chart first. Renders of both stand side by side on sheet.png, to be looked at.
+normals are turned into one chart first. Renders of both stand side by side on sheet.png, where they differ most on
+close_ups.png, to be looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from exemplars import add_arguments, find_exemplars
@@ -33,7 +36,7 @@ from texsynth.surface.uv_seams import sample_seams, seam_error
 BARS = {MapKind.ALBEDO: 1.15, MapKind.NORMAL: 1.25, MapKind.ROUGHNESS: 1.15}
 SMALLEST = 64  # texels a side of the last level that is measured
 COST = 0.08  # of the time without
-PICTURE = 900  # pixels
+PICTURE, CLOSE_UP = 1800, 450  # pixels
 
 
 def main() -> int:
@@ -42,11 +45,12 @@ def main() -> int:
     parser.add_argument("--meshes", type=Path, required=True, metavar="FOLDER", help="searched deep")
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--preset", choices=("draft", "standard", "high"), default="standard")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="the close-ups once more, as this JPEG")
     arguments = parser.parse_args()
     meshes = sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     if not meshes:
         raise SystemExit(f"{arguments.meshes}: holds no .gltf, .glb or .obj")
-    details, pictures = list[dict[str, Any]](), []
+    details, pictures, close_ups = list[dict[str, Any]](), [], []
     for path in meshes:
         mesh = load_mesh(path)
         for exemplar in find_exemplars(arguments):
@@ -60,9 +64,15 @@ def main() -> int:
                     flush=True,
                 )
             pictures.append(line)
+            close_ups.append(where_they_differ(line))
     rows = summary(details, arguments.size)
     show(f"seams, {arguments.size} px, {arguments.preset}", rows)
-    contact_sheet(arguments.out / "sheet.png", pictures, PICTURE)
+    contact_sheet(arguments.out / "sheet.png", pictures, PICTURE // 2)
+    contact_sheet(arguments.out / "close_ups.png", close_ups, CLOSE_UP)
+    if arguments.picture is not None:
+        cv2.imwrite(
+            str(arguments.picture), cv2.imread(str(arguments.out / "close_ups.png")), [cv2.IMWRITE_JPEG_QUALITY, 88]
+        )
     write_results(arguments.out, "surface", arguments, rows, details)
     return 0 if all(line.passed is not False for line in rows) else 1
 
@@ -102,8 +112,19 @@ def picture(mesh: MeshAsset, index: int | None, out: Path) -> npt.NDArray[np.flo
     materials = [{kind: each.texels for kind, each in old.maps.items()} for old in mesh.materials]
     if index is not None:
         materials[index] |= made
-    render = render_mesh(mesh.mesh, materials or made, PICTURE)
+    render = render_mesh(mesh.mesh, materials or made, PICTURE, supersample=1)
     return render.astype(np.float32) / 255
+
+
+def where_they_differ(
+    line: list[tuple[str, npt.NDArray[np.float32]]],
+) -> list[tuple[str, npt.NDArray[np.float32]]]:
+    """The same square of both pictures, that which differs most."""
+    difference = np.abs(line[0][1] - line[1][1]).mean(axis=2)
+    sums = cv2.boxFilter(difference, -1, (CLOSE_UP, CLOSE_UP), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    middle = np.array(np.unravel_index(sums.argmax(), sums.shape))
+    top, left = np.clip(middle - CLOSE_UP // 2, 0, PICTURE - CLOSE_UP)
+    return [(label, picture[top : top + CLOSE_UP, left : left + CLOSE_UP]) for label, picture in line]
 
 
 def summary(details: list[dict[str, Any]], size: int) -> list[Row]:
