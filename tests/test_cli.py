@@ -20,7 +20,7 @@ import pytest
 import trimesh
 
 from texsynth import cli
-from texsynth.options import Options
+from texsynth.options import RESTYLE_ONLY, Options
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
@@ -94,7 +94,7 @@ def test_no_argument_at_all_shows_the_help() -> None:
 def test_the_help_of_the_main_commands_names_every_option(command: str) -> None:
     shown = texsynth(command, "--help").stdout
     for field in dataclasses.fields(Options):
-        if command == "synthesize" and field.name in {"content", "region", "material", "seams"}:
+        if command == "synthesize" and field.name in RESTYLE_ONLY:
             continue
         flag = {"nonfinite": "clamp-nonfinite"}.get(field.name, field.name)
         assert f"--{flag}" in shown

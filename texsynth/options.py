@@ -23,6 +23,7 @@ Seams = Literal["weld", "leave"]
 SMALLEST_SIZE = 64
 LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
+RESTYLE_ONLY = ("content", "region", "material", "seams")  # options that a synthesised texture has no use for
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 

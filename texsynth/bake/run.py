@@ -33,7 +33,7 @@ from texsynth.bake.record import make_record, read_record, write_record
 from texsynth.bake.remote import MESH_COMPANIONS, Shelf, fetched, is_url
 from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError, from_os_error
 from texsynth.measure import measure, seam_steps
-from texsynth.options import Options
+from texsynth.options import RESTYLE_ONLY, Options
 from texsynth.publish import verify
 from texsynth.report.page import plain
 from texsynth.run import write_atomically
@@ -236,7 +236,7 @@ def command_line(entry: Entry, folder: Path) -> list[str]:
         value = getattr(entry.options, option.name)
         if option.name in ("resume", "directx", "nonfinite") or value is None:
             continue
-        if entry.asset is None and option.name in ("content", "region", "material"):
+        if entry.asset is None and option.name in RESTYLE_ONLY:
             continue
         if isinstance(value, bool):
             words += [f"--{option.name}"] if value else []
