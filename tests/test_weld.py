@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from numpy.typing import NDArray
+from PIL import Image
 
 from texsynth.material import MapKind, TextureMap
 from texsynth.measure import seam_steps
@@ -15,13 +17,13 @@ from texsynth.options import Options
 from texsynth.restyle import restyle
 from texsynth.run import Run
 from texsynth.sample_asset import write_sample_asset
-from texsynth.surface.mesh import Mesh
+from texsynth.surface.mesh import Mesh, load_mesh
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.strip_cut import TAPER, _cheapest
 from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_seams import sample_seams, seam_error
-from texsynth.surface.uv_topology import seam_chains, seam_edges
+from texsynth.surface.uv_topology import repeating, seam_chains, seam_edges
 from texsynth.surface.weld import needed_tokens, weld_seams
 from texsynth.train.procedural import generate, write
 
@@ -231,6 +233,40 @@ def test_normals_turn_with_their_charts() -> None:
     np.testing.assert_allclose(turned_normals(slope, quarter), [[0.5, 0.2, 0.7]], atol=1e-6)
     flipped = np.array([[[-1.0, 0.0], [0.0, 1.0]]])
     np.testing.assert_allclose(turned_normals(slope, flipped), [[0.2, 0.5, 0.7]], atol=1e-6)
+
+
+def pillar(turns: float) -> trimesh.Trimesh:
+    """A tube whose UVs go `turns` times over the width of the texture."""
+    count = 24
+    angle = np.linspace(0, 2 * np.pi, count + 1)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    positions = np.concatenate([np.c_[ring, np.ones(count + 1)], np.c_[ring, -np.ones(count + 1)]])
+    u = np.linspace(0, turns, count + 1)
+    uvs = np.concatenate([np.c_[u, np.full(count + 1, 0.1)], np.c_[u, np.full(count + 1, 0.9)]])
+    n = count + 1
+    faces = [face for k in range(count) for face in ((k, n + k, k + 1), (k + 1, n + k, n + k + 1))]
+    skin = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.new("RGB", (64, 64), (128, 128, 128)))
+    visual = trimesh.visual.TextureVisuals(uv=uvs, material=skin)
+    return trimesh.Trimesh(positions, faces, visual=visual, process=False)
+
+
+@pytest.mark.parametrize("turns", [1.0, 2.0])
+def test_a_map_rolled_round_a_pillar_repeats(turns: float, tmp_path: Path) -> None:
+    pillar(turns).export(tmp_path / "pillar.glb")
+    write(generate("brick", 256, 1), tmp_path / "brick")
+    mesh = load_mesh(tmp_path / "pillar.glb").mesh
+    assert repeating(mesh, 0) == (False, True)
+    steps = {}
+    for seams in ("leave", "weld"):
+        options = Options(size=256, preset="draft", content=0, seams=seams)  # type: ignore[arg-type]
+        restyle(tmp_path / "pillar.glb", tmp_path / "brick", tmp_path / seams, options, Run())
+        steps[seams] = seam_steps(tmp_path / seams)["albedo"]
+    assert steps["weld"] < 1.4
+    assert steps["leave"] > 1.5 * steps["weld"]
+
+
+def test_charts_within_the_texture_do_not_make_it_repeat() -> None:
+    assert repeating(two_squares(37), 0) == (False, False)
 
 
 def test_a_restyled_mesh_shows_no_seams_unless_they_are_to_be_left(tmp_path: Path) -> None:

@@ -71,18 +71,18 @@ def make_layer(
     work: Path,
     run: Run,
     *,
+    torus: tuple[bool, bool],
     name: str = "",
     span: tuple[float, float],
     show: Callable[[Exemplar, Frame, Ints, int], None],
 ) -> Layer:
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
-    mask: tokens that hold a texel to be made (None: all). name: of the layer, before the names of its stages. span:
-    the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called after each level.
+    mask: tokens that hold a texel to be made (None: all). torus: directions that tile. name: of the layer, before the
+    names of its stages. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called after each level.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
-    torus = (options.tileable, options.tileable)
     frame = plan_frame(exemplar, (options.size, options.size), torus, options.seed)
 
     def at(share: float) -> float:

@@ -49,6 +49,7 @@ from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import EMBED_SIZE, Mesh, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
+from texsynth.surface.uv_topology import repeating
 from texsynth.surface.weld import needed_tokens, weld_seams
 from texsynth.threads import settle_threads
 
@@ -109,7 +110,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
             exemplar, content, mask, options, compute, work / str(number), run,
-            name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
+            torus=_tiles(sources, options), name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
@@ -200,6 +201,14 @@ def _wanted_windows(sources: Sources, number: int, options: Options) -> NDArray[
     if shown is not None:
         masks.append(shown)
     return np.logical_and.reduce(masks) if masks else None
+
+
+def _tiles(sources: Sources, options: Options) -> tuple[bool, bool]:
+    """Directions in which the result repeats: as asked for, and where the mesh's surface goes on over the edge."""
+    asset = sources.asset
+    if options.tileable or options.seams == "leave" or asset is None or asset.mesh is None:
+        return options.tileable, options.tileable
+    return repeating(asset.mesh.mesh, asset.replaced)
 
 
 def _any_in_blocks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from texsynth.surface.mesh import Mesh
 
 Ints = NDArray[np.int64]
 SAME_PLACE, SAME_UV = 1e-6, 1e-6  # of the mesh's extent, and of the texture
+SAME_EDGE = 1e-4  # of the texture: on its edge
 SAME_AREA = 1e-2  # share by which charts must differ for the larger to be told
 
 
@@ -86,6 +87,23 @@ def _larger(one: float, two: float, uvs: Ints) -> bool:
         return one > two
     middles = uvs.mean(axis=(1, 2)).sum(axis=1)
     return bool(middles[0] <= middles[1])
+
+
+def repeating(mesh: Mesh, material_index: int | None) -> tuple[bool, bool]:
+    """Whether the surface goes on over the texture's edge, from bottom to top and from right to left: a triangle lies
+    across it, or a seam joins both edges at the same height, as where a map is rolled round a pillar."""
+    triangles = mesh.uvs[_chosen(mesh, material_index)].astype(np.float64)
+    if len(triangles) == 0:
+        return False, False
+    across = np.floor(triangles.min(axis=1) + SAME_EDGE) != np.floor(triangles.max(axis=1) - SAME_EDGE)
+    found = across.any(axis=0)
+    edges = mesh.uvs[seam_edges(mesh, material_index)][:, :, :2].astype(np.float64)
+    if len(edges):
+        apart = edges[:, 0] - edges[:, 1]  # edge, end, u v
+        whole = np.rint(apart)
+        rolled = (np.abs(apart - whole) < SAME_EDGE).all(axis=(1, 2))
+        found |= (whole[rolled] != 0).any(axis=(0, 1))
+    return bool(found[1]), bool(found[0])
 
 
 def _chosen(mesh: Mesh, material_index: int | None) -> Ints:
