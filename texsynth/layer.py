@@ -79,7 +79,8 @@ def make_layer(
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
     mask: tokens that hold a texel to be made (None: all). torus: directions that tile. name: of the layer, before the
-    names of its stages. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called after each level.
+    names of its stages. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called
+    after each level.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
