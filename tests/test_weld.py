@@ -22,6 +22,7 @@ from texsynth.surface.raster import uv_mask
 from texsynth.surface.strip_cut import TAPER, _cheapest
 from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.turns import turned_normals
+from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.uv_seams import sample_seams, seam_error
 from texsynth.surface.uv_topology import repeating, seam_chains, seam_edges
 from texsynth.surface.weld import needed_tokens, weld_seams
@@ -263,6 +264,23 @@ def test_a_map_rolled_round_a_pillar_repeats(turns: float, tmp_path: Path) -> No
         steps[seams] = seam_steps(tmp_path / seams)["albedo"]
     assert steps["weld"] < 1.4
     assert steps["leave"] > 1.5 * steps["weld"]
+
+
+def test_shared_mirrored_and_empty_uvs_are_told() -> None:
+    clean = two_squares(37)
+    assert uv_notes(clean, 0) == ["UVs: seam edges 1, chains of them 1"]
+    stacked = Mesh(
+        clean.positions, clean.normals, np.concatenate([clean.uvs[:4], clean.uvs[:4]]), clean.triangles,
+        clean.material_index,
+    )  # fmt: skip
+    assert any("50% of the surface lies on texels that other places show" in note for note in uv_notes(stacked, 0))
+    assert any("is mirrored in the texture" in note for note in uv_notes(two_squares(0, mirrored=True), 0))
+    flat = clean.uvs.copy()
+    flat[4:] = 0.5
+    empty = Mesh(clean.positions, clean.normals, flat, clean.triangles, clean.material_index)
+    assert any(note.startswith("UVs: 2 of 4 triangles have no area") for note in uv_notes(empty, 0))
+    over = Mesh(clean.positions, clean.normals, clean.uvs + np.float32(0.5), clean.triangles, clean.material_index)
+    assert any("repeats" in note for note in uv_notes(over, 0))
 
 
 def test_charts_within_the_texture_do_not_make_it_repeat() -> None:

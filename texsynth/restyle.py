@@ -49,6 +49,7 @@ from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import EMBED_SIZE, Mesh, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
+from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.uv_topology import repeating
 from texsynth.surface.weld import needed_tokens, weld_seams
 from texsynth.threads import settle_threads
@@ -365,7 +366,7 @@ def _finish(
         )
     index = indices[0]
     if asset is not None and asset.mesh is not None:
-        notes += [*asset.mesh.notes]
+        notes += [*asset.mesh.notes, *uv_notes(asset.mesh.mesh, asset.replaced)]
         if options.storage.in_blocks:
             side = min(options.size, EMBED_SIZE)
             notes.append(

@@ -37,7 +37,7 @@ def seam_edges(mesh: Mesh, material_index: int | None) -> Ints:
     Seams join two triangles of the material (None: any textured one) whose edges have the same two ends in space, to a
     millionth of the mesh's extent, and other UVs. An edge of more than two triangles is taken in pairs.
     """
-    triangles = _chosen(mesh, material_index)
+    triangles = chosen_triangles(mesh, material_index)
     if len(triangles) == 0:
         return np.empty((0, 2, 3), np.int64)
     corners = np.concatenate([triangles[:, [0, 1, 2]], triangles[:, [1, 2, 0]], triangles[:, [2, 0, 1]]])
@@ -61,7 +61,7 @@ def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
     if len(edges) == 0:
         return []
     points = _uv_points(mesh)
-    area = _chart_areas(mesh, _chosen(mesh, material_index), points)
+    area = _chart_areas(mesh, chosen_triangles(mesh, material_index), points)
     known, chains = dict[bytes, bool](), list[Chain]()
     for steps, closed in sorted(_paths(points[edges[:, :, :2]]), key=lambda path: -len(path[0])):
         one, two = _borders(steps, edges, points)
@@ -92,7 +92,7 @@ def _larger(one: float, two: float, uvs: Ints) -> bool:
 def repeating(mesh: Mesh, material_index: int | None) -> tuple[bool, bool]:
     """Whether the surface goes on over the texture's edge, from bottom to top and from right to left: a triangle lies
     across it, or a seam joins both edges at the same height, as where a map is rolled round a pillar."""
-    triangles = mesh.uvs[_chosen(mesh, material_index)].astype(np.float64)
+    triangles = mesh.uvs[chosen_triangles(mesh, material_index)].astype(np.float64)
     if len(triangles) == 0:
         return False, False
     across = np.floor(triangles.min(axis=1) + SAME_EDGE) != np.floor(triangles.max(axis=1) - SAME_EDGE)
@@ -106,7 +106,8 @@ def repeating(mesh: Mesh, material_index: int | None) -> tuple[bool, bool]:
     return bool(found[1]), bool(found[0])
 
 
-def _chosen(mesh: Mesh, material_index: int | None) -> Ints:
+def chosen_triangles(mesh: Mesh, material_index: int | None) -> Ints:
+    """int64 (T, 3): the triangles of a material; None: of any, or all where there is none."""
     chosen = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
     if material_index is None and not chosen.any():
         chosen = np.ones(len(mesh.triangles), np.bool_)
