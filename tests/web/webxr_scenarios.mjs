@@ -132,18 +132,19 @@ const scenarios = {
   },
 
   async "without time for uploads one row of blocks goes up in a frame, and all of them in the end"(page) {
+    await page.setViewportSize({ width: 400, height: 300 }); // small frames are quick ones
     await page.addInitScript(() => {
       window.uploads = [];
       new PerformanceObserver((list) => window.uploads.push(...list.getEntriesByName("texsynth-upload").map(({ detail }) => detail))).observe({ type: "measure" });
     });
-    await visit(page, settings.url, scene, "&size=128&upload=0.000001");
+    await visit(page, settings.url, scene, "&size=64&upload=0.000001");
     await until(page, "whole", isWhole);
     await drawn(page);
     const { held } = await page.evaluate(() => window.texsynth.surfaces.memory());
     const uploads = await page.evaluate(() => window.uploads);
     figures.slow = { frames: uploads.length, bytes: uploads.reduce((sum, { bytes }) => sum + bytes, 0), held };
     assert.ok(uploads.every(({ parts }) => parts <= 1), JSON.stringify(uploads));
-    const widest = (128 / 4) * 16; // bytes of a row of 4 x 4 blocks
+    const widest = (64 / 4) * 16; // bytes of a row of 4 x 4 blocks
     assert.ok(uploads.every(({ bytes, early }) => early > 0 || bytes <= widest), JSON.stringify(uploads));
     assert.equal(figures.slow.bytes, held);
   },
