@@ -44,7 +44,10 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with serving(arguments.out / "data") as (address, url), Client(address, patience=600) as client:
-        fill(client, arguments.out, arguments.size)
+        if "uploads" in arguments.parts:
+            show_large(client, arguments.out, arguments.size)
+        if "pictures" in arguments.parts:
+            show_room(client, arguments.out)
         command = [str(tools().node()), str(DRIVER), str(tools().chromium()), url, str(arguments.out)]
         command.append(arguments.parts)
         told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -58,25 +61,28 @@ def main() -> int:
     return 0 if all(line.passed is not False for line in rows) else 1
 
 
-def fill(client: Client, out: Path, size: int) -> None:
-    """Scene "large": a plane with a tiled material. Scene "room": the urn and a wall."""
-    exemplars = out.parent / "exemplars"
-    stone = generated("stone_wall", exemplars)
-    if not client.scene("large"):
-        work = jobs_pb2.Work(
-            mips=jobs_pb2.MipsJob(source=client.input(tiled(stone, size, out / "tiled")), target="quest3")
-        )
-        client.show("large", "wall", client.wait(client.submit(work).id).id)
-        shutil.rmtree(out / "tiled")
-    if not client.scene("room"):
-        options: dict[str, Any] = {"size": 2048, "preset": "draft", "target": "quest3"}
-        asset = write_sample_asset(out / "urn")
-        jobs = {
-            "urn": client.restyle(asset, generated("marble", exemplars), **options),
-            "wall": client.synthesize(stone, **options),
-        }
-        for surface, job in jobs.items():
-            client.show("room", surface, client.wait(job.id).id)
+def show_large(client: Client, out: Path, size: int) -> None:
+    """Scene "large": a plane with a tiled material."""
+    if client.scene("large"):
+        return
+    source = client.input(tiled(generated("stone_wall", out.parent / "exemplars"), size, out / "tiled"))
+    work = jobs_pb2.Work(mips=jobs_pb2.MipsJob(source=source, target="quest3"))
+    client.show("large", "wall", client.wait(client.submit(work).id).id)
+    shutil.rmtree(out / "tiled")
+
+
+def show_room(client: Client, out: Path) -> None:
+    """Scene "room": the demo's urn, restyled, and a wall."""
+    if client.scene("room"):
+        return
+    options: dict[str, Any] = {"size": 2048, "preset": "draft", "target": "quest3"}
+    stone, marble = (generated(kind, out.parent / "exemplars") for kind in ("stone_wall", "marble"))
+    jobs = {
+        "urn": client.restyle(write_sample_asset(out / "urn"), marble, **options),
+        "wall": client.synthesize(stone, **options),
+    }
+    for surface, job in jobs.items():
+        client.show("room", surface, client.wait(job.id).id)
 
 
 def tiled(exemplar: Path, size: int, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-// Which texels a chunk holds: what the service does not send, for it follows from the sizes (mipmap/chunks.py).
+// Which texels a chunk holds: what the service does not send, for it follows from the sizes and the level of the mip tail.
 
 export interface Level { width: number; height: number }
 

@@ -8,7 +8,7 @@ export interface Upload { texture: StreamedTexture; index: number; data: Uint8Ar
 
 export class Uploads {
   private queue: (Upload & { row: number })[] = [];
-  private rate = 100_000; // bytes a millisecond, as measured
+  private rate = 20_000; // bytes a millisecond, as measured; at first little, for a GPU's first uploads are its slowest
   private early = { milliseconds: 0, bytes: 0, parts: 0 }; // of what did not wait for the next frame
   /** Milliseconds of the last frames that uploaded. */
   readonly times: number[] = [];
