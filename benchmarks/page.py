@@ -106,14 +106,14 @@ def fill(client: Client, folder: Path) -> tuple[str, str]:
     return job, mesh
 
 
-def beside(shots: list[Any]) -> Any:
-    """Pictures of HEIGHT rows, side by side."""
-    scaled = [
-        cv2.resize(shot, (round(shot.shape[1] * HEIGHT / shot.shape[0]), HEIGHT), interpolation=cv2.INTER_AREA)
-        for shot in shots
-    ]
-    space = np.full((HEIGHT, GAP, 3), 255, np.uint8)
-    return np.concatenate([scaled[0], space, scaled[1]], axis=1)
+def beside(shots: list[Any], height: int = HEIGHT) -> Any:
+    """Pictures, scaled to so many rows, side by side."""
+    line: list[Any] = []
+    for shot in shots:
+        size = round(shot.shape[1] * height / shot.shape[0]), height
+        space = np.full((height, GAP if line else 0, 3), 255, np.uint8)
+        line += [space, cv2.resize(shot, size, interpolation=cv2.INTER_AREA)]
+    return np.concatenate(line, axis=1)
 
 
 if __name__ == "__main__":

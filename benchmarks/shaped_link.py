@@ -8,6 +8,7 @@
 
 The rate is real: tc's token bucket on both ends. Kernels often come without netem, so the delay is a proxy's, which
 holds what comes for a time, each way, and can cut all lines. It stands beside the service, which so stays on loopback.
+tests/support/vanished_headset.py uses the link, too.
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ class Link:
         words = f"root tbf rate {megabits:g}mbit burst {burst} latency 50ms"
         run("tc", "qdisc", "replace", "dev", "here", *words.split())
         run(*self._enter, "tc", "qdisc", "replace", "dev", "there", *words.split())
+
+    def break_silently(self) -> None:
+        """The second network is gone, as a headset that left the Wi-Fi: nobody is told."""
+        run(*self._enter, "ip", "link", "set", "there", "down")
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:
         """A process in the second network."""

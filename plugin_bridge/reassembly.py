@@ -24,10 +24,9 @@ class Rectangle:
     width: int
 
 
-def layout(sizes: list[tuple[int, int]], side: int, finest: int = 0) -> Iterator[Rectangle]:
+def layout(sizes: list[tuple[int, int]], side: int, tail: int, finest: int = 0) -> Iterator[Rectangle]:
     """The chunks of a texture with levels of (height, width) `sizes`, down to 1 x 1, coarsest first, row by row; the
-    levels whose two sides are both below `side` are the first one. finest: the level that it ends with."""
-    tail = next(k for k, size in enumerate(sizes) if max(size) < side)
+    levels from `tail` on are the first one. finest: the level that it ends with."""
     yield Rectangle(tail, len(sizes) - tail, 0, 0, *sizes[tail])
     for level in range(tail - 1, finest - 1, -1):
         height, width = sizes[level]
@@ -42,7 +41,7 @@ class ReceivedTexture:
     def __init__(self, told: streams_pb2.NewVersion) -> None:
         self.told = told
         self.sizes = [(level.height, level.width) for level in told.map.levels]
-        self.chunks = list(layout(self.sizes, told.map.chunk_side, told.finest_level))
+        self.chunks = list(layout(self.sizes, told.map.chunk_side, told.tail_level, told.finest_level))
         self.held = [False] * len(self.chunks)
         self._levels: dict[int, bytearray] = {}
 

@@ -98,9 +98,9 @@ def everything_is(stream: TextureStream, surface: str, job: str, server: Server)
 @pytest.mark.parametrize(("size", "side", "finest"), [((1024, 512), 256, 0), ((100, 300), 64, 1), ((60, 60), 64, 0)])
 def test_the_clients_layout_is_the_services(size: tuple[int, int], side: int, finest: int) -> None:
     sizes = [(max(1, size[0] >> k), max(1, size[1] >> k)) for k in range(max(size).bit_length())]
-    ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, side, finest)]
     theirs = [(p.level, p.levels, p.y, p.x, p.height, p.width) for p in layout_of(*size, side)]
     tail = theirs[0][0]
+    ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, side, tail, finest)]
     assert ours == [place for place in theirs if place[0] >= min(finest, tail)]
 
 
@@ -234,6 +234,19 @@ def test_what_is_seen_comes_first(shop: Shop) -> None:
             return came
 
     assert all(run(receive()))
+
+
+def test_a_tile_outside_of_the_texture_is_ignored(shop: Shop) -> None:
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("outside", "sofa", shop.first)
+            stream = TextureStream(client, "outside")
+            places = [(0, 4, 0), (0, 0, 4), (0, 9, 9), (0, (1 << 32) - 1, 0), (99, 7, 7)]
+            stream.look({"sofa": [Tile(level=k, row=row, column=column, pixels=5000) for k, row, column in places]})
+            await until(stream, "settled")
+            everything_is(stream, "sofa", shop.first, shop.server)
+
+    run(receive())
 
 
 def test_no_chunk_is_sent_before_every_surface_of_the_scene_is_announced(shop: Shop) -> None:

@@ -178,7 +178,7 @@ class Tree:
             self.leaves.put(node.index, key)
 
     def _offer(self, node: Node) -> None:
-        rank = 2 * self.seen(node) + (node.parent is None)
+        rank = self.seen(node) + 2 * (node.parent is None)
         self.offers.put(node.index, (-rank, -node.ratio))
 
 

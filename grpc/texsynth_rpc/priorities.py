@@ -31,7 +31,7 @@ HALVES_AT = 15.0
 LINK_RATE = 1_000_000  # bytes that could be sent in a second of encoding: 8 Mbit/s, a starting value
 
 # The squared error in a lit view for the squared error in the encoded values of a map, against albedo's
-# (benchmarks/visibility.py, forty materials). Roughness hides: only highlights show it. Kinds that are not here count
+# (docs/streaming.md, forty materials). Roughness hides: only highlights show it. Kinds that are not here count
 # as albedo.
 VISIBILITY = {"albedo": 1.0, "normal": 0.9, "roughness": 0.01}
 

@@ -4,7 +4,7 @@ The caller tells a `Scheduler` what happened (`receive`) and sends what it says 
 order, over a stream that keeps the order. The rules:
 
 - A chunk goes out only after the coarser one in its place; of what may go out, the one of the most value (`priorities`)
-  goes first: the mip tail of what is seen, then what is seen, then the tail of what is not, then the rest.
+  goes first: the mip tail of what is seen, then that of what is not, then what is seen, then the rest.
 - If the first in line does not fit into the credit or the window, nothing goes out: smaller chunks do not overtake it.
   At most `window` bytes are out without an acknowledgement, and never more than the client granted.
 - A chunk counts to the client's memory from the moment it is sent until its eviction is sent, in flight or not. Memory
@@ -514,7 +514,7 @@ class Scheduler:
         rank, value = -offer[0], -offer[1]
         if not leaf[0]:
             return rank > 0
-        return rank > 2 or (rank == 2 and value > self._rules.hysteresis * leaf[2])
+        return rank > 1 or (rank == 1 and value > self._rules.hysteresis * leaf[2])
 
     def _detach_leaf(self, tree: Tree) -> tuple[Tree, Node]:
         leaf = tree.leaves.first()

@@ -28,8 +28,8 @@ class StreamedMap:
         del self.described.chunks[:]
         sides = [max(level.height, level.width) for level in made.levels]
         self.finest = next((k for k, side in enumerate(sides) if not largest or side <= largest), len(sides) - 1)
-        tail, self.side = made.chunks[0].level, sides[0]
-        self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, tail)]
+        self.tail, self.side = made.chunks[0].level, sides[0]
+        self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, self.tail)]
         self._index = {(c.level, c.y // made.chunk_side, c.x // made.chunk_side): i for i, c in enumerate(self._chunks)}
         visibility = VISIBILITY.get(made.kind, 1.0)
         self.pieces = tuple(_piece(chunk, made.chunk_side, visibility) for chunk in self._chunks)
@@ -48,7 +48,7 @@ class StreamedMap:
         """
         coarser = max(0, (largest // self.side).bit_length() - 1)  # this map's level 0 is the largest's level so much
         level = max(0, tile.level - coarser)
-        if level >= self._chunks[0].level:
+        if level >= self.tail:
             yield level, 0, 0, tile.pixels
             return
         size, finer = self.described.levels[level], max(0, coarser - tile.level)
@@ -79,8 +79,10 @@ class StreamedMap:
 
 
 def _shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, float]]:
-    """(number, share) of the chunks of `side` texels along an axis of `end` texels that start..stop lies on."""
+    """(number, share) of the chunks of `side` texels along an axis of `end` texels that start..stop lies on, if any."""
     stop = min(stop, end)
+    if start >= stop:  # outside, as of a viewer that is a version behind
+        return
     for number in range(start // side, -(-stop // side)):
         yield number, (min(stop, (number + 1) * side) - max(start, number * side)) / (stop - start)
 

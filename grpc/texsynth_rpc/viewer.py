@@ -178,7 +178,7 @@ class Viewer:
     def _new_version(self, message: sched.NewVersion, number: int) -> streams_pb2.OpenResponse:
         each, shown = self._maps[message.texture], self._shown[message.texture.partition("/")[0]]
         told = streams_pb2.NewVersion(
-            texture=number, map=each.described, finest_level=each.finest,
+            texture=number, map=each.described, finest_level=each.finest, tail_level=each.tail,
             surface=streams_pb2.Surface(name=shown.surface, version=message.version, job=shown.job),
             kept=sorted(each.index(*place) for place in message.kept),
         )  # fmt: skip

@@ -8,11 +8,11 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { launch } from "./chrome.mjs";
 import { open } from "./line.mjs";
+import { asQuest } from "./quest.mjs";
 import { texels } from "./texels.mjs";
 
 const settings = JSON.parse(await readFile(process.argv[2], "utf8"));
 const { scene, mesh, flat } = settings; // a scene of two surfaces
-const QUEST = new URL("node_modules/iwer/build/iwer.min.js", import.meta.url);
 const SLOW = 100_000; // bytes a second
 const WINDOW = 512 << 10;
 const figures = {};
@@ -74,16 +74,6 @@ async function sharpens(page, line, name) {
   return { coarse, between, sharp };
 }
 
-/** A Quest 3 without its native runtime, whose controls the test holds. */
-const asQuest = async (page) => {
-  await page.addInitScript({ content: await readFile(QUEST, "utf8") });
-  await page.addInitScript(() => {
-    window.quest = new IWER.XRDevice(IWER.metaQuest3);
-    window.quest.installRuntime({ forceInstall: true });
-    window.quest.position.set(0, 1.5, 0);
-  });
-};
-
 const scenarios = {
   async "the whole texture is there at once, coarse, and sharpens"(page) {
     const line = await open(settings.url);
@@ -139,13 +129,24 @@ const scenarios = {
       for (const level of await page.evaluate(([surface, map]) => window.texsynth.surfaces.all.get(surface).slots.get(map).shown.shape.levels.map((_, at) => at), [mesh, kind]))
         read[`${kind}/${level}`] = await page.evaluate(texels, { surface: mesh, kind, level });
     await writeFile(join(settings.out, "texels.json"), JSON.stringify(read));
-    const times = await page.evaluate(() => performance.getEntriesByName("texsynth-upload").map(({ duration, detail }) => [duration, detail.bytes]));
-    const sorted = times.map(([duration]) => duration).sort((a, b) => a - b);
-    figures.uploads = {
-      frames: times.length, bytes: times.reduce((sum, [, bytes]) => sum + bytes, 0),
-      p50: sorted[Math.floor(sorted.length / 2)], p99: sorted[Math.floor(sorted.length * 0.99)], most: sorted.at(-1),
-    };
-    assert.ok(times.length > 0);
+  },
+
+  async "without time for uploads one row of blocks goes up in a frame, and all of them in the end"(page) {
+    await page.setViewportSize({ width: 400, height: 300 }); // small frames are quick ones
+    await page.addInitScript(() => {
+      window.uploads = [];
+      new PerformanceObserver((list) => window.uploads.push(...list.getEntriesByName("texsynth-upload").map(({ detail }) => detail))).observe({ type: "measure" });
+    });
+    await visit(page, settings.url, scene, "&size=64&upload=0.000001");
+    await until(page, "whole", isWhole);
+    await drawn(page);
+    const { held } = await page.evaluate(() => window.texsynth.surfaces.memory());
+    const uploads = await page.evaluate(() => window.uploads);
+    figures.slow = { frames: uploads.length, bytes: uploads.reduce((sum, { bytes }) => sum + bytes, 0), held };
+    assert.ok(uploads.every(({ parts }) => parts <= 1), JSON.stringify(uploads));
+    const widest = (64 / 4) * 16; // bytes of a row of 4 x 4 blocks
+    assert.ok(uploads.every(({ bytes, early }) => early > 0 || bytes <= widest), JSON.stringify(uploads));
+    assert.equal(figures.slow.bytes, held);
   },
 
   async "after a cut line only what is missing comes"(page) {

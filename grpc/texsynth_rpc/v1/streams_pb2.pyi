@@ -192,18 +192,20 @@ class OpenResponse(_message.Message):
     def __init__(self, new_version: _Optional[_Union[NewVersion, _Mapping]] = ..., chunk: _Optional[_Union[StreamedChunk, _Mapping]] = ..., level_complete: _Optional[_Union[LevelComplete, _Mapping]] = ..., eviction: _Optional[_Union[Eviction, _Mapping]] = ..., forgotten: _Optional[_Union[Forgotten, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., announced: _Optional[_Union[Announced, _Mapping]] = ...) -> None: ...
 
 class NewVersion(_message.Message):
-    __slots__ = ("texture", "surface", "map", "finest_level", "kept")
+    __slots__ = ("texture", "surface", "map", "finest_level", "kept", "tail_level")
     TEXTURE_FIELD_NUMBER: _ClassVar[int]
     SURFACE_FIELD_NUMBER: _ClassVar[int]
     MAP_FIELD_NUMBER: _ClassVar[int]
     FINEST_LEVEL_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
+    TAIL_LEVEL_FIELD_NUMBER: _ClassVar[int]
     texture: int
     surface: Surface
     map: _textures_pb2.TextureMap
     finest_level: int
     kept: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, texture: _Optional[int] = ..., surface: _Optional[_Union[Surface, _Mapping]] = ..., map: _Optional[_Union[_textures_pb2.TextureMap, _Mapping]] = ..., finest_level: _Optional[int] = ..., kept: _Optional[_Iterable[int]] = ...) -> None: ...
+    tail_level: int
+    def __init__(self, texture: _Optional[int] = ..., surface: _Optional[_Union[Surface, _Mapping]] = ..., map: _Optional[_Union[_textures_pb2.TextureMap, _Mapping]] = ..., finest_level: _Optional[int] = ..., kept: _Optional[_Iterable[int]] = ..., tail_level: _Optional[int] = ...) -> None: ...
 
 class StreamedChunk(_message.Message):
     __slots__ = ("sequence", "texture", "index", "data", "crc32c")

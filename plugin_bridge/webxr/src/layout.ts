@@ -1,4 +1,4 @@
-// Which texels a chunk holds: what the service does not send, for it follows from the sizes (mipmap/chunks.py).
+// Which texels a chunk holds: what the service does not send, for it follows from the sizes and the level of the mip tail.
 
 export interface Level { width: number; height: number }
 
@@ -7,6 +7,7 @@ export interface MapShape {
   format: string;
   blockWidth: number; blockHeight: number; blockBytes: number;
   side: number; // texels a side of a chunk
+  tail: number; // the largest level of the mip tail
   levels: Level[]; // the full size first
   finest: number; // the finest level that comes
 }
@@ -14,18 +15,12 @@ export interface MapShape {
 /** A rectangle of one level; of the mip tail `levels` levels from `level` on, each as a whole. In texels. */
 export interface Place { level: number; levels: number; row: number; column: number; x: number; y: number; width: number; height: number }
 
-/** Level of the mip tail: the first whose sides are both below a chunk's. */
-export function tailLevel(shape: MapShape): number {
-  const found = shape.levels.findIndex(({ width, height }) => width < shape.side && height < shape.side);
-  return found < 0 ? shape.levels.length - 1 : found;
-}
-
 /** The chunks in their order: the mip tail, then finer levels, row by row, down to the finest that comes. */
 export function layout(shape: MapShape): Place[] {
-  const tail = tailLevel(shape);
-  const places: Place[] = [{ level: tail, levels: shape.levels.length - tail, row: 0, column: 0, x: 0, y: 0, ...shape.levels[tail] }];
+  const { tail, levels } = shape;
+  const places: Place[] = [{ level: tail, levels: levels.length - tail, row: 0, column: 0, x: 0, y: 0, ...levels[tail] }];
   for (let level = tail - 1; level >= shape.finest; level--) {
-    const { width, height } = shape.levels[level];
+    const { width, height } = levels[level];
     for (let y = 0; y < height; y += shape.side)
       for (let x = 0; x < width; x += shape.side)
         places.push({

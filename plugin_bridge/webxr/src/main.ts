@@ -1,4 +1,4 @@
-// The viewer: a scene's surfaces, streamed as they are looked at. xr.html?scene=NAME&memory=MIB&size=TEXELS
+// The viewer: a scene's surfaces, streamed as they are looked at. xr.html?scene=NAME&memory=MIB&size=TEXELS&upload=MILLISECONDS
 import { NeutralToneMapping, PerspectiveCamera, WebGLRenderer } from "three";
 import type { ArrayCamera, Intersection, Raycaster } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
@@ -20,6 +20,7 @@ import { Pointing } from "./pointing";
 import { Stage } from "./stage";
 import { Stream } from "./stream";
 import { Surfaces } from "./surfaces";
+import { BUDGET } from "./uploads";
 import "./xr.css";
 
 const WINDOW = 512 << 10; // bytes on the way at most
@@ -49,7 +50,7 @@ const tell = (message: string): void => void (says.textContent = message);
 
 const stream = new Stream(heard);
 const surfaces = new Surfaces(
-  renderer, gpuFormats(gl), (bytes) => stream.send({ kind: "uploaded", bytes }), (surface) => stage.update(surface));
+  renderer, gpuFormats(gl), Number(asked.get("upload")) || BUDGET, (bytes) => stream.send({ kind: "uploaded", bytes }), (surface) => stage.update(surface));
 const stage = new Stage(renderer, surfaces, tell);
 const feedback = new Feedback(renderer, (seen) => stream.send({ kind: "view", surfaces: seen }));
 const brush = new Brush();

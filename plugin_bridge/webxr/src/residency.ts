@@ -1,5 +1,5 @@
 // Which chunks of a texture are there, and from them the finest level that may be shown in each place.
-import { layout, tailLevel } from "./layout";
+import { layout } from "./layout";
 import type { MapShape, Place } from "./layout";
 
 export const NOTHING = 255; // in place of a level: not even the mip tail is there
@@ -17,7 +17,7 @@ export class Residency {
 
   constructor(readonly shape: MapShape) {
     this.places = layout(shape);
-    this.tail = tailLevel(shape);
+    this.tail = shape.tail;
     this.base = Math.min(shape.finest, this.tail);
     this.places.forEach(({ level, row, column }, index) => {
       const known = this.firsts.get(level) ?? { first: index, rows: 0, columns: 0 };

@@ -13,13 +13,16 @@ export interface SurfaceTextures { job: string; slots: Map<string, Slot> }
 
 export class Surfaces {
   readonly all = new Map<string, SurfaceTextures>();
-  readonly uploads = new Uploads();
+  readonly uploads: Uploads;
 
-  /** formats: by name, of this GPU. uploaded: so many bytes have their place. changed: a surface shows other textures. */
+  /** formats: by name, of this GPU. budget: milliseconds of uploads a frame. uploaded: so many bytes have their place.
+   * changed: a surface shows other textures. */
   constructor(
-    private readonly renderer: WebGLRenderer, private readonly formats: Map<string, GLenum>,
+    private readonly renderer: WebGLRenderer, private readonly formats: Map<string, GLenum>, budget: number,
     private readonly uploaded: (bytes: number) => void, private readonly changed: (surface: string) => void,
-  ) {}
+  ) {
+    this.uploads = new Uploads(budget);
+  }
 
   version({ surface, map, job, version, shape, kept }: Version): void {
     const textures = this.all.get(surface) ?? { job, slots: new Map<string, Slot>() };

@@ -1,16 +1,20 @@
 // Chunks on their way to the GPU, within so many milliseconds a frame; a chunk that is too large for that goes in parts.
 import type { StreamedTexture } from "./texture";
 
-const BUDGET = 1.5; // milliseconds a frame that are planned: the clock has steps of 0.1, and 2 are the most allowed
+export const BUDGET = 1.5; // milliseconds a frame that are planned: the clock has steps of 0.1, and 2 are the most allowed
 const SHORTEST = 0.1; // milliseconds: a step of the clock
 
 export interface Upload { texture: StreamedTexture; index: number; data: Uint8Array; done(): void }
 
 export class Uploads {
   private queue: (Upload & { row: number })[] = [];
-  private rate = 100_000; // bytes a millisecond, as measured
+  private rate = 20_000; // bytes a millisecond, as measured; at first little, for a GPU's first uploads are its slowest
+  private early = { milliseconds: 0, bytes: 0, parts: 0 }; // of what did not wait for the next frame
   /** Milliseconds of the last frames that uploaded. */
   readonly times: number[] = [];
+
+  /** budget: milliseconds a frame; however small it is, a part goes up. */
+  constructor(private readonly budget: number) {}
 
   get waiting(): number {
     return this.queue.length;
@@ -29,45 +33,54 @@ export class Uploads {
 
   /** Once a frame. finished: called with each chunk of which all rows are there. */
   frame(finished: (upload: Upload) => void): void {
-    if (this.queue.length === 0) return;
     const start = performance.now();
-    let bytes = 0;
+    const { milliseconds, bytes: before, parts: earlier } = this.early;
+    this.early = { milliseconds: 0, bytes: 0, parts: 0 };
+    let [bytes, parts] = [0, 0];
     while (this.queue.length > 0) {
       const next = this.queue[0];
       const rows = next.texture.rows(next.index);
       const bytesPerRow = next.data.length / rows;
-      const left = BUDGET - (performance.now() - start);
+      const left = this.budget - milliseconds - (performance.now() - start);
       const fit = Math.floor((left * this.rate) / bytesPerRow);
-      if (fit < 1 && bytes > 0) break;
+      if (fit < 1 && parts > 0) break;
       const count = Math.min(Math.max(fit, 1), rows - next.row);
       next.texture.upload(next.index, next.data, next.row, count);
       next.row += count;
       bytes += count * bytesPerRow;
+      parts++;
       if (next.row < rows) break;
       this.queue.shift();
       finished(next);
       next.done();
     }
-    this.measured(start, bytes);
+    const duration = performance.now() - start;
+    if (parts > 0) this.learn(bytes, duration);
+    if (parts + earlier > 0) this.note(start, milliseconds + duration, { bytes: bytes + before, parts, early: earlier });
   }
 
-  /** What cannot wait. */
+  /** What cannot wait; the next frame has so much less time. */
   atOnce(bytes: number, upload: () => void): void {
     const start = performance.now();
     upload();
-    this.measured(start, bytes);
+    this.early.milliseconds += performance.now() - start;
+    this.early.bytes += bytes;
+    this.early.parts++;
   }
 
-  private measured(start: number, bytes: number): void {
-    const end = performance.now();
-    performance.measure("texsynth-upload", { start, end, detail: { bytes } });
-    this.times.push(end - start);
+  private note(start: number, duration: number, detail: { bytes: number; parts: number; early: number }): void {
+    performance.measure("texsynth-upload", { start, duration, detail });
+    this.times.push(duration);
     if (this.times.length > 1000) {
       this.times.splice(0, 500);
       performance.clearMeasures("texsynth-upload");
     }
-    const seen = bytes / Math.max(end - start, SHORTEST);
-    // quicker than thought is believed slowly, slower at once
-    this.rate = seen < this.rate ? seen : 0.9 * this.rate + 0.1 * seen;
+  }
+
+  /** Quicker than thought is believed slowly, slower at once; within a step of the clock it may be quicker, not slower. */
+  private learn(bytes: number, milliseconds: number): void {
+    const seen = bytes / Math.max(milliseconds, SHORTEST);
+    if (seen > this.rate) this.rate = 0.9 * this.rate + 0.1 * seen;
+    else if (milliseconds > SHORTEST) this.rate = seen;
   }
 }

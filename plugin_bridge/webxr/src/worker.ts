@@ -174,12 +174,12 @@ function take(bytes: ArrayBuffer): void {
 
 const name = (texture: number): string => names.get(texture) ?? "";
 
-function version({ texture, surface, map, finestLevel, kept }: NewVersion): void {
+function version({ texture, surface, map, finestLevel, tailLevel, kept }: NewVersion): void {
   if (!surface || !map) return;
   const called = `${surface.name}/${map.kind}`;
   const shape: MapShape = {
     format: map.format, blockWidth: map.blockWidth, blockHeight: map.blockHeight, blockBytes: map.blockBytes, side: map.chunkSide,
-    levels: map.levels.map(({ width, height }) => ({ width, height })), finest: finestLevel,
+    tail: tailLevel, levels: map.levels.map(({ width, height }) => ({ width, height })), finest: finestLevel,
   };
   const before = holdings.get(called)?.held;
   const stays = kept.filter((index) => before?.has(index));
