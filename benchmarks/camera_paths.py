@@ -9,6 +9,7 @@ quite stand still; eyes jump within one frame and then stay, as in saccades.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Callable
@@ -57,6 +58,7 @@ def _loaded(path: Path) -> CameraPath:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     FOLDER.mkdir(exist_ok=True)
     for name, (what, pose_at) in PATHS.items():
         draw = np.random.default_rng(sum(map(ord, name)))

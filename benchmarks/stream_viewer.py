@@ -7,6 +7,7 @@ Every task names `server` and `scene`; what else it needs and gives is said at e
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -148,7 +149,10 @@ async def fetch(task: Task) -> Task:
 
 
 def main() -> None:
-    work = {"follow": follow, "turn": turn, "crowd": crowd, "fetch": fetch}[sys.argv[1]]
+    works = {"follow": follow, "turn": turn, "crowd": crowd, "fetch": fetch}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=works, help="what it is told on standard input says how")
+    work = works[parser.parse_args().work]
     json.dump(asyncio.run(work(json.load(sys.stdin))), sys.stdout)
 
 

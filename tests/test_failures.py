@@ -149,6 +149,8 @@ def test_a_texture_of_another_version_and_none_at_all(server: Any, gravel: Path)
         refusal(lambda: client.part(job.id, "old", level), grpc.StatusCode.FAILED_PRECONDITION, "STALE_VERSION")
         measured = client.wait(client.measure(gravel, gravel).id)
         refusal(lambda: client.texture(measured.id), grpc.StatusCode.FAILED_PRECONDITION, "NO_TEXTURE")
+        made = client.wait(client.synthesize(gravel, **SMALL).id)
+        refusal(lambda: client.show("room", "wall", made.id), grpc.StatusCode.FAILED_PRECONDITION, "NO_BLOCKS")
 
 
 def test_what_no_one_foresaw_is_one_line_to_the_client_and_a_traceback_in_the_log(
