@@ -13,7 +13,7 @@ from mipmap.chain import Filtering, level_sizes
 from mipmap.chunks import Place, layout
 from mipmap.compiled import in_threads
 from mipmap.detail import Detail, Texels, Window, measure, span_below, whole
-from mipmap.encode import decode_level, normals_from_xy
+from mipmap.encode import decode_level, normal_codes
 from mipmap.formats import TexelFormat
 
 CHANNELS: dict[Filtering, int] = {"colour": 3, "normal": 3, "scalar": 1}
@@ -68,5 +68,5 @@ def _rows(
         texel_format,
     )  # fmt: skip
     if filtering == "normal" and decoded.shape[2] == 2:
-        decoded = np.rint((normals_from_xy(decoded) + 1) * np.float32(127.5)).astype(np.uint8)
+        decoded = normal_codes(decoded)
     return first * block, np.ascontiguousarray(decoded[..., : CHANNELS[filtering]])

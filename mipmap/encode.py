@@ -132,6 +132,11 @@ def normals_from_xy(xy: NDArray[np.uint8]) -> NDArray[np.float32]:
     return vectors
 
 
+def normal_codes(xy: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(..., 3) uint8, `normals_from_xy` as three-channel formats store them."""
+    return np.asarray(np.rint((normals_from_xy(xy) + 1) * np.float32(127.5)), np.uint8)
+
+
 def psnr(original: NDArray[Any], decoded: NDArray[Any]) -> float:
     """Peak signal-to-noise ratio in dB of uint8 arrays of one shape: 10 log10(255^2 / mean square error).
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mipmap.chain import level_sizes
 from mipmap.dds import read_dds
-from mipmap.encode import decode_level, normals_from_xy
+from mipmap.encode import decode_level, normal_codes
 from mipmap.formats import FormatError
 from mipmap.ktx2 import read_ktx2
 from mipmap.png import COLOUR_TYPE, FILTER_UP, SIGNATURE
@@ -123,7 +123,7 @@ def _as_map(kind: MapKind, texels: NDArray[Any]) -> NDArray[Any]:
     """Decoded blocks with the channels of a map: Z computed where a normal has X and Y, grey from its first channel."""
     shown: NDArray[Any] = texels[..., : CHANNELS[kind]]
     if kind is MapKind.NORMAL and texels.shape[2] == 2:
-        shown = np.rint((normals_from_xy(texels) + 1) * np.float32(127.5)).astype(np.uint8)
+        shown = normal_codes(texels)
     return shown
 
 

@@ -30,6 +30,7 @@ from texsynth_rpc.logs import Format, log_to_stderr
 from texsynth_rpc.meters import Meters, on_loop
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.quota import Quota
+from texsynth_rpc.results import Results
 from texsynth_rpc.scenes import SceneStore
 from texsynth_rpc.services import Assets, Jobs, add
 from texsynth_rpc.stream_service import Streams, scene_key
@@ -152,8 +153,9 @@ class _Service:
             jobs, objects, ledger, self._supervisor, self._caretaker, bell, gate, quota, self._stop.is_set
         )
         index = TextureIndex(objects, jobs, ledger)
-        self._textures = Textures(objects, jobs, index, gate, meters)
-        self._streams = Streams(scenes, jobs, objects, index, gate, meters, bell, self._stop)
+        results = Results(jobs, index, gate)
+        self._textures = Textures(objects, jobs, results, meters)
+        self._streams = Streams(scenes, results, objects, index, gate, meters, bell, self._stop)
         self._health = health.aio.HealthServicer()
         self._page = None
         if settings.web is not None:

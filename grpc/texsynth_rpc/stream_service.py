@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import NoReturn
 
 from google.rpc import code_pb2
@@ -12,11 +12,11 @@ from google.rpc import code_pb2
 from texsynth_rpc.bell import Bell
 from texsynth_rpc.failures import Context, bad_request, not_found, refuse
 from texsynth_rpc.gate import Gate
-from texsynth_rpc.jobs import JobStore, NoSuchJob
+from texsynth_rpc.jobs import NoSuchJob
 from texsynth_rpc.meters import Meters
 from texsynth_rpc.objects import Damaged, ObjectStore
+from texsynth_rpc.results import Results, damaged
 from texsynth_rpc.scenes import SceneStore, Shown
-from texsynth_rpc.states import State
 from texsynth_rpc.streamed_map import StreamedMap, streamed_maps
 from texsynth_rpc.texture_index import TextureIndex
 from texsynth_rpc.textures import NoTexture
@@ -30,33 +30,21 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
     """Scenes, and a stream for each viewer. bell: rings by `scene_key`. stopping: set when streams are to end."""
 
     def __init__(
-        self, scenes: SceneStore, jobs: JobStore, objects: ObjectStore, index: TextureIndex, gate: Gate, meters: Meters,
-        bell: Bell, stopping: asyncio.Event,
+        self, scenes: SceneStore, results: Results, objects: ObjectStore, index: TextureIndex, gate: Gate,
+        meters: Meters, bell: Bell, stopping: asyncio.Event,
     ) -> None:  # fmt: skip
-        self._scenes, self._jobs, self._objects, self._index = scenes, jobs, objects, index
+        self._scenes, self._results, self._objects, self._index = scenes, results, objects, index
         self._gate, self._meters, self._bell, self._stopping = gate, meters, bell, stopping
 
     async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
         """See streams.proto."""
         scene, surface = await _name(context, "scene", request.scene), await _name(context, "surface", request.surface)
-        tenant = self._gate.tenant(context)
-        try:
-            job = self._jobs.get(tenant, request.job)
-            if job.state is not State.SUCCEEDED:
-                message = f"the job is {job.state.value}; wait until it has succeeded"
-                await refuse(context, code_pb2.FAILED_PRECONDITION, message, reason="WRONG_STATE")
-            texture = (await self._index.parts(job.id)).texture
-        except NoSuchJob:
-            await not_found(context, f"job {request.job}")
-        except NoTexture as error:
-            await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_TEXTURE")
-        except (Damaged, FileNotFoundError) as error:
-            await _damaged(error, context)
+        texture = (await self._results.parts(request.job, context)).texture
         for made in texture.maps:
             if not made.chunks:
                 message = f"{made.kind} is {made.format}, which GPUs do not read; make it for a target such as quest3"
                 await refuse(context, code_pb2.FAILED_PRECONDITION, message, reason="NO_BLOCKS")
-        shown = self._scenes.show(tenant, scene, surface, job.id)
+        shown = self._scenes.show(self._gate.tenant(context), scene, surface, request.job)
         return streams_pb2.ShowResponse(surface=_message(shown))
 
     async def Hide(self, request: streams_pb2.HideRequest, context: Context) -> streams_pb2.HideResponse:
@@ -97,7 +85,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
                     await wake.wait()
             await _end(ends[0], context)
         except FileNotFoundError as error:
-            await _damaged(error, context)
+            await damaged(error, context)
         finally:
             self._meters.streams.dec()
             for task in tasks:
@@ -169,7 +157,7 @@ async def _listen(requests: AsyncIterator[streams_pb2.OpenRequest], viewer: View
         wake.set()
 
 
-async def _until(work, wake: asyncio.Event, ends: list[Exception | None]) -> None:  # type: ignore[no-untyped-def]
+async def _until(work: Awaitable[None], wake: asyncio.Event, ends: list[Exception | None]) -> None:
     """Notes how `work` ended, None for well."""
     try:
         await work
@@ -186,14 +174,9 @@ async def _end(error: Exception | None, context: Context) -> None:
         message = "the service is stopping; open the stream again with your resume token"
         await refuse(context, code_pb2.UNAVAILABLE, message, reason="STOPPING")
     if isinstance(error, Damaged | FileNotFoundError):
-        await _damaged(error, context)
+        await damaged(error, context)
     if error is not None:
         raise error
-
-
-async def _damaged(error: Exception, context: Context) -> NoReturn:
-    message = str(error) if isinstance(error, Damaged) else "a file of the result is gone"
-    await refuse(context, code_pb2.DATA_LOSS, f"{message}; run texsynth verify --repair", reason="DAMAGED")
 
 
 async def _name(context: Context, field: str, name: str) -> str:

@@ -5,47 +5,44 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from typing import NoReturn
 
 import google_crc32c
 from google.rpc import code_pb2
 
 from texsynth_rpc.failures import Context, not_found, refuse
-from texsynth_rpc.gate import Gate
-from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
+from texsynth_rpc.jobs import JobStore
 from texsynth_rpc.meters import Meters
 from texsynth_rpc.objects import Damaged, ObjectStore
+from texsynth_rpc.results import Results, damaged
 from texsynth_rpc.services import DOWNLOAD_PIECE, metrics_of
-from texsynth_rpc.states import State
-from texsynth_rpc.texture_index import TextureIndex
-from texsynth_rpc.textures import NoTexture, Part, Parts
+from texsynth_rpc.textures import Part
 from texsynth_rpc.v1 import textures_pb2, textures_pb2_grpc
 
 
 class Textures(textures_pb2_grpc.TextureServiceServicer):
     """Manifests, figures, levels and chunks of results."""
 
-    def __init__(self, objects: ObjectStore, jobs: JobStore, index: TextureIndex, gate: Gate, meters: Meters) -> None:
-        self._objects, self._jobs, self._index, self._gate, self._meters = objects, jobs, index, gate, meters
+    def __init__(self, objects: ObjectStore, jobs: JobStore, results: Results, meters: Meters) -> None:
+        self._objects, self._jobs, self._results, self._meters = objects, jobs, results, meters
 
     async def GetManifest(
         self, request: textures_pb2.GetManifestRequest, context: Context
     ) -> textures_pb2.GetManifestResponse:
         """See textures.proto."""
-        return textures_pb2.GetManifestResponse(texture=(await self._parts(request.job, context)).texture)
+        return textures_pb2.GetManifestResponse(texture=(await self._results.parts(request.job, context)).texture)
 
     async def GetReport(
         self, request: textures_pb2.GetReportRequest, context: Context
     ) -> textures_pb2.GetReportResponse:
         """See textures.proto."""
-        job = await self._job(request.job, context)
+        job = await self._results.job(request.job, context)
         return textures_pb2.GetReportResponse(metrics=metrics_of(self._jobs.metrics(job.id)))
 
     async def Fetch(
         self, request: textures_pb2.FetchRequest, context: Context
     ) -> AsyncIterator[textures_pb2.FetchResponse]:
         """See textures.proto."""
-        parts = await self._parts(request.job, context)
+        parts = await self._results.parts(request.job, context)
         if request.version != parts.texture.version:
             await refuse(
                 context, code_pb2.FAILED_PRECONDITION, "the texture is of another version; ask for its manifest again",
@@ -58,7 +55,7 @@ class Textures(textures_pb2_grpc.TextureServiceServicer):
             for digest in {digest for digest, _, _ in part.spans}:
                 await asyncio.to_thread(self._objects.check, digest)
         except (Damaged, FileNotFoundError) as error:
-            await self._damaged(error, context)
+            await damaged(error, context)
         offset, size = request.offset, part.size
         for data in _pieces(self._objects, part, offset):
             yield textures_pb2.FetchResponse(offset=offset, data=data, crc32c=google_crc32c.value(data), size=size)
@@ -66,33 +63,6 @@ class Textures(textures_pb2_grpc.TextureServiceServicer):
             self._meters.sent.inc(len(data))
         if size == request.offset:
             yield textures_pb2.FetchResponse(offset=offset, size=size)
-
-    async def _job(self, name: str, context: Context) -> Record:
-        """A job of the caller that has succeeded."""
-        try:
-            job = self._jobs.get(self._gate.tenant(context), name)
-        except NoSuchJob:
-            await not_found(context, f"job {name}")
-        if job.state is not State.SUCCEEDED:
-            message = f"the job is {job.state.value}; wait until it has succeeded"
-            await refuse(context, code_pb2.FAILED_PRECONDITION, message, reason="WRONG_STATE")
-        return job
-
-    async def _parts(self, name: str, context: Context) -> Parts:
-        """The index of a job's texture, built if this is the first time that anyone asks for it."""
-        await self._job(name, context)
-        try:
-            return await self._index.parts(name)
-        except NoSuchJob:
-            await not_found(context, f"job {name}")
-        except NoTexture as error:
-            await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_TEXTURE")
-        except (Damaged, FileNotFoundError) as error:
-            await self._damaged(error, context)
-
-    async def _damaged(self, error: Exception, context: Context) -> NoReturn:
-        message = str(error) if isinstance(error, Damaged) else "a file of the result is gone"
-        await refuse(context, code_pb2.DATA_LOSS, f"{message}; run texsynth verify --repair", reason="DAMAGED")
 
 
 def _pieces(objects: ObjectStore, part: Part, offset: int) -> Iterator[bytes]:

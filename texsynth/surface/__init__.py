@@ -1,1 +1,1 @@
-"""Meshes in UV space: loading, coverage masks, preview rendering."""
+"""Meshes in UV space: loading, coverage masks, preview rendering, UV seams."""
