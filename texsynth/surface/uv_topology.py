@@ -60,7 +60,7 @@ def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
     edges = seam_edges(mesh, material_index)
     if len(edges) == 0:
         return []
-    points = _uv_points(mesh)
+    points = uv_points(mesh)
     area = _chart_areas(mesh, chosen_triangles(mesh, material_index), points)
     known, chains = dict[bytes, bool](), list[Chain]()
     for steps, closed in sorted(_paths(points[edges[:, :, :2]]), key=lambda path: -len(path[0])):
@@ -121,7 +121,7 @@ def _places(mesh: Mesh) -> Ints:
     return np.asarray(np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1), np.int64)
 
 
-def _uv_points(mesh: Mesh) -> Ints:
+def uv_points(mesh: Mesh) -> Ints:
     """A number for each vertex, equal for those at one place in space and in the texture."""
     rounded = np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64)
     both = np.c_[_places(mesh), rounded]
@@ -136,12 +136,17 @@ def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return chosen
 
 
+def charts_of_points(of: Ints, count: int) -> Ints:
+    """int64 (count,), of each point the number of its chart: triangles, points (T, 3), that share points hang
+    together. Points without a triangle are charts of their own."""
+    links = coo_matrix((np.ones(2 * len(of)), (of[:, [0, 1]].ravel(), of[:, [1, 2]].ravel())), (count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+
+
 def _chart_areas(mesh: Mesh, triangles: Ints, points: Ints) -> NDArray[np.float64]:
     """Of each point the area in the texture of the chart that it belongs to."""
-    count = int(points.max()) + 1
     of = points[triangles]
-    links = coo_matrix((np.ones(2 * len(of)), (of[:, [0, 1]].ravel(), of[:, [1, 2]].ravel())), (count, count))
-    chart = connected_components(links, directed=False)[1]
+    chart = charts_of_points(of, int(points.max()) + 1)
     corners = mesh.uvs[triangles].astype(np.float64)
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     areas = np.abs(one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]) / 2

@@ -1,0 +1,177 @@
+"""`PatternPlane`: the surface of a mesh laid out anew, at one scale and one way up, for a pattern to be made on.
+
+In the texture every chart has its own texel density and lies as it was packed, so a pattern that is made there shows
+bricks of many sizes, and grain that runs another way on every chart. On the plane all charts have the size that they
+have on the surface (`flatten`), lie edge to edge where they unfold (`unfold`), and are turned the way of the grain.
+What is made there is carried into the texture by `rebake`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from texsynth.surface.flatten import areas, flattened, triangle_shapes
+from texsynth.surface.mesh import Mesh
+from texsynth.surface.packing import packed
+from texsynth.surface.raster import uv_triangles
+from texsynth.surface.uv_topology import charts_of_points, chosen_triangles, repeating, seam_chains, uv_points
+from texsynth.surface.unfold import Seam, covered_cells, turned_upright, unfolded
+
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+APART = 8  # texels around sheets that stay free
+CELLS = 256  # to the side of a square that holds all sheets, in which they are packed
+MULTIPLE = 64  # of texels, that the plane's side is
+LARGEST = 2.0  # of the texture's side: how large the plane may become
+OWNED = 0.5  # of a chart's texels that must be its own for it to have a pattern of its own
+OWNER_SIZE = 1024  # texels a side at which that is counted
+
+
+@dataclass(frozen=True)
+class PatternPlane:
+    """size: texels a side of the plane. density: its texels per unit of length on the surface.
+
+    mesh: the asset's triangles of one material, with the plane for their texture (`uvs` 0..1 of it). uvs: float32
+    (V, 2), where the same vertices lie in the asset's texture, and triangles: int64 (T,), which of the asset's they
+    are. `mesh` lacks charts whose texels another chart has.
+    """
+
+    size: int
+    density: float
+    mesh: Mesh
+    triangles: Ints
+
+    @cached_property
+    def corners(self) -> Doubles:
+        """float64 (T, 3, 2): the triangles on the plane, in texels."""
+        return np.asarray(self.mesh.uvs[self.mesh.triangles].astype(np.float64) * self.size)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a pattern lies on a surface. grain: degrees clockwise that it is turned from upright, seen from outside.
+    join: whether charts that unfold into one sheet do."""
+
+    grain: float = 0.0
+    join: bool = True
+
+
+def fits(mesh: Mesh, material_index: int | None) -> bool:
+    """Whether a pattern plane can be made: not where the texture repeats on the surface, for there the pattern has to
+    repeat with it, nor where no triangle has an area in the texture."""
+    if any(repeating(mesh, material_index)):
+        return False
+    return bool((np.abs(areas(mesh.uvs[chosen_triangles(mesh, material_index)].astype(np.float64))) > 1e-14).any())
+
+
+def mean_density(mesh: Mesh, material_index: int | None, size: int) -> float:
+    """Texels per unit of length that a texture of `size` x `size` has on the surface, in the root of the mean square."""
+    triangles = chosen_triangles(mesh, material_index)
+    world = np.abs(areas(triangle_shapes(mesh.positions[triangles].astype(np.float64)))).sum()
+    return float(size * np.sqrt(np.abs(areas(mesh.uvs[triangles].astype(np.float64))).sum() / world))
+
+
+def plan_plane(mesh: Mesh, material_index: int | None, size: int, density: float, fit: Fit) -> PatternPlane:
+    """The plane of a material's surface for a texture of `size` x `size`, at `density` texels per unit of length, or
+    fewer where it would become too large."""
+    chosen = _owners(mesh, material_index)
+    triangles = mesh.triangles[chosen].astype(np.int64)
+    points = uv_points(mesh)
+    used, of = np.unique(points[triangles], return_inverse=True)
+    of = of.reshape(-1, 3)
+    point_of = np.full(int(points.max()) + 1, -1)
+    point_of[used] = np.arange(len(used))
+    uvs = np.zeros((len(used), 2))
+    uvs[of] = mesh.uvs[triangles]
+    charts = np.unique(charts_of_points(of, len(used))[of[:, 0]], return_inverse=True)[1].reshape(-1)
+    shapes = triangle_shapes(mesh.positions[triangles].astype(np.float64))
+    places = flattened(uvs, of, shapes, charts)
+    sheets = charts
+    if fit.join:
+        seams = _seams(mesh, material_index, points, point_of)
+        places, sheet_of_chart = unfolded(
+            places, of, charts, _directions(mesh, triangles, shapes, places, of, UP), seams
+        )
+        sheets = sheet_of_chart[charts]
+    ways = [_directions(mesh, triangles, shapes, places, of, way) for way in (UP, AWAY)]
+    places = turned_upright(places, of, sheets, ways, np.deg2rad(fit.grain))
+    placed, side, density = _packed(places, of, sheets, density, size)
+    vertices = np.zeros((len(mesh.positions), 2), np.float32)
+    vertices[triangles] = placed[of] / side
+    plane = Mesh(mesh.positions, mesh.normals, vertices, mesh.triangles[chosen], mesh.material_index[chosen])
+    return PatternPlane(side, density, plane, np.flatnonzero(chosen))
+
+
+UP, AWAY = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])
+
+
+def _owners(mesh: Mesh, material_index: int | None) -> NDArray[np.bool_]:
+    """bool (T,): the triangles of the material whose chart shows texels of its own; of charts that share theirs the
+    first does."""
+    chosen = np.zeros(len(mesh.triangles), np.bool_)
+    wanted = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
+    chosen[wanted if wanted.any() else slice(None)] = True
+    points = uv_points(mesh)
+    charts = charts_of_points(points[mesh.triangles[chosen].astype(np.int64)], int(points.max()) + 1)
+    of = charts[points[mesh.triangles[:, 0]]]
+    uvs = mesh.uvs[mesh.triangles].astype(np.float64)
+    covers = np.bincount(of[chosen], np.abs(areas(uvs[chosen])) * OWNER_SIZE**2, len(points))
+    shown = uv_triangles(mesh, OWNER_SIZE, material_index, (0, OWNER_SIZE)).triangle
+    owned = np.bincount(of[shown[shown >= 0]], minlength=len(points))
+    # charts of a texel or two may show none: no texel is lost if they go, and none is wrong if they stay
+    return np.asarray(chosen & ((owned >= OWNED * covers) | (covers < 4))[of])
+
+
+def _seams(mesh: Mesh, material_index: int | None, points: Ints, point_of: Ints) -> list[Seam]:
+    """All chains of seams between triangles of the plane."""
+    found = []
+    for chain in seam_chains(mesh, material_index):
+        one, two = (point_of[points[side[:, :2]]].reshape(-1) for side in (chain.keeps, chain.gives))
+        if (one >= 0).all() and (two >= 0).all():
+            found.append(Seam(one, two))
+    return found
+
+
+def _directions(mesh: Mesh, triangles: Ints, shapes: Doubles, places: Doubles, of: Ints, way: Doubles) -> Doubles:
+    """float64 (T, 2): a direction in space as it shows on each flat triangle, times the triangle's area."""
+    corners = mesh.positions[triangles].astype(np.float64)
+    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    along = one / np.maximum(np.linalg.norm(one, axis=1), 1e-30)[:, None]
+    normal = np.cross(one, two)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1), 1e-30)[:, None]
+    across = -np.cross(normal, along)  # y of `triangle_shapes` runs down
+    flat = np.stack([along @ way, across @ way], axis=1)
+    # from the triangle's own frame to where it lies
+    now, before = places[of[:, 1]] - places[of[:, 0]], shapes[:, 1] - shapes[:, 0]
+    turn = (now[:, 0] + 1j * now[:, 1]) * np.conj(before[:, 0] + 1j * before[:, 1])
+    turned = (flat[:, 0] + 1j * flat[:, 1]) * turn / np.maximum(np.abs(turn), 1e-300)
+    return np.stack([turned.real, turned.imag], axis=1) * np.abs(areas(shapes))[:, None]
+
+
+def _packed(places: Doubles, of: Ints, sheets: Ints, density: float, size: int) -> tuple[Doubles, int, float]:
+    """Places in texels of the plane, its side, and the density that it became."""
+    sheet_of = np.zeros(len(places), np.int64)
+    sheet_of[of] = sheets[:, None]
+    order = np.argsort(sheets, kind="stable")
+    triangles = np.split(order, np.searchsorted(sheets[order], np.arange(1, int(sheets.max()) + 1)))
+    z = np.asarray(places[:, 0] + 1j * places[:, 1])
+    texels = np.sqrt(np.abs(areas(places[of])).sum()) * density  # a side, if no room were lost
+    cell = max(1.0, texels / CELLS, APART / 2)
+    while True:
+        found = [covered_cells(z[of[mine]] * (density / cell)) for mine in triangles]
+        apart = int(np.ceil(APART / cell))
+        kernel = np.ones((2 * apart + 1, 2 * apart + 1), np.uint8)
+        shapes = [cv2.dilate(np.pad(cells, apart).astype(np.uint8), kernel) > 0 for cells, _ in found]
+        corners, side = packed(shapes)
+        if side * cell <= max(LARGEST * size, MULTIPLE):
+            break
+        density *= 0.95
+    low = np.array([(corner.real, corner.imag) for _, corner in found])
+    moved = places * density + ((corners + apart - low) * cell)[sheet_of]
+    return moved, -(-int(np.ceil(side * cell)) // MULTIPLE) * MULTIPLE, density
