@@ -66,6 +66,7 @@ def make_layer(
     exemplar: Exemplar,
     content: Content | None,
     mask: NDArray[np.bool_] | None,
+    size: int,
     options: Options,
     compute: Compute,
     work: Path,
@@ -78,13 +79,13 @@ def make_layer(
 ) -> Layer:
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
-    mask: tokens that hold a texel to be made (None: all). torus: directions that tile. name: of the layer, before the
+    mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that tile. name: of the layer, before the
     names of its stages. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called
     after each level.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
-    frame = plan_frame(exemplar, (options.size, options.size), torus, options.seed)
+    frame = plan_frame(exemplar, (size, size), torus, options.seed)
 
     def at(share: float) -> float:
         return span[0] + (span[1] - span[0]) * share

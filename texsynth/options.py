@@ -18,12 +18,22 @@ ProfileName = Literal["auto", "cpu", "desktop", "jetson-orin-nx"]
 NonFinite = Literal["refuse", "clamp"]
 Overlap = Literal["cut", "hann"]
 Seams = Literal["weld", "leave"]
+Fit = Literal["surface", "uv"]
 
 # The coarsest pyramid level is an 8 x 8 latent of 8 x 8 texel blocks; every level above doubles it.
 SMALLEST_SIZE = 64
 LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
-RESTYLE_ONLY = ("content", "region", "material", "seams")  # options that a synthesised texture has no use for
+SMALLEST_STYLE, LARGEST_STYLE = 1e-6, 1e6  # units of length on a mesh
+RESTYLE_ONLY = (
+    "content",
+    "region",
+    "material",
+    "seams",
+    "fit",
+    "grain",
+    "style_size",
+)  # options that a synthesised texture has no use for
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -41,6 +51,9 @@ class Options:
     detail: strength of the attention gather, 0..1.
     overlap: how pieces of the exemplar meet: along minimum cuts, or cross-fading over 4 texels (Hann).
     seams: whether patterns go on over a mesh's UV seams, or each chart is left by itself (restyle only).
+    fit: on a mesh the pattern has one size and one way up over the whole surface, or lies as the UV charts do (restyle
+    only). grain: degrees clockwise, seen from outside, that it is turned from upright (with fit "surface").
+    style_size: metres, or whatever unit the mesh is in, that the exemplar is wide; None leaves it to `density`.
     region: mask image, white where the asset may change (restyle only), or None for everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
     second: another exemplar that covers a share of the result. blend: that share, 0..1, or an image whose white is all
@@ -65,6 +78,9 @@ class Options:
     detail: float = 1.0
     overlap: Overlap = "cut"
     seams: Seams = "weld"
+    fit: Fit = "surface"
+    grain: float = 0.0
+    style_size: float | None = None
     region: Path | None = None
     material: str | None = None
     second: Path | None = None
@@ -95,6 +111,12 @@ class Options:
         object.__setattr__(self, "format", storage.container)
         require_choice("overlap", self.overlap, get_args(Overlap))
         require_choice("seams", self.seams, get_args(Seams))
+        require_choice("fit", self.fit, get_args(Fit))
+        require_range("grain", self.grain, -180.0, 180.0)
+        if self.style_size is not None:
+            require_range("style_size", self.style_size, SMALLEST_STYLE, LARGEST_STYLE)
+            if self.density != 1.0:
+                raise bad_input("density", "style_size says it already", "give one of the two")
         require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")

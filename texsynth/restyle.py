@@ -11,7 +11,8 @@ import json
 import resource
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from texsynth.blend import Blend, blended, load_blend, ranks_of_relief, with_sam
 from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows
 from texsynth.errors import bad_input, from_os_error
-from texsynth.exemplar import prepare_exemplar
+from texsynth.exemplar import Exemplar, prepare_exemplar
 from texsynth.fault import fault_point
+from texsynth.fit import Ground, blend_on, choose_ground, content_on, in_texture, wanted_tokens
 from texsynth.layer import Layer, Texels, channels_of, make_layer
 from texsynth.material import (
     CHANNELS,
@@ -38,7 +40,6 @@ from texsynth.material import (
     load_material,
     material_digest,
 )
-from texsynth.model.latent import BLOCK
 from texsynth.options import Options
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
@@ -48,10 +49,9 @@ from texsynth.report.page import plain, write_report
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import EMBED_SIZE, Mesh, MeshAsset, load_mesh, write_glb
-from texsynth.surface.raster import uv_mask
+from texsynth.surface.pattern import PatternPlane
 from texsynth.surface.uv_notes import uv_notes
-from texsynth.surface.uv_topology import repeating
-from texsynth.surface.weld import needed_tokens, weld_seams
+from texsynth.surface.weld import weld_seams
 from texsynth.threads import settle_threads
 
 Floats = NDArray[np.float32]
@@ -100,25 +100,33 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
     with run.stage("load", 0.0, 0.03):
         sources = _load_sources(exemplar_path, asset_path, out, options)
         work = _work_folder(out, sources, options)
-        prepared = [prepare_exemplar(material, options.maps, options.density) for material in sources.exemplars]
         asset = sources.asset
+        mesh = None if asset is None or asset.mesh is None else asset.mesh.mesh
+        ground = choose_ground(mesh, None if asset is None else asset.replaced, sources.exemplars[0].size[1], options)
+        prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
+        guide, blend = _guides(ground, mesh, content, sources)
     layers = []
-    mesh = None if asset is None else asset.mesh
-    previewer = Previewer(out / PREVIEW, run, mesh, None if asset is None else asset.replaced)
+    previewer = _previewer(out / PREVIEW, run, ground, asset)
+    wanted = wanted_tokens(ground, mesh, sources.region, options)
     for number, exemplar in enumerate(prepared):
-        mask = _wanted_windows(sources, number, options)
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
-            exemplar, content, mask, options, compute, work / str(number), run,
-            torus=_tiles(sources, options), name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
+            exemplar, guide, _shown(wanted, blend, number), ground.size, options, compute, work / str(number), run,
+            torus=ground.torus, name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
-        canvases, share = _gather_maps(layers, sources, content, options, work, run)
-    if mesh is not None and options.seams == "weld":
+        finish = _Finish(content, sources, options.size) if ground.plane is None else None
+        canvases, share = _gather_maps(layers, sources, blend, finish, ground.size, options, work, run)
+    if ground.mesh is not None and options.seams == "weld":
         with run.stage("seams", 0.8, 0.83):
-            _weld(canvases, mesh.mesh, sources, run)
+            _weld(canvases, ground, sources.region, run)
+    if ground.plane is not None and mesh is not None:
+        with run.stage("fit", 0.8, 0.83):
+            canvases = _in_texture(
+                canvases, ground.plane, mesh, layers[0].exemplar, content, sources, options, work, run
+            )
     with run.stage("publish", 0.83, 0.93):
         maps = publish_maps(out, canvases, options.storage, run)
     with run.stage("report", 0.93, 1.0):
@@ -187,34 +195,33 @@ def chosen_material(asset: MeshAsset, name: str | None) -> int:
     return int(np.bincount(index[index >= 0], weights=areas[index >= 0], minlength=len(names)).argmax())
 
 
-def _wanted_windows(sources: Sources, number: int, options: Options) -> NDArray[np.bool_] | None:
-    """Tokens, bool (size / 8, size / 8), with a texel to be made of exemplar `number`: in a UV chart, its gutter or its
-    continuation over a seam, in the region, and where that exemplar shows. None: all."""
-    asset, masks, size = sources.asset, list[NDArray[np.bool_]](), options.size
-    if asset is not None and asset.mesh is not None:
-        mesh = asset.mesh.mesh
-        masks.append(_any_in_blocks(uv_mask(mesh, size, asset.replaced)))
-        if options.seams == "weld":
-            masks[-1] |= needed_tokens(mesh, size, asset.replaced, BLOCK)
-    if sources.region is not None:
-        masks.append(_any_in_blocks(sources.region.inside))
-    shown = None if sources.blend is None else sources.blend.wanted()[number]
-    if shown is not None:
-        masks.append(shown)
-    return np.logical_and.reduce(masks) if masks else None
+def _guides(
+    ground: Ground, mesh: Mesh | None, content: Content | None, sources: Sources
+) -> tuple[Content | None, Blend | None]:
+    """Content and blend as they lie on the ground."""
+    if ground.plane is None or mesh is None:
+        return content, sources.blend
+    return (
+        None if content is None else content_on(ground.plane, mesh, content),
+        None if sources.blend is None else blend_on(ground.plane, mesh, sources.blend),
+    )
 
 
-def _tiles(sources: Sources, options: Options) -> tuple[bool, bool]:
-    """Directions in which the result repeats: as asked for, and where the mesh's surface goes on over the edge."""
-    asset = sources.asset
-    if options.tileable or options.seams == "leave" or asset is None or asset.mesh is None:
-        return options.tileable, options.tileable
-    return repeating(asset.mesh.mesh, asset.replaced)
+def _shown(wanted: NDArray[np.bool_] | None, blend: Blend | None, number: int) -> NDArray[np.bool_] | None:
+    """Those of the wanted tokens where exemplar `number` shows."""
+    shown = None if blend is None else blend.wanted()[number]
+    if shown is None or wanted is None:
+        return wanted if shown is None else shown
+    return wanted & shown
 
 
-def _any_in_blocks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    h, w = mask.shape[0] // BLOCK, mask.shape[1] // BLOCK
-    return np.asarray(mask.reshape(h, BLOCK, w, BLOCK).any(axis=(1, 3)))
+def _previewer(path: Path, run: Run, ground: Ground, asset: Asset | None) -> Previewer:
+    """Shows the mesh in what is made, as it lies on the ground."""
+    if asset is None or asset.mesh is None:
+        return Previewer(path, run, None, None)
+    if ground.plane is None:
+        return Previewer(path, run, asset.mesh, asset.replaced)
+    return Previewer(path, run, replace(asset.mesh, mesh=ground.plane.mesh, materials=()), None)
 
 
 # --- the state of an unfinished run ------------------------------------------------------------------------------
@@ -252,46 +259,113 @@ def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
 # --- texels -----------------------------------------------------------------------------------------------------
 
 
+class _Finish:
+    """What is laid over a band of the texture before it is written: the asset's relief, and its own texels outside the
+    region."""
+
+    def __init__(self, content: Content | None, sources: Sources, size: int) -> None:
+        self._relief = None if content is None else Relief(content, (size, size))
+        self._region, self._asset, self._size = sources.region, sources.asset, size
+
+    def relief(self, band: Floats, kinds: tuple[MapKind, ...], first: int) -> None:
+        """In place."""
+        if self._relief is not None:
+            self._relief.lay_over(band, kinds, first)
+
+    def region(self, made: NDArray[Any], kind: MapKind, first: int) -> NDArray[Any]:
+        """Texels of one map, from row `first` on."""
+        if self._region is None or self._asset is None:
+            return made
+        return _inside_region(made, kind, self._asset, self._region, (self._size, self._size), first, first + len(made))
+
+
 def _gather_maps(
-    layers: list[Layer], sources: Sources, content: Content | None, options: Options, work: Path, run: Run
+    layers: list[Layer],
+    sources: Sources,
+    blend: Blend | None,
+    finish: _Finish | None,
+    size: int,
+    options: Options,
+    work: Path,
+    run: Run,
 ) -> tuple[dict[MapKind, Canvas], float]:
-    """All maps of the result as canvases in `work`, band by band, and the share of it that the second layer covers."""
-    dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
-    (height, width), kinds = layers[0].frame.size, layers[0].exemplar.maps
-    canvases = {kind: Canvas.create(work / f"{kind}.raw", kind, height, width, CHANNELS[kind], dtype) for kind in kinds}
-    blend, extra = sources.blend, list[Floats | None]([None] * len(layers))
+    """All maps of the ground as canvases in `work`, band by band, and the share of it that the second layer covers."""
+    kinds, extra = layers[0].exemplar.maps, list[Floats | None]([None] * len(layers))
     if blend is not None:
         extra = [
             ranks_of_relief(material, layer.exemplar) for material, layer in zip(sources.exemplars, layers, strict=True)
         ]
     texels = [Texels(layer, options.detail, ranks) for layer, ranks in zip(layers, extra, strict=True)]
-    relief = None if content is None else Relief(content, (height, width))
-    top = np.float32(65535 if dtype == np.uint16 else 255)
     covered = 0.0
-    for first in range(0, height, BAND):
-        run.step(first / height)
-        last = min(first + BAND, height)
+
+    def rows(first: int, last: int) -> Floats:
+        nonlocal covered
         bands = [each.rows(first, last) for each in texels]
-        band = bands[0]
-        if blend is not None:
-            band, weights = blended(bands[0], bands[1], blend.shares(first, last), texels[0].normal)
-            covered += float(weights.mean()) * (last - first) / height
-        if relief is not None:
-            relief.lay_over(band, kinds, first)
-        for kind, part in zip(kinds, channels_of(kinds), strict=True):
-            made = (band[:, :, part] * top + np.float32(0.5)).astype(dtype)
-            if sources.region is not None and sources.asset is not None:
-                made = _inside_region(made, kind, sources.asset, sources.region, (height, width), first, last)
-            canvases[kind].write_rows(first, made)
-        fault_point("gather_band")
+        if blend is None:
+            return bands[0]
+        band, weights = blended(bands[0], bands[1], blend.shares(first, last), texels[0].normal)
+        covered += float(weights.mean()) * (last - first) / size
+        return band
+
+    canvases = _write_bands(rows, kinds, finish, size, options, work, "", run)
     return canvases, covered
 
 
-def _weld(canvases: dict[MapKind, Canvas], mesh: Mesh, sources: Sources, run: Run) -> None:
+def _in_texture(
+    canvases: dict[MapKind, Canvas],
+    plane: PatternPlane,
+    mesh: Mesh,
+    exemplar: Exemplar,
+    content: Content | None,
+    sources: Sources,
+    options: Options,
+    work: Path,
+    run: Run,
+) -> dict[MapKind, Canvas]:
+    """The maps of the texture from those that were made on the plane."""
+    maps = {kind: np.memmap(each.path, each.dtype, "r", shape=each.shape) for kind, each in canvases.items()}
+    rebake = in_texture(plane, mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
+    finish = _Finish(content, sources, options.size)
+    made = _write_bands(rebake.rows, exemplar.maps, finish, options.size, options, work, "fitted_", run)
+    for canvas in canvases.values():
+        canvas.path.unlink()
+    return made
+
+
+def _write_bands(
+    rows: Callable[[int, int], Floats],
+    kinds: tuple[MapKind, ...],
+    finish: _Finish | None,
+    size: int,
+    options: Options,
+    work: Path,
+    prefix: str,
+    run: Run,
+) -> dict[MapKind, Canvas]:
+    """Canvases of `size` x `size` texels from rows(first, last), encoded float32 (rows, size, K)."""
+    dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
+    top = np.float32(np.iinfo(dtype).max)
+    canvases = {
+        kind: Canvas.create(work / f"{prefix}{kind}.raw", kind, size, size, CHANNELS[kind], dtype) for kind in kinds
+    }
+    for first in range(0, size, BAND):
+        run.step(first / size)
+        band = rows(first, min(first + BAND, size))
+        if finish is not None:
+            finish.relief(band, kinds, first)
+        for kind, part in zip(kinds, channels_of(kinds), strict=True):
+            made = (band[:, :, part] * top + np.float32(0.5)).astype(dtype)
+            canvases[kind].write_rows(first, made if finish is None else finish.region(made, kind, first))
+        fault_point("gather_band")
+    return canvases
+
+
+def _weld(canvases: dict[MapKind, Canvas], ground: Ground, region: Region | None, run: Run) -> None:
     """Let patterns go on over the mesh's UV seams."""
-    region, asset = sources.region, sources.asset
     maps = {kind: np.memmap(each.path, each.dtype, "r+", shape=each.shape) for kind, each in canvases.items()}
-    weld_seams(maps, mesh, None if asset is None else asset.replaced, None if region is None else region.inside, run)
+    inside = None if region is None or ground.plane is not None else region.inside
+    assert ground.mesh is not None
+    weld_seams(maps, ground.mesh, ground.material, inside, run)
     for each in maps.values():
         each.flush()
 

@@ -53,7 +53,9 @@ def flattened(uvs: Doubles, of: Ints, shapes: Doubles, charts: Ints) -> Doubles:
     weights = np.abs(areas(shapes))
     stretch = ((np.linalg.svd(jacobians, compute_uv=False) - 1) ** 2).mean(axis=1)
     total = np.bincount(charts, weights=weights)
-    stretched = np.bincount(charts, weights=weights * np.minimum(stretch, 4.0)) > STRETCHED**2 * np.maximum(total, 1e-30)
+    stretched = np.bincount(charts, weights=weights * np.minimum(stretch, 4.0)) > STRETCHED**2 * np.maximum(
+        total, 1e-30
+    )
     chosen = stretched[charts]
     if chosen.any():
         used, local = np.unique(of[chosen], return_inverse=True)

@@ -37,9 +37,8 @@ OWNER_SIZE = 1024  # texels a side at which that is counted
 class PatternPlane:
     """size: texels a side of the plane. density: its texels per unit of length on the surface.
 
-    mesh: the asset's triangles of one material, with the plane for their texture (`uvs` 0..1 of it). uvs: float32
-    (V, 2), where the same vertices lie in the asset's texture, and triangles: int64 (T,), which of the asset's they
-    are. `mesh` lacks charts whose texels another chart has.
+    mesh: the asset's triangles of one material, with the plane for their texture (`uvs` 0..1 of it), without the charts
+    whose texels another chart has. triangles: int64 (T,), which of the asset's triangles they are.
     """
 
     size: int
@@ -51,15 +50,6 @@ class PatternPlane:
     def corners(self) -> Doubles:
         """float64 (T, 3, 2): the triangles on the plane, in texels."""
         return np.asarray(self.mesh.uvs[self.mesh.triangles].astype(np.float64) * self.size)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How a pattern lies on a surface. grain: degrees clockwise that it is turned from upright, seen from outside.
-    join: whether charts that unfold into one sheet do."""
-
-    grain: float = 0.0
-    join: bool = True
 
 
 def fits(mesh: Mesh, material_index: int | None) -> bool:
@@ -77,9 +67,15 @@ def mean_density(mesh: Mesh, material_index: int | None, size: int) -> float:
     return float(size * np.sqrt(np.abs(areas(mesh.uvs[triangles].astype(np.float64))).sum() / world))
 
 
-def plan_plane(mesh: Mesh, material_index: int | None, size: int, density: float, fit: Fit) -> PatternPlane:
+def plan_plane(
+    mesh: Mesh, material_index: int | None, size: int, density: float, grain: float, *, join: bool
+) -> PatternPlane:
     """The plane of a material's surface for a texture of `size` x `size`, at `density` texels per unit of length, or
-    fewer where it would become too large."""
+    fewer where it would become too large.
+
+    grain: degrees clockwise, seen from outside, that the pattern is turned from upright. join: whether charts that
+    unfold into one sheet do.
+    """
     chosen = _owners(mesh, material_index)
     triangles = mesh.triangles[chosen].astype(np.int64)
     points = uv_points(mesh)
@@ -93,14 +89,14 @@ def plan_plane(mesh: Mesh, material_index: int | None, size: int, density: float
     shapes = triangle_shapes(mesh.positions[triangles].astype(np.float64))
     places = flattened(uvs, of, shapes, charts)
     sheets = charts
-    if fit.join:
+    if join:
         seams = _seams(mesh, material_index, points, point_of)
         places, sheet_of_chart = unfolded(
             places, of, charts, _directions(mesh, triangles, shapes, places, of, UP), seams
         )
         sheets = sheet_of_chart[charts]
     ways = [_directions(mesh, triangles, shapes, places, of, way) for way in (UP, AWAY)]
-    places = turned_upright(places, of, sheets, ways, np.deg2rad(fit.grain))
+    places = turned_upright(places, of, sheets, ways, np.deg2rad(grain))
     placed, side, density = _packed(places, of, sheets, density, size)
     vertices = np.zeros((len(mesh.positions), 2), np.float32)
     vertices[triangles] = placed[of] / side

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -20,7 +21,7 @@ from texsynth.surface.flatten import linear_maps
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.pattern import PatternPlane
 from texsynth.surface.plane import Floats, Plane
-from texsynth.surface.raster import uv_triangles
+from texsynth.surface.raster import UvRaster
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,26 +34,37 @@ MOST_SAMPLES = 8  # along each side of a texel: charts that are eight times as c
 class Passage:
     """From one layout of the same triangles to another.
 
-    here: a mesh whose `uvs` are the layout that texels are wanted of. there: float64 (T, 3, 2), the corners of its
-    triangles in the other layout, in whatever unit is wanted. size: texels a side here.
+    here: the triangles in the layout that texels are wanted of. there: float64 (T, 3, 2), their corners in the other
+    layout, in whatever unit is wanted. maps: float64 (T, 2, 2), from offsets here, in texels, to offsets there; zero
+    for triangles without area here.
     """
 
-    here: Mesh
+    here: UvRaster
     there: Doubles
-    size: int
-    maps: Doubles  # (T, 2, 2): from offsets here, in texels, to offsets there
+    maps: Doubles
 
     @classmethod
     def between(cls, here: Mesh, size: int, there: Doubles) -> Passage:
-        """With the linear maps of the triangles; those without area here have none."""
+        """From a layout of `size` texels a side, the `uvs` of a mesh."""
         corners = here.uvs[here.triangles].astype(np.float64) * size
-        return cls(here, there, size, linear_maps(there, corners))
+        return cls(UvRaster(here, size), there, linear_maps(there, corners))
+
+    @property
+    def size(self) -> int:
+        """Texels a side here."""
+        return self.here.size
+
+    @cached_property
+    def turns(self) -> Doubles:
+        """float64 (T, 2, 2): the rotation, or mirroring, of a direction there to the same one here."""
+        u, _, v = np.linalg.svd(self.maps)
+        return np.asarray(np.swapaxes(u @ v, 1, 2), np.float64)
 
     def rows(self, first: int, last: int, gutter: int) -> tuple[Mask, Doubles, Ints]:
         """Of the texels of some rows: bool (rows, size), whether they have a place there, and of those that do the
         place, (N, 2) x, y, and the triangle, (N,). gutter: how far from a triangle a texel may lie, in texels."""
         top, bottom = max(0, first - gutter), min(self.size, last + gutter)
-        found = uv_triangles(self.here, self.size, None, (top, bottom))
+        found = self.here.rows(top, bottom)
         triangle = found.triangle
         covered = triangle >= 0
         if not covered.any():
@@ -95,7 +107,7 @@ class Rebake:
         self._albedo = slice(0, 3) if next(iter(maps)) is MapKind.ALBEDO else slice(0, 0)
         scale = np.linalg.svd(passage.maps, compute_uv=False)[:, 0]
         self._samples = np.clip(np.ceil(scale - 0.25), 1, MOST_SAMPLES).astype(np.int64)
-        self._turns = _rotations(passage.maps)
+        self._turns = passage.turns
 
     def rows(self, first: int, last: int) -> Floats:
         """float32 (last - first, size, K), encoded 0..1."""
@@ -132,9 +144,3 @@ def carried(image: NDArray[Any], passage: Passage) -> NDArray[Any]:
     grid = place.astype(np.float32).reshape(side, side, 2)
     x, y = grid[:, :, 0] * image.shape[1] - 0.5, grid[:, :, 1] * image.shape[0] - 0.5
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
-
-
-def _rotations(maps: Doubles) -> Doubles:
-    """(T, 2, 2): what the inverses of linear maps do to a direction, without their scale and stretch."""
-    u, _, v = np.linalg.svd(maps)
-    return np.asarray(np.swapaxes(u @ v, 1, 2), np.float64)

@@ -88,9 +88,7 @@ def unfolded(places: Doubles, of: Ints, charts: Ints, up: Doubles, seams: list[S
             z[points[chart]] = fit[0] * z[points[chart]] + fit[1]
             sheet_of[chart] = a
         one, two = sheets[a], sheets.pop(b)
-        sheets[a] = _Sheet(
-            one.charts + two.charts, joined[0], joined[1], one.up + two.up * fit[0], one.area + two.area
-        )
+        sheets[a] = _Sheet(one.charts + two.charts, joined[0], joined[1], one.up + two.up * fit[0], one.area + two.area)
     return np.stack([z.real, z.imag], axis=1), np.unique(sheet_of, return_inverse=True)[1].reshape(-1)
 
 

@@ -1,0 +1,127 @@
+"""The ground that a restyle's pattern is made on: the texture itself, or for a mesh a plane that has its pattern at one
+scale and one way up, and is carried into the texture afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from texsynth.blend import Blend
+from texsynth.content import Content
+from texsynth.material import MapKind
+from texsynth.model.latent import BLOCK
+from texsynth.options import Options
+from texsynth.region import Region
+from texsynth.surface.mesh import Mesh
+from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plane
+from texsynth.surface.raster import uv_mask
+from texsynth.surface.rebake import Rebake, carried, to_plane, to_texture
+from texsynth.surface.turns import turned_normals
+from texsynth.surface.uv_topology import repeating
+from texsynth.surface.weld import gutter_width, needed_tokens
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+LARGEST_GUIDE = 2048  # texels a side of guidance that is carried onto a plane
+COARSER = 4  # how much coarser than the plane a region is carried onto it
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What layers are made on: `size` x `size` texels.
+
+    mesh: whose `uvs` are of this ground, None for a plain texture, and which of its materials. plane: None where the
+    ground is the texture itself. density: exemplar texels per texel of the ground.
+    """
+
+    size: int
+    mesh: Mesh | None
+    material: int | None
+    plane: PatternPlane | None
+    density: float
+    torus: tuple[bool, bool]
+
+
+def choose_ground(mesh: Mesh | None, material: int | None, exemplar_width: int, options: Options) -> Ground:
+    """The plane of a mesh's surface where that is asked for and can be had, else the texture.
+
+    exemplar_width: texels; with `style_size` they say how many there are to a metre.
+    """
+    tiles = options.tileable, options.tileable
+    if mesh is None:
+        return Ground(options.size, None, None, None, options.density, tiles)
+    mean = mean_density(mesh, material, options.size)
+    offered = mean * options.density if options.style_size is None else exemplar_width / options.style_size
+    if options.fit == "surface" and not options.tileable and fits(mesh, material):
+        wanted = min(mean, offered)  # a finer plane would hold nothing more
+        plane = plan_plane(mesh, material, options.size, wanted, options.grain, join=options.seams == "weld")
+        return Ground(plane.size, plane.mesh, None, plane, offered / plane.density, (False, False))
+    if options.seams == "weld" and not options.tileable:
+        tiles = repeating(mesh, material)
+    return Ground(options.size, mesh, material, None, offered / mean, tiles)
+
+
+def wanted_tokens(ground: Ground, texture: Mesh | None, region: Region | None, options: Options) -> Mask | None:
+    """Tokens, bool (size / 8, size / 8), with a texel to be made: in a chart, its gutter or its continuation over a
+    seam, and in the region. None: all. texture: the mesh with its own UVs."""
+    masks = list[Mask]()
+    if ground.mesh is not None:
+        masks.append(
+            any_in_blocks(uv_mask(ground.mesh, ground.size, ground.material, gutter_width(ground.size)), BLOCK)
+        )
+        if options.seams == "weld":
+            masks[-1] |= needed_tokens(ground.mesh, ground.size, ground.material, BLOCK)
+    if region is not None and ground.plane is None:
+        masks.append(any_in_blocks(region.inside, BLOCK))
+    elif region is not None and ground.plane is not None and texture is not None:
+        inside = carried(region.inside.astype(np.uint8), to_plane(ground.plane, texture, ground.size // COARSER)) > 0
+        # what is carried from texel to texel may miss by one
+        masks.append(cv2.dilate(any_in_blocks(inside, BLOCK // COARSER).astype(np.uint8), np.ones((3, 3))) > 0)
+    return np.logical_and.reduce(masks) if masks else None
+
+
+def any_in_blocks(mask: Mask, block: int) -> Mask:
+    """bool (H / block, W / block), whether any texel of a block is set."""
+    h, w = mask.shape[0] // block, mask.shape[1] // block
+    return np.asarray(mask.reshape(h, block, w, block).any(axis=(1, 3)))
+
+
+def content_on(plane: PatternPlane, mesh: Mesh, content: Content) -> Content:
+    """An asset's content as it lies on the plane."""
+    passage = to_plane(plane, mesh, min(plane.size, LARGEST_GUIDE))
+    tone = carried(_reduced(content.tone, passage.size), passage)
+    if content.slope is None:
+        return replace(content, tone=tone)
+    flat = np.concatenate([content.slope, np.zeros_like(content.slope[:, :, :1])], axis=2) * 0.5 + 0.5
+    slope = carried(_reduced(flat, passage.size), passage)
+    _, _, triangles = passage.rows(0, passage.size, 2 * passage.size)
+    turned = turned_normals(slope.reshape(-1, 3), passage.turns[triangles]).reshape(slope.shape)
+    return replace(content, tone=tone, slope=np.ascontiguousarray(turned[:, :, :2] * 2 - 1))
+
+
+def blend_on(plane: PatternPlane, mesh: Mesh, blend: Blend) -> Blend:
+    """A blend whose mask lies on the plane."""
+    if blend.mask is None:
+        return replace(blend, size=plane.size)
+    mask = carried(blend.mask, to_plane(plane, mesh, plane.size))
+    return Blend(plane.size, float(mask.mean() / 255), mask)
+
+
+def in_texture(
+    plane: PatternPlane, mesh: Mesh, size: int, maps: Mapping[MapKind, NDArray[Any]], background: Floats
+) -> Rebake:
+    """Rows of the asset's texture from maps that were made on the plane, as `Rebake`."""
+    return Rebake(to_texture(plane, mesh, size), maps, gutter_width(size), background)
+
+
+def _reduced(image: Floats, side: int) -> Floats:
+    """No larger than `side` texels: taking single texels of a larger one would alias."""
+    if max(image.shape[:2]) <= side:
+        return image
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.float32)
