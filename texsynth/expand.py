@@ -140,14 +140,14 @@ def _refine(
         return state.read_positions()
     guide, guide_keys = _guidance(exemplar, content, scale, (rows, columns), image.shape[:2])
     keys = build_keys(image, exemplar.wraps, exemplar.lattice, scale, FLOOR, guide_keys)
-    targets = frame.phase_targets(scale)
+    phases = frame.phases(scale)
     radius = PIECE_RADIUS * min(keys.size) / BLOCK
     balance = _Balance(keys, rows * columns)
     wanted = _wanted(mask, scale, (rows, columns))
     sigmas = noise_levels(fine.noise, LAST_NOISE, fine.steps)
     if state.step is None:
-        placed = _inside(_in_phase(positions, keys, targets), keys)
-        _begin(state, placed, keys, frame, scale, fine.noise, guide, balance, scale >= coarsest // 2)
+        placed = _inside(_in_phase(positions, keys, phases), keys)
+        _begin(state, placed, keys, frame, scale, fine.noise, guide, balance, phases, scale >= coarsest // 2)
         state.advance(0, 0, (steps.done, steps.saved))
     steps.done, steps.saved = state.counts
     step, start = state.step or (0, 0)
@@ -167,7 +167,7 @@ def _refine(
                 continue
             run.step(part[0] + (part[1] - part[0]) * (i + first / rows) / fine.steps)
             mean, chosen, worked = attend(
-                now, z, place, sigma, (first, last), radius=RADIUS, torus=frame.torus, targets=targets,
+                now, z, place, sigma, (first, last), radius=RADIUS, torus=frame.torus, phases=phases,
                 potentials=(balance.potentials / (2 * sigma**2)).astype(np.float32), cell=BLOCK, guide=guide,
                 middles=middles, piece_radius=radius, spread_cost=SPREAD * nats, jump_cost=JUMP * nats,
                 jitter=fine.jitter, seed=_seed(frame.seed, scale, i), active=wanted, rest=rest,
@@ -216,6 +216,7 @@ def _begin(
     noise: float,
     guide: Floats,
     balance: _Balance,
+    phases: NDArray[np.float64],
     coarse: bool,
 ) -> None:
     """The state before a level's first step: the tokens of `positions` with fresh noise of deviation `noise`."""
@@ -223,11 +224,11 @@ def _begin(
     if coarse:  # finer levels could not heal the cuts any more
         side = min(keys.size) / BLOCK
         positions = replace_large_pieces(
-            keys, positions, frame.torus, guide, frame.phase_targets(scale), LONGEST_PIECE * side, CUT_PIECE * side,
+            keys, positions, frame.torus, guide, phases, LONGEST_PIECE * side, CUT_PIECE * side,
             balance.cell, rng,
         )  # fmt: skip
     if balance.area <= 1:
-        positions = replace_repeated(keys, positions, frame.torus, guide, frame.phase_targets(scale), rng)
+        positions = replace_repeated(keys, positions, frame.torus, guide, phases, rng)
     if not coarse:  # at the coarse ones a boundary's few tokens would be a piece's whole width
         radius = PIECE_RADIUS * min(keys.size) / BLOCK
         positions = anneal_seams(
@@ -255,13 +256,11 @@ def _noise(seed: int, scale: int, step: int, first: int, shape: tuple[int, ...])
     return np.random.default_rng([seed, scale, step + 5, first]).standard_normal(shape, dtype=np.float32)
 
 
-def _in_phase(positions: Ints, keys: Keys, targets: NDArray[np.float64]) -> Ints:
+def _in_phase(positions: Ints, keys: Keys, phases: NDArray[np.float64]) -> Ints:
     """Positions moved to the nearest place of the wanted lattice phase."""
     if len(keys.waves) == 0:
         return positions
-    rows, columns = positions.shape[:2]
-    yy, xx = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
-    error = positions @ keys.waves.T - np.stack([yy, xx, np.ones_like(yy)], -1) @ targets.T
+    error = positions @ keys.waves.T - phases
     error -= np.round(error)
     return np.round(positions - error @ np.linalg.pinv(keys.waves).T).astype(np.int32)
 

@@ -105,6 +105,14 @@ def content_on(plane: PatternPlane, mesh: Mesh, content: Content) -> Content:
     return replace(content, tone=tone, slope=np.ascontiguousarray(turned[:, :, :2] * 2 - 1))
 
 
+def course_shift(plane: PatternPlane) -> Floats:
+    """float32 (size / 8, size / 8, 2), as of `layout.Frame`: what brings the courses of bricks on all upright sheets to
+    one height on the surface."""
+    _, _, triangles = to_plane(plane, plane.mesh, plane.size // BLOCK).rows(0, plane.size // BLOCK, 2 * plane.size)
+    tokens = plane.shift[triangles].reshape(plane.size // BLOCK, plane.size // BLOCK, 2)
+    return np.ascontiguousarray(tokens[:, :, ::-1], np.float32)  # y before x
+
+
 def blend_on(plane: PatternPlane, mesh: Mesh, blend: Blend) -> Blend:
     """A blend whose mask lies on the plane."""
     if blend.mask is None:

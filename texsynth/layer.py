@@ -73,19 +73,20 @@ def make_layer(
     run: Run,
     *,
     torus: tuple[bool, bool],
+    shift: Floats | None = None,
     name: str = "",
     span: tuple[float, float],
     show: Callable[[Exemplar, Frame, Ints, int], None],
 ) -> Layer:
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
-    mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that tile. name: of the layer, before the
+    mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that tile. shift: as of `layout.Frame`. name: of the layer, before the
     names of its stages. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called
     after each level.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
-    frame = plan_frame(exemplar, (size, size), torus, options.seed)
+    frame = plan_frame(exemplar, (size, size), torus, options.seed, shift)
 
     def at(share: float) -> float:
         return span[0] + (span[1] - span[0]) * share

@@ -51,6 +51,8 @@ class Frame:
     """What all levels share. size: (height, width) texels of the result, multiples of 8. torus: directions that tile.
 
     lattice: the exemplar's lattice as the result has it (closed on the torus). origin: the lattice's random offset.
+    shift: float32 (size / 8, 2), texels (y, x) by which the lattice lies further down and right at each token of the
+    full size, or None for nowhere.
     """
 
     size: tuple[int, int]
@@ -58,24 +60,36 @@ class Frame:
     lattice: Lattice
     origin: tuple[float, float]
     seed: int
+    shift: NDArray[np.float32] | None = None
 
     def tokens(self, scale: int) -> tuple[int, int]:
         """Rows and columns of tokens at a level reduced by `scale`."""
         return max(1, -(-self.size[0] // (BLOCK * scale))), max(1, -(-self.size[1] // (BLOCK * scale)))
 
-    def phase_targets(self, scale: int) -> Doubles:
-        """float64 (n, 3): token (y, x) should have the phases targets @ (y, x, 1)."""
-        waves = self.lattice.waves
-        return np.concatenate([waves * BLOCK * scale, waves @ np.array(self.origin).reshape(2, 1)], axis=1)
+    def phases(self, scale: int) -> Doubles:
+        """float64 (rows, columns, n): the phases of the lattice, in cycles, that the tokens of a level should have."""
+        rows, columns = self.tokens(scale)
+        places = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1) * (BLOCK * scale)
+        if self.shift is not None:
+            last = self.shift.shape[0] - 1, self.shift.shape[1] - 1
+            at = [np.minimum(np.arange(n) * scale + scale // 2, m) for n, m in zip((rows, columns), last, strict=True)]
+            places = places - self.shift[at[0]][:, at[1]]
+        return np.asarray((places + np.array(self.origin)) @ self.lattice.waves.T, np.float64)
 
 
-def plan_frame(exemplar: Exemplar, size: tuple[int, int], torus: tuple[bool, bool], seed: int) -> Frame:
+def plan_frame(
+    exemplar: Exemplar,
+    size: tuple[int, int],
+    torus: tuple[bool, bool],
+    seed: int,
+    shift: NDArray[np.float32] | None = None,
+) -> Frame:
     """The frame of a result: its lattice closed in the directions that tile, its offset drawn from the seed."""
     fitted = exemplar.lattice.fitted(size).waves
     waves = np.where(np.array(torus), fitted, exemplar.lattice.waves)
     lattice = Lattice(waves, exemplar.lattice.tolerance, exemplar.lattice.strength)
     origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size
-    return Frame(size, torus, lattice, (float(origin[0]), float(origin[1])), seed)
+    return Frame(size, torus, lattice, (float(origin[0]), float(origin[1])), seed, shift)
 
 
 def coarsest_scale(exemplar: Exemplar) -> int:
@@ -126,9 +140,7 @@ def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: Ex
     parts = [_source_plan(exemplar, frame, rows, columns, places)]
     if len(frame.lattice.waves):
         tolerance = max(frame.lattice.tolerance, LOOSEST_PHASE)
-        yy, xx = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
-        tokens = np.stack([yy.ravel(), xx.ravel(), np.ones(yy.size)], 1).astype(np.float64)
-        wanted: Doubles = tokens @ frame.phase_targets(scale).T
+        wanted = frame.phases(scale).reshape(rows * columns, -1)
         # kappa cos(d) falls like a Gaussian of `tolerance` cycles for kappa = 1 / (2 pi tolerance)^2
         offered_phases: Doubles = places.astype(np.float64) @ exemplar.lattice.waves.T
         parts.append(_cosine(wanted, offered_phases, 1 / (2 * math.pi * tolerance) ** 2))

@@ -35,7 +35,7 @@ IMPOSSIBLE = np.float32(1e30)
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _costs(  # type: ignore[no-untyped-def]
     candidates, members, ring, home, positions, tokens, stride, height, width, wrap_y, wrap_x, guide, guide_keys,
-    waves, targets, phase_weight, guide_weight, apart, use_cost, cell, out
+    waves, phases, phase_weight, guide_weight, apart, use_cost, cell, out
 ):  # fmt: skip
     limit_y, limit_x = (tokens.shape[0] - 1) * stride, (tokens.shape[1] - 1) * stride
     rows, columns = positions.shape[:2]
@@ -64,7 +64,7 @@ def _costs(  # type: ignore[no-untyped-def]
             out[n] = IMPOSSIBLE
             continue
         for w in range(waves.shape[0]):
-            turn = waves[w, 0] * ey + waves[w, 1] * ex - targets[w, 0] * y0 - targets[w, 1] * x0 - targets[w, 2]
+            turn = waves[w, 0] * ey + waves[w, 1] * ex - phases[y0 % rows, x0 % columns, w]
             turn -= np.round(turn)
             total += np.float32(turn * turn * phase_weight * len(ring))
         for r in range(len(ring)):
@@ -89,7 +89,7 @@ class _Quilt:
     positions: Ints
     torus: tuple[bool, bool]
     guide: Floats
-    targets: Doubles
+    phases: Doubles
     cell: int
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class _Quilt:
         _costs(
             candidates, members, _ring(members, size, self.torus), self.positions[tuple(members[0] % size)],
             self.positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, self.guide, keys.guide, keys.waves,
-            self.targets, 0.5 * PHASE * keys.spacing / keys.tolerance**2, np.float32(0.5 * GUIDE * keys.spacing),
+            self.phases, 0.5 * PHASE * keys.spacing / keys.tolerance**2, np.float32(0.5 * GUIDE * keys.spacing),
             int(APART * min(keys.size)), use_cost, self.cell, costs,
         )  # fmt: skip
         return candidates[costs.argmin()], float(costs.min())
@@ -143,7 +143,7 @@ def replace_large_pieces(
     positions: Ints,
     torus: tuple[bool, bool],
     guide: Floats,
-    targets: Doubles,
+    phases: Doubles,
     longest: float,
     limit: float,
     cell: int,
@@ -151,11 +151,11 @@ def replace_large_pieces(
 ) -> Ints:
     """Positions int32 (h, w, 2) in which no piece is much longer than `longest` tokens.
 
-    limit: side in tokens of the fields that longer pieces are cut into. torus, guide, targets: as in
+    limit: side in tokens of the fields that longer pieces are cut into. torus, guide, phases: as in
     `coherent_score.attend`. cell: side in texels of the exemplar's cells that are to be used evenly.
     """
     fields, count = fields_of_large_pieces(positions, keys.size, keys.wraps, torus, longest, limit, rng)
-    quilt = _Quilt(keys, positions.copy(), torus, guide, targets, cell)
+    quilt = _Quilt(keys, positions.copy(), torus, guide, phases, cell)
     order = np.argsort(fields, axis=None, kind="stable")
     starts = np.searchsorted(fields.ravel()[order], np.arange(count + 1))
     for field in rng.permutation(count):
@@ -165,7 +165,7 @@ def replace_large_pieces(
 
 
 def replace_repeated(
-    keys: Keys, positions: Ints, torus: tuple[bool, bool], guide: Floats, targets: Doubles, rng: np.random.Generator
+    keys: Keys, positions: Ints, torus: tuple[bool, bool], guide: Floats, phases: Doubles, rng: np.random.Generator
 ) -> Ints:
     """Positions int32 (h, w, 2) in which no large part of the exemplar is shown twice; arguments as above.
 
@@ -177,7 +177,7 @@ def replace_repeated(
     blocks = (positions.reshape(-1, 2)[order] + BLOCK // 2) // BLOCK
     first, seen = np.unique(blocks, axis=0, return_index=True, return_inverse=True)[1:]
     repeated = order[first[seen.ravel()] != np.arange(len(order))]
-    quilt = _Quilt(keys, positions.copy(), torus, guide, targets, BLOCK)
+    quilt = _Quilt(keys, positions.copy(), torus, guide, phases, BLOCK)
     names, counts = np.unique(pieces[repeated], return_counts=True)
     for piece in rng.permutation(names[counts >= TWICE * len(pieces)]):
         quilt.replace(_members(repeated[pieces[repeated] == piece], positions.shape[:2], torus), rng)

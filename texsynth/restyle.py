@@ -27,7 +27,7 @@ from texsynth.content import Content, Relief, prepare_content, resized_rows
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, prepare_exemplar
 from texsynth.fault import fault_point
-from texsynth.fit import Ground, blend_on, choose_ground, content_on, in_texture, wanted_tokens
+from texsynth.fit import Ground, blend_on, choose_ground, content_on, course_shift, in_texture, wanted_tokens
 from texsynth.layer import Layer, Texels, channels_of, make_layer
 from texsynth.material import (
     CHANNELS,
@@ -108,12 +108,13 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         guide, blend = _guides(ground, mesh, content, sources)
     layers = []
     previewer = _previewer(out / PREVIEW, run, ground, asset)
+    shift = None if ground.plane is None else course_shift(ground.plane)
     wanted = wanted_tokens(ground, mesh, sources.region, options)
     for number, exemplar in enumerate(prepared):
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
             exemplar, guide, _shown(wanted, blend, number), ground.size, options, compute, work / str(number), run,
-            torus=ground.torus, name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
+            torus=ground.torus, shift=shift, name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):

@@ -93,7 +93,7 @@ def settled(positions, y, x, height, width, wrap_y, wrap_x, torus_y, torus_x):  
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
-    z, positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, radius, inverse, waves, targets,
+    z, positions, tokens, stride, height, width, wrap_y, wrap_x, torus_y, torus_x, radius, inverse, waves, phases,
     phase_weight, potentials, cell, similar, similar_step, guide, guide_keys, jump_cost, jitter, seed,
     middles, piece_radius, spread_cost, active, rest, first, last, mean, chosen, worked,
 ):  # fmt: skip
@@ -209,7 +209,7 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                     + potentials[min(ey // cell, potentials.shape[0] - 1), min(ex // cell, potentials.shape[1] - 1)]
                 )
                 for w in range(waves.shape[0]):
-                    turn = waves[w, 0] * ey + waves[w, 1] * ex - targets[w, 0] * y - targets[w, 1] * x - targets[w, 2]
+                    turn = waves[w, 0] * ey + waves[w, 1] * ex - phases[y, x, w]
                     turn -= np.round(turn)
                     value -= np.float32(turn * turn * phase_weight)
                 for f in range(features):
@@ -245,7 +245,7 @@ def attend(
     *,
     radius: int,
     torus: tuple[bool, bool],
-    targets: NDArray[np.float64],
+    phases: NDArray[np.float64],
     potentials: Floats,
     cell: int,
     guide: Floats,
@@ -262,7 +262,7 @@ def attend(
 
     z: float32 (h, w, C). positions: int32 (h, w, 2), where each token attended before, exemplar texels (y, x) of its
     block's top left. The result depends on z and positions within `radius` tokens of the rows and on nothing else, so
-    any order of windows gives the same bytes. targets: float64 (n, 3), phase of token (y, x) is targets @ (y, x, 1).
+    any order of windows gives the same bytes. phases: float64 (h, w, n), those of the lattice that tokens should have.
     potentials: float32 (cy, cx), log weights of exemplar cells of `cell` texels. guide: float32 (h, w, G).
     jump_cost: nats that a place costs which continues no neighbour. jitter: largest shift tried, in strides.
     middles: float32 (h, w, 2), from `pieces.middles_of_pieces`; continuing a piece twice `piece_radius` tokens from its
@@ -277,7 +277,7 @@ def attend(
     worked = np.zeros(last - first, np.int64)
     _attend(
         z, positions, keys.tokens, keys.stride, *keys.size, *keys.wraps, *torus, radius, np.float32(0.5 / sigma**2),
-        keys.waves, targets, 0.5 / keys.tolerance**2, potentials, cell, keys.similar, keys.similar_step, guide,
+        keys.waves, phases, 0.5 / keys.tolerance**2, potentials, cell, keys.similar, keys.similar_step, guide,
         keys.guide, np.float32(jump_cost), jitter, seed, middles, np.float32(piece_radius), np.float32(spread_cost),
         active, rest, first, last, mean, chosen, worked,
     )  # fmt: skip

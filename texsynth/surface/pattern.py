@@ -19,8 +19,8 @@ from texsynth.surface.flatten import areas, flattened, triangle_shapes
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.packing import packed
 from texsynth.surface.raster import uv_triangles
-from texsynth.surface.uv_topology import charts_of_points, chosen_triangles, repeating, seam_chains, uv_points
 from texsynth.surface.unfold import Seam, covered_cells, turned_upright, unfolded
+from texsynth.surface.uv_topology import charts_of_points, chosen_triangles, repeating, seam_chains, uv_points
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,6 +30,7 @@ CELLS = 256  # to the side of a square that holds all sheets, in which they are 
 MULTIPLE = 64  # of texels, that the plane's side is
 LARGEST = 2.0  # of the texture's side: how large the plane may become
 OWNED = 0.5  # of a chart's texels that must be its own for it to have a pattern of its own
+STEEP = 0.8  # of a sheet's area, in the mean, that must be upright for its courses to be at the surface's height
 OWNER_SIZE = 1024  # texels a side at which that is counted
 
 
@@ -38,13 +39,16 @@ class PatternPlane:
     """size: texels a side of the plane. density: its texels per unit of length on the surface.
 
     mesh: the asset's triangles of one material, with the plane for their texture (`uvs` 0..1 of it), without the charts
-    whose texels another chart has. triangles: int64 (T,), which of the asset's triangles they are.
+    whose texels another chart has. triangles: int64 (T,), which of the asset's triangles they are. shift: float64
+    (T, 2), texels (x, y) on the plane, equal on a sheet: at a place less its shift, what is at one height on the surface
+    is at one height on the plane, on all sheets that stand upright; 0 on others.
     """
 
     size: int
     density: float
     mesh: Mesh
     triangles: Ints
+    shift: Doubles
 
     @cached_property
     def corners(self) -> Doubles:
@@ -101,7 +105,9 @@ def plan_plane(
     vertices = np.zeros((len(mesh.positions), 2), np.float32)
     vertices[triangles] = placed[of] / side
     plane = Mesh(mesh.positions, mesh.normals, vertices, mesh.triangles[chosen], mesh.material_index[chosen])
-    return PatternPlane(side, density, plane, np.flatnonzero(chosen))
+    height = (mesh.positions[triangles] @ UP).mean(axis=1) * density
+    shift = _shift_to_height(placed[of].mean(axis=1), height, ways[0], np.abs(areas(shapes)), sheets, np.deg2rad(grain))
+    return PatternPlane(side, density, plane, np.flatnonzero(chosen), shift)
 
 
 UP, AWAY = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])
@@ -150,6 +156,18 @@ def _directions(mesh: Mesh, triangles: Ints, shapes: Doubles, places: Doubles, o
     return np.stack([turned.real, turned.imag], axis=1) * np.abs(areas(shapes))[:, None]
 
 
+def _shift_to_height(
+    middles: Doubles, height: Doubles, up: Doubles, area: Doubles, sheets: Ints, grain: float
+) -> Doubles:
+    """As `PatternPlane.shift`, from the middles of triangles on the plane (T, 2), their height in texels (T,), `up` as
+    of `_directions`, and their area and sheet."""
+    total = np.maximum(np.bincount(sheets, area), 1e-300)
+    steep = np.hypot(np.bincount(sheets, up[:, 0]), np.bincount(sheets, up[:, 1])) > STEEP * total
+    top = np.array([np.sin(grain), -np.cos(grain)])  # where up is on the plane
+    apart = np.bincount(sheets, area * (middles @ top - height)) / total
+    return np.where(steep, apart, 0.0)[sheets][:, None] * top
+
+
 def _packed(places: Doubles, of: Ints, sheets: Ints, density: float, size: int) -> tuple[Doubles, int, float]:
     """Places in texels of the plane, its side, and the density that it became."""
     sheet_of = np.zeros(len(places), np.int64)
@@ -160,7 +178,7 @@ def _packed(places: Doubles, of: Ints, sheets: Ints, density: float, size: int) 
     texels = np.sqrt(np.abs(areas(places[of])).sum()) * density  # a side, if no room were lost
     cell = max(1.0, texels / CELLS, APART / 2)
     while True:
-        found = [covered_cells(z[of[mine]] * (density / cell)) for mine in triangles]
+        found = [covered_cells(z[of[mine]] * (density / cell), touched=True) for mine in triangles]
         apart = int(np.ceil(APART / cell))
         kernel = np.ones((2 * apart + 1, 2 * apart + 1), np.uint8)
         shapes = [cv2.dilate(np.pad(cells, apart).astype(np.uint8), kernel) > 0 for cells, _ in found]

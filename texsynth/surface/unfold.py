@@ -7,6 +7,7 @@ other. A pattern then goes on over such a seam as it does inside a chart.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ Ints = NDArray[np.int64]
 MISFIT = 0.02  # of a seam's length: root mean square of what may stay between the two borders
 OVERLAP = 0.01  # of the smaller sheet that may come to lie on the larger one
 WIDEST = 1.0  # of the side of a square that holds the whole surface: how large a sheet may become
+DEEP = 0.2  # cells that a middle must lie inside the other triangle to be hidden
+MOST_CHECKED = 1024  # triangles of a sheet whose middles are looked for on the other
 CELLS = 400  # to the side of that square, in which overlaps are counted
 UPRIGHT, SKEW = 0.3, np.deg2rad(20)  # sheets of which this share of the area is upright have to agree to so much
 
@@ -61,7 +64,7 @@ def unfolded(places: Doubles, of: Ints, charts: Ints, up: Doubles, seams: list[S
     cell = np.sqrt(weight.sum()) / CELLS
     order = np.argsort(charts, kind="stable")
     ends = np.searchsorted(charts[order], np.arange(count + 1))
-    triangles = [order[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    triangles = [order[a:b] for a, b in itertools.pairwise(ends)]
     ups = np.bincount(charts, up[:, 0], count) + 1j * np.bincount(charts, up[:, 1], count)
     size = np.bincount(charts, weight, count)
     sheets = {}
@@ -81,8 +84,10 @@ def unfolded(places: Doubles, of: Ints, charts: Ints, up: Doubles, seams: list[S
         if fit is None or not _upright_together(sheets[a].up, sheets[b].up * fit[0], sheets[a].area, sheets[b].area):
             continue
         mine = np.concatenate([triangles[chart] for chart in sheets[b].charts])
-        joined = _joined(sheets[a], (fit[0] * z[of[mine]] + fit[1]) / cell)
-        if joined is None:
+        moved_there = (fit[0] * z[of[mine]] + fit[1]) / cell
+        joined = _joined(sheets[a], moved_there)
+        there = np.concatenate([triangles[chart] for chart in sheets[a].charts])
+        if joined is None or _hides(moved_there, z[of[there]] / cell):
             continue
         for chart in sheets[b].charts:
             z[points[chart]] = fit[0] * z[points[chart]] + fit[1]
@@ -162,13 +167,61 @@ def _joined(sheet: _Sheet, triangles: Complex) -> tuple[NDArray[np.bool_], compl
     return both[0] | both[1], low
 
 
-def covered_cells(triangles: Complex) -> tuple[NDArray[np.bool_], complex]:
-    """The cells whose middles triangles (T, 3) cover, and the corner that they are counted from."""
+def _hides(triangles: Complex, others: Complex) -> bool:
+    """Whether the middle of one of the triangles (N, 3) lies in one of the others (M, 3): slivers, in which no cell's
+    middle lies, are seen too. Only the `MOST_CHECKED` largest are looked at."""
+    size = np.abs(np.imag(np.conj(triangles[:, 1] - triangles[:, 0]) * (triangles[:, 2] - triangles[:, 0])))
+    largest = np.argsort(-size)[:MOST_CHECKED]
+    middles = triangles[largest].mean(axis=1)
+    low, high = middles.real.min(), middles.real.max()
+    near = (others.real.max(axis=1) >= low) & (others.real.min(axis=1) <= high)
+    low, high = middles.imag.min(), middles.imag.max()
+    near &= (others.imag.max(axis=1) >= low) & (others.imag.min(axis=1) <= high)
+    hidden = np.zeros(len(middles), np.bool_)
+    x, y = np.ascontiguousarray(others[near].real), np.ascontiguousarray(others[near].imag)
+    _inside(middles.real.copy(), middles.imag.copy(), x, y, hidden)
+    return bool(hidden.any())
+
+
+@njit(cache=True, nogil=True)
+def _inside(px: Any, py: Any, x: Any, y: Any, inside: Any) -> None:  # pragma: no cover - compiled
+    for n in range(len(px)):
+        for t in range(len(x)):
+            area = (x[t, 1] - x[t, 0]) * (y[t, 2] - y[t, 0]) - (x[t, 2] - x[t, 0]) * (y[t, 1] - y[t, 0])
+            if area == 0:
+                continue
+            sign = 1.0 if area > 0 else -1.0
+            found = True
+            for k in range(3):
+                j = (k + 1) % 3
+                edge = (x[t, j] - x[t, k]) * (py[n] - y[t, k]) - (px[n] - x[t, k]) * (y[t, j] - y[t, k])
+                found = found and edge * sign > DEEP * np.hypot(x[t, j] - x[t, k], y[t, j] - y[t, k])
+            if found:
+                inside[n] = True
+                break
+
+
+def covered_cells(triangles: Complex, *, touched: bool = False) -> tuple[NDArray[np.bool_], complex]:
+    """The cells whose middles triangles (T, 3) cover, and the corner that they are counted from. touched: and those
+    that their edges pass through, which slivers have only."""
     low = complex(np.floor(triangles.real.min()), np.floor(triangles.imag.min()))
     within = triangles - low
     cells = np.zeros((int(within.imag.max()) + 1, int(within.real.max()) + 1), np.bool_)
     _fill(np.ascontiguousarray(within.real), np.ascontiguousarray(within.imag), cells)
+    if touched:
+        _outline(np.ascontiguousarray(within.real), np.ascontiguousarray(within.imag), cells)
     return cells, low
+
+
+@njit(cache=True, nogil=True)
+def _outline(x: Any, y: Any, cells: Any) -> None:  # pragma: no cover - compiled
+    for t in range(len(x)):
+        for k in range(3):
+            j = (k + 1) % 3
+            count = 1 + int(2 * max(abs(x[t, j] - x[t, k]), abs(y[t, j] - y[t, k])))
+            for i in range(count + 1):
+                share = i / count
+                cells[int(y[t, k] + share * (y[t, j] - y[t, k])), int(x[t, k] + share * (x[t, j] - x[t, k]))] = True
 
 
 @njit(cache=True, nogil=True)
