@@ -14,7 +14,7 @@ from texsynth_rpc.v1 import jobs_pb2
 from plugin_bridge.connection import PathLike
 from plugin_bridge.errors import JobFailed
 
-MESHES_WITH_FILES = (".gltf", ".obj")  # they refer to others; a .glb holds them
+MESHES_WITH_FILES = (".gltf", ".obj", ".ply")  # they refer to others; a .glb holds them
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".ktx2", ".dds")
 BESIDE_MESHES = (*IMAGES, ".bin", ".mtl")
 REFUSED = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')  # in names, by the service

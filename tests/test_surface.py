@@ -205,12 +205,6 @@ def test_a_mesh_without_textures_loads_when_it_has_uvs(tmp_path: Path) -> None:
     assert asset.mesh.material_index.tolist() == [-1, -1]
 
 
-def test_a_mesh_without_textures_and_uvs_is_refused(tmp_path: Path) -> None:
-    builder = Builder()
-    builder.quad(uvs=None)
-    assert "has no UVs" in refusal(builder.save(tmp_path))
-
-
 def test_nan_uvs_are_refused(tmp_path: Path) -> None:
     builder = Builder()
     builder.quad(textured(builder), uvs=[[0, np.nan], *QUAD_UVS[1:]])

@@ -50,7 +50,7 @@ _INPUTS, _RESULT, _CHOICES, _REPORTING = "Input", "Result", "Method", "Progress 
 
 Exemplar = Annotated[Path, typer.Argument(metavar="EXEMPLAR", help="A photo, a folder of maps, or a textured mesh.")]
 Asset = Annotated[
-    Path, typer.Argument(metavar="ASSET", help="A textured mesh (.glb, .gltf, .obj), a folder of maps or one image.")
+    Path, typer.Argument(metavar="ASSET", help="A mesh (.glb, .gltf, .obj, .ply, .stl), a folder of maps or one image.")
 ]
 Style = Annotated[
     Path,

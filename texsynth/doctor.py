@@ -52,6 +52,7 @@ LIBRARIES = (
 EXTRAS = (
     ("TensorRT", "tensorrt", "optional, for NVIDIA devices: pip install 'texsynth[tensorrt]'"),
     ("Ray", "ray", "optional, for baking on a cluster: pip install 'texsynth[cluster]'"),
+    ("xatlas", "xatlas", "optional, for meshes without UVs: pip install 'texsynth[unwrap]'"),
     ("S3", "s3fs", "optional, for baking from and to s3:// URLs: pip install 'texsynth[cluster]'"),
 )
 _PROBE_TIMEOUT_S = 30

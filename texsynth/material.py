@@ -21,11 +21,13 @@ from texsynth.errors import from_os_error
 
 if TYPE_CHECKING:
     from texsynth.image_io import DecodeLimits
+    from texsynth.surface.gltf import Gltf
 
 Float32 = npt.NDArray[np.float32]
 NonFinite = Literal["refuse", "clamp"]
 
-MESH_SUFFIXES = frozenset({".glb", ".gltf", ".obj"})
+MESH_SUFFIXES = frozenset({".glb", ".gltf", ".obj", ".ply", ".stl"})
+MESH_NAMES = ".glb, .gltf, .obj, .ply or .stl"
 # Whole-map conversions go through float32 in bands of so many rows, so that an 8K map never needs 0.8 GB at once.
 BAND = 256
 
@@ -201,7 +203,7 @@ def load_material(
     nonfinite: NonFinite = "refuse",
     by_name: bool = False,
 ) -> Material:
-    """One image (a photo: albedo, and opacity from its alpha), a folder of maps, or a mesh (.glb, .gltf, .obj).
+    """One image (a photo: albedo, and opacity from its alpha), a folder of maps, or a mesh (`MESH_SUFFIXES`).
 
     Of a mesh this is the first material with an albedo texture; `load_materials` gives all.
     directx: True or False says what the normal map is, whatever its name; None goes by the name.
@@ -235,14 +237,16 @@ def load_materials(
     directx: bool | None = None,
     limits: DecodeLimits | None = None,
     nonfinite: NonFinite = "refuse",
+    container: Gltf | None = None,
 ) -> tuple[Material, ...]:
-    """The materials of a .glb, .gltf or .obj, in the file's order; with `slots` only those of these numbers, in theirs.
+    """The materials of a mesh file, in the file's order; with `slots` only those of these numbers, in theirs.
 
-    Arguments and errors as in `load_material`; `texsynth.mesh_material` says how glTF's factors are settled.
+    container: the file as read before, perhaps changed since. The other arguments and errors as in `load_material`;
+    `texsynth.mesh_material` says how glTF's factors are settled.
     """
     from texsynth.mesh_material import load_slots
 
-    return load_slots(path, slots, directx=directx, limits=limits, nonfinite=nonfinite)
+    return load_slots(path, slots, directx=directx, limits=limits, nonfinite=nonfinite, container=container)
 
 
 def estimate_missing(material: Material, wanted: Iterable[MapKind] = (MapKind.NORMAL, MapKind.ROUGHNESS)) -> Material:

@@ -20,6 +20,7 @@ from texsynth.errors import bad_input
 from texsynth.image_io import FORMATS, SUFFIXES, DecodedImage, DecodeLimits, read_image
 from texsynth.material import (
     BAND,
+    MESH_NAMES,
     MESH_SUFFIXES,
     Float32,
     MapKind,
@@ -178,7 +179,7 @@ def load_folder(
     files = _image_files(folder) or (_image_files(inside) if inside.is_dir() else [])
     if not files:
         if any(path.suffix.lower() in MESH_SUFFIXES for path in folder.iterdir()):
-            raise bad_input(folder, "is the folder of a mesh", "give the .glb, .gltf or .obj file itself")
+            raise bad_input(folder, "is the folder of a mesh", f"give the {MESH_NAMES} file itself")
         raise bad_input(folder, "holds no images", f"give a folder of {FORMATS} maps named like {UNDERSTOOD}")
     named = {path: role_of(path.stem) for path in files}
     found: dict[Role, list[Path]] = {}

@@ -43,9 +43,9 @@ from mipmap.metrics import (
     wrap_ratio,
 )
 from texsynth.errors import bad_input
-from texsynth.material import BAND, MapKind, Material, TextureMap, load_material
+from texsynth.material import BAND, MESH_SUFFIXES, MapKind, Material, TextureMap, load_material
 from texsynth.publish import MANIFEST, valid_manifest
-from texsynth.surface.mesh import MESH_SUFFIXES, load_mesh
+from texsynth.surface.mesh import load_mesh
 from texsynth.surface.uv_seams import SeamSamples, sample_seams, seam_error
 
 SMALLEST = 32  # a side in texels: 7 x 7 patches at a quarter of the size

@@ -1,6 +1,6 @@
-"""Materials of a .glb, .gltf or .obj: textures times factors, as maps.
+"""Materials of a mesh file: textures times factors, as maps.
 
-The container is read and checked by `texsynth.surface.gltf` and the images decoded within limits by
+The container is read and checked by `texsynth.surface.container` and the images decoded within limits by
 `texsynth.image_io`; trimesh would hand them to Pillow, which drops the low byte of 16 bits and decodes first.
 Settled as glTF 2.0 defines: albedo = baseColorTexture x baseColorFactor, roughness and metalness = G and B of
 metallicRoughnessTexture x their factors, normals OpenGL with `scale`; opacity only where alphaMode is not OPAQUE.
@@ -33,7 +33,8 @@ from texsynth.material import (
     unit_normals,
 )
 from texsynth.material_files import Role, combine, settle
-from texsynth.surface.gltf import Gltf, read_gltf, texture_infos
+from texsynth.surface.container import read_container
+from texsynth.surface.gltf import Gltf, texture_infos
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,13 @@ def load_slots(
     directx: bool | None = None,
     limits: DecodeLimits | None = None,
     nonfinite: NonFinite = "refuse",
+    container: Gltf | None = None,
 ) -> tuple[Material, ...]:
     """See `texsynth.material.load_materials`. A file without materials has one, glTF's default.
 
     Raises TexsynthError: not a mesh within the limits, no UVs, a slot that does not exist, an unreadable image.
     """
-    reader = _reader(path, directx, limits, nonfinite)
+    reader = _reader(path, directx, limits, nonfinite, container)
     materials = reader.container.tree.get("materials") or [{"name": "default"}]
     chosen = range(len(materials)) if slots is None else slots
     for slot in chosen:
@@ -118,13 +120,14 @@ def _refusing_broken(path: Path) -> Iterator[None]:
         raise bad_input(path, f"has a broken material ({reason})", "export the mesh again") from None
 
 
-def _reader(path: Path, directx: bool | None, limits: DecodeLimits | None, nonfinite: NonFinite) -> _Reader:
-    if path.suffix.lower() == ".obj":
-        from texsynth.surface.obj import obj_as_gltf  # It needs trimesh, which takes half a second to import.
-
-        container = obj_as_gltf(path)
-    else:
-        container = read_gltf(path)
+def _reader(
+    path: Path,
+    directx: bool | None,
+    limits: DecodeLimits | None,
+    nonfinite: NonFinite,
+    container: Gltf | None = None,
+) -> _Reader:
+    container = read_container(path) if container is None else container
     primitives = [primitive for mesh in container.tree.get("meshes", ()) for primitive in mesh["primitives"]]
     if not primitives:
         raise bad_input(path, "holds no mesh", "export it with a mesh")

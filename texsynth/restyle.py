@@ -173,7 +173,7 @@ def _load_sources(exemplar: Path, asset: Path | None, out: Path, options: Option
 def _load_asset(path: Path, options: Options) -> Asset:
     if path.suffix.lower() not in MESH_SUFFIXES:
         return Asset(path, load_material(path, directx=options.directx, nonfinite=options.nonfinite))
-    mesh = load_mesh(path, directx=options.directx, nonfinite=options.nonfinite)
+    mesh = load_mesh(path, directx=options.directx, nonfinite=options.nonfinite, size=options.size)
     if not mesh.materials:
         return Asset(path, None, mesh)
     replaced = chosen_material(mesh, options.material)

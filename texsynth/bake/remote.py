@@ -19,7 +19,7 @@ from texsynth.bake.record import RECORD, parse_record
 from texsynth.errors import ErrorKind, TexsynthError, bad_input, from_os_error
 from texsynth.publish import MANIFEST
 
-MESH_COMPANIONS = (".gltf", ".obj")  # these refer to files beside them
+MESH_COMPANIONS = (".gltf", ".obj", ".ply")  # these refer to files beside them
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LAST = (MANIFEST, RECORD)
 
@@ -52,7 +52,7 @@ def find(pattern: str) -> list[str]:
 
 
 def fetched(url: str, cache: Path) -> Path:
-    """A local copy of a file (of a .gltf or .obj: with all that lies beside it) or folder, under the same name.
+    """A local copy of a file (of a .gltf, .obj or .ply: with all that lies beside it) or folder, under the same name.
 
     cache: the copy goes to a folder in it that is named after the URL and the stamps, so it is fetched once and never
     stale. Raises TexsynthError.

@@ -12,6 +12,7 @@ import json
 import struct
 import urllib.parse
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from texsynth.errors import bad_input, from_os_error
+from texsynth.errors import TexsynthError, bad_input, from_os_error
 
 MAX_FILE_BYTES = 1 << 30
 MAX_JSON_BYTES = 64 << 20
 MAX_NODE_DEPTH = 256
+TRIANGLE_MODES = (4, 5)  # triangles and strips
 # What a reader may ignore without misreading positions, UVs or the maps we replace. The others (Draco, meshopt,
 # quantised vertices, ...) change the bytes of the geometry, so they are refused by name.
 _HARMLESS_EXTENSIONS = ("KHR_materials_", "KHR_texture_transform", "KHR_lights_punctual", "EXT_texture_webp", "KHR_xmp")
@@ -35,11 +37,15 @@ _GLB_MAGIC, _JSON_CHUNK, _BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 
 @dataclass(frozen=True)
 class Gltf:
-    """A checked glTF file: its JSON tree and the bytes of its buffers. `path` is the file itself."""
+    """A checked glTF file: its JSON tree and the bytes of its buffers. `path` is the file itself.
+
+    notes: what was assumed or left out where another format was converted, one line each.
+    """
 
     path: Path
     tree: dict[str, Any]
     buffers: tuple[bytes, ...]
+    notes: tuple[str, ...] = ()
 
     def view(self, index: int) -> memoryview:
         """The bytes of bufferView `index`."""
@@ -62,23 +68,45 @@ def read_gltf(path: Path) -> Gltf:
     a broken or truncated container, an index or range out of bounds, a cyclic node tree, an outside URI, or an
     extension that stores the geometry in another way.
     """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise bad_input(path, "the file is larger than 1 GiB", "export a smaller mesh")
-        data = path.read_bytes()
-    except OSError as error:
-        raise from_os_error(error, path) from None
+    data = read_limited(path)
     text, chunk = split_glb(path, data) if data[:4] == b"glTF" else (data, b"")
     if len(text) > MAX_JSON_BYTES:
         raise bad_input(path, "its JSON is larger than 64 MiB", "export a smaller scene")
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError):
-        raise bad_input(path, "not glTF: its JSON does not parse", "use a .glb, .gltf or .obj file") from None
+        raise bad_input(path, "not glTF: its JSON does not parse", "use a glTF 2.0 file, .glb or .gltf") from None
     return checked(path, tree, chunk)
 
 
-def checked(path: Path, tree: Any, chunk: bytes) -> Gltf:
+def read_limited(path: Path) -> bytes:
+    """A whole mesh file. Raises TexsynthError where it cannot be read or has more than `MAX_FILE_BYTES`."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise bad_input(path, "the file is larger than 1 GiB", "export a smaller mesh")
+        return path.read_bytes()
+    except OSError as error:
+        raise from_os_error(error, path) from None
+
+
+@contextmanager
+def refusing_unreadable(path: Path) -> Iterator[None]:
+    """trimesh raises whatever its parsing stumbles over; here it ends in one line."""
+    try:
+        yield
+    except TexsynthError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+        raise bad_input(path, f"the mesh cannot be read ({reason})", "export it again") from None
+
+
+def as_uri(name: str) -> str:
+    """The name of a file, as other formats state it, as a URI that `read_uri` understands."""
+    return urllib.parse.quote(name.replace("\\", "/"))
+
+
+def checked(path: Path, tree: Any, chunk: bytes, notes: tuple[str, ...] = ()) -> Gltf:
     """`tree` with its buffers read, after every check. `chunk` is what a buffer without a URI means (.glb)."""
     try:
         if not str(tree["asset"]["version"]).startswith("2."):
@@ -96,7 +124,7 @@ def checked(path: Path, tree: Any, chunk: bytes) -> Gltf:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError) as error:
         what = f"broken glTF ({type(error).__name__}: {error})"
         raise bad_input(path, what, "export the mesh again") from None
-    return Gltf(path, tree, buffers)
+    return Gltf(path, tree, buffers, notes)
 
 
 def read_uri(path: Path, uri: str) -> bytes:
@@ -192,22 +220,47 @@ def keep_used(tree: dict[str, Any], key: str, users: Iterable[tuple[dict[str, An
     return kept
 
 
-def accessor_values(gltf: Gltf, index: int) -> NDArray[Any]:
-    """The (count, components) values of accessor `index`; normalised integers become floats as glTF 2.0 defines."""
+def accessor_rows(gltf: Gltf, index: int) -> NDArray[Any]:
+    """The (count, components) values of accessor `index` as they are stored."""
     accessor = gltf.tree["accessors"][index]
     dtype = np.dtype(_DTYPES[accessor["componentType"]])
     components = _COMPONENTS[accessor["type"]]
     view = gltf.tree["bufferViews"][accessor["bufferView"]]
-    values: NDArray[Any] = np.ndarray(
+    return np.ndarray(
         (accessor["count"], components),
         dtype,
         buffer=gltf.view(accessor["bufferView"]),
         offset=accessor.get("byteOffset", 0),
         strides=(view.get("byteStride", dtype.itemsize * components), dtype.itemsize),
     )
-    if accessor.get("normalized") and dtype.kind in "iu":
-        return np.maximum(values / np.float32(np.iinfo(dtype).max), -1.0).astype(np.float32)
+
+
+def accessor_values(gltf: Gltf, index: int) -> NDArray[Any]:
+    """The values of `accessor_rows`; normalised integers become floats as glTF 2.0 defines."""
+    values = accessor_rows(gltf, index)
+    if gltf.tree["accessors"][index].get("normalized") and values.dtype.kind in "iu":
+        return np.maximum(values / np.float32(np.iinfo(values.dtype).max), -1.0).astype(np.float32)
     return values
+
+
+def triangle_indices(gltf: Gltf, primitive: dict[str, Any]) -> NDArray[np.int64] | None:
+    """The triangles of a primitive, int64 (T, 3), as indices of vertices; None where it holds none that we read.
+
+    Triangles and strips are; lines, points and fans carry no chart. Raises TexsynthError for an index of no vertex.
+    """
+    mode = primitive.get("mode", 4)
+    if mode not in TRIANGLE_MODES or "POSITION" not in primitive["attributes"]:
+        return None
+    count = gltf.tree["accessors"][primitive["attributes"]["POSITION"]]["count"]
+    flat = accessor_rows(gltf, primitive["indices"])[:, 0] if "indices" in primitive else np.arange(count)
+    if flat.size and (flat.min() < 0 or flat.max() >= count):
+        raise bad_input(gltf.path, "refers to vertices it lacks", "export the mesh again")
+    flat = flat.astype(np.int64)
+    if mode == 4:
+        return flat[: len(flat) // 3 * 3].reshape(-1, 3)
+    strip = np.lib.stride_tricks.sliding_window_view(flat, 3) if len(flat) >= 3 else np.empty((0, 3), np.int64)
+    odd = np.arange(len(strip))[:, None] % 2 == 1  # every other triangle of a strip runs the other way
+    return np.where(odd, strip[:, [1, 0, 2]], strip)
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""Textured meshes in and out: .glb, .gltf and .obj to one triangle soup with UVs, and back as `asset.glb`.
+"""Textured meshes in and out: any mesh file to one triangle soup with UVs, and back as `asset.glb`.
 
-Every format goes through the checked glTF container of `surface/gltf.py`; an .obj is converted to it first. `write_glb`
-edits that container instead of exporting the mesh again, so geometry, UVs, animations and the other materials stay as
-they were, to the bit.
+Every format goes through the checked glTF container of `surface/container.py`, and a mesh without UVs through
+`surface/unwrap.py`. `write_glb` edits that container instead of exporting the mesh again, so geometry, UVs, animations
+and the other materials stay as they were, to the bit.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from texsynth.errors import TexsynthError, bad_input, from_os_error
+from texsynth.errors import bad_input, from_os_error
 from texsynth.image_io import read_image
 from texsynth.material import CHANNELS, MapKind, Material, encode_linear, load_materials, unit_range
 from texsynth.run import write_atomically
+from texsynth.surface.container import GLTF_SUFFIXES, read_container
 from texsynth.surface.gltf import (
     MAX_FILE_BYTES,
+    TRIANGLE_MODES,
     Gltf,
     accessor_values,
     glb_bytes,
     image_sources,
     keep_used,
-    read_gltf,
     read_uri,
+    refusing_unreadable,
     texture_infos,
     view_users,
 )
-from texsynth.surface.obj import obj_as_gltf
+from texsynth.surface.unwrap import unwrapped
 
-MESH_SUFFIXES = (".glb", ".gltf", ".obj")
 MAX_TRIANGLES = 20_000_000
 EMBED_SIZE = 2048  # texels a side of the textures in asset.glb; larger ones make files that few viewers open
-_TRIANGLE_MODES = (4, 5)  # triangles and strips; lines, points and fans carry no chart
+NO_AREA = 1e-12  # of the texture: a millionth of a texel of 1024 x 1024
 _PLACEMENT = "KHR_texture_transform"
 _GLOSSY = "KHR_materials_pbrSpecularGlossiness"
 
@@ -67,7 +68,8 @@ class Mesh:
 class MeshAsset:
     """A mesh file: its triangles and its textured materials (`mesh.material_index` counts in `materials`).
 
-    `slots` are the materials' numbers in the file; `notes` say, one line each, what was dropped or assumed.
+    `slots` are the materials' numbers in the file; `notes` say, one line each, what was dropped or assumed. `container`
+    is what `write_glb` edits: None is the file itself, else what it was converted to or unwrapped as.
     """
 
     path: Path
@@ -75,22 +77,31 @@ class MeshAsset:
     materials: tuple[Material, ...]
     slots: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    container: Gltf | None = None
 
 
 def load_mesh(
-    path: Path, *, directx: bool | None = None, nonfinite: Literal["refuse", "clamp"] = "refuse"
+    path: Path,
+    *,
+    directx: bool | None = None,
+    nonfinite: Literal["refuse", "clamp"] = "refuse",
+    size: int = EMBED_SIZE,
 ) -> MeshAsset:
-    """Load a .glb, .gltf or .obj with every node's transform applied (mirrored ones keep their triangles outward).
+    """Load a mesh file with every node's transform applied (mirrored ones keep their triangles outward).
 
     Triangles without area are dropped, with a note. UVs are those the base colour uses, its KHR_texture_transform
-    applied. A mesh without any texture is fine (`materials` is empty) as long as it has UVs. `directx` and `nonfinite`
-    are for the materials, as in `load_material`.
+    applied. A mesh without any texture is fine (`materials` is empty); if it has no UVs at all, it gets some that suit
+    a texture of `size` texels (`surface/unwrap.py`). `directx` and `nonfinite` are for the materials, as in
+    `load_material`.
     Raises TexsynthError in one line: unreadable or broken file, no triangles, a textured geometry without UVs,
-    positions or UVs that are not finite, more than `MAX_TRIANGLES`.
+    positions or UVs that are not finite, UVs without any area, more than `MAX_TRIANGLES`.
     """
-    container = _container(path)
-    slots = _textured_slots(container.tree)
-    notes = [] if slots else ["the mesh names no textures: every surface counts as one material"]
+    read = read_container(path)
+    slots = _textured_slots(read.tree)
+    container = read if slots or _has_uvs(read.tree) else unwrapped(read, size)
+    notes = [*container.notes]
+    if not slots:
+        notes.append("the mesh names no textures: every surface counts as one material")
     parts = []
     for geometry in _placed_geometries(container):
         index = slots.index(geometry.slot) if geometry.slot in slots else -1
@@ -101,8 +112,20 @@ def load_mesh(
             notes.append(f"geometry '{name}': {dropped} of {count} triangles have no area and were dropped")
         parts.append(part)
     mesh = _joined(path, parts)
-    materials = load_materials(path, slots=slots, directx=directx, nonfinite=nonfinite)
-    return MeshAsset(path, mesh, materials, slots, tuple(notes))
+    textured = mesh.triangles[mesh.material_index >= 0] if slots else mesh.triangles
+    if not (np.abs(uv_areas(mesh, textured)) > NO_AREA).any():
+        raise bad_input(path, "has UVs without any area", "unwrap it in your modeller and export it again")
+    materials = load_materials(path, slots=slots, directx=directx, nonfinite=nonfinite, container=container)
+    own = container if container is not read or path.suffix.lower() not in GLTF_SUFFIXES else None
+    return MeshAsset(path, mesh, materials, slots, tuple(notes), own)
+
+
+def uv_areas(mesh: Mesh, triangles: NDArray[Any]) -> NDArray[np.float64]:
+    """Of triangles (T, 3) their areas in the texture, 1 the whole of it, float64 (T,); negative where a
+    chart is not mirrored, since v points down."""
+    corners = mesh.uvs[triangles].astype(np.float64)
+    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.asarray(one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0], np.float64) / 2
 
 
 def write_glb(
@@ -122,7 +145,7 @@ def write_glb(
     (OUT/mips/NAME.k.png; reduced here where there is none).
     Returns notes, one line each. Raises TexsynthError for unreadable maps or a full disk.
     """
-    draft = _Draft(_container(asset.path))
+    draft = _Draft(asset.container or read_container(asset.path))
     notes: list[str] = []
     for key, maps in textures.items():
         packed = _packed_maps(maps, embed_size, notes)
@@ -142,13 +165,9 @@ def write_glb(
 # ---- reading
 
 
-def _container(path: Path) -> Gltf:
-    suffix = path.suffix.lower()
-    if suffix == ".obj":
-        return obj_as_gltf(path)
-    if suffix in MESH_SUFFIXES:
-        return read_gltf(path)
-    raise bad_input(path, f"'{path.suffix}' is no mesh format we read", "use .glb, .gltf or .obj")
+def _has_uvs(tree: dict[str, Any]) -> bool:
+    """Whether any surface has the UVs that an untextured one is taken to use."""
+    return any("TEXCOORD_0" in part["attributes"] for mesh in tree.get("meshes", ()) for part in mesh["primitives"])
 
 
 def _textured_slots(tree: dict[str, Any]) -> tuple[int, ...]:
@@ -184,7 +203,7 @@ def _placed_geometries(container: Gltf) -> list[_Placed]:
 
     The bare copy holds triangles only: no image is decoded here, and a material is nothing but its number.
     """
-    try:
+    with refusing_unreadable(container.path):
         scene = trimesh.load_scene(io.BytesIO(_bare_glb(container)), file_type="glb", process=False)
         placed = []
         for node in scene.graph.nodes_geometry:
@@ -202,11 +221,6 @@ def _placed_geometries(container: Gltf) -> list[_Placed]:
                     np.asarray(transform, np.float64),
                 )
             )
-    except TexsynthError:
-        raise
-    except Exception as error:  # trimesh raises whatever its parsing stumbles over
-        what = f"the mesh cannot be read ({type(error).__name__}: {error})"
-        raise bad_input(container.path, what, "export it again") from None
     order = {name: position for position, name in enumerate(scene.geometry)}
     return sorted(placed, key=lambda item: (order[item.name], item.transform.tobytes()))
 
@@ -244,7 +258,7 @@ def _bare_glb(container: Gltf) -> bytes:
     for mesh in tree.get("meshes", ()):
         primitives = []
         for primitive in mesh["primitives"]:
-            if primitive.get("mode", 4) not in _TRIANGLE_MODES or "POSITION" not in primitive["attributes"]:
+            if primitive.get("mode", 4) not in TRIANGLE_MODES or "POSITION" not in primitive["attributes"]:
                 continue
             slot = primitive.get("material", len(materials))
             material = materials[slot] if slot < len(materials) else {}

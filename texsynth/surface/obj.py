@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import urllib.parse
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +11,8 @@ import trimesh
 from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
-from texsynth.errors import TexsynthError, bad_input, from_os_error
-from texsynth.surface.gltf import MAX_FILE_BYTES, Gltf, checked, read_uri, split_glb
+from texsynth.errors import TexsynthError, bad_input
+from texsynth.surface.gltf import Gltf, as_uri, checked, read_limited, read_uri, refusing_unreadable, split_glb
 
 
 def obj_as_gltf(path: Path) -> Gltf:
@@ -23,14 +22,10 @@ def obj_as_gltf(path: Path) -> Gltf:
     An .obj states no metalness; it is taken for 0, as the format's shading model has none. Materials keep their names.
     Raises TexsynthError for a file that is missing, too large or not an .obj, and for an .mtl outside its folder.
     """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise bad_input(path, "the file is larger than 1 GiB", "export a smaller mesh")
-        text = path.read_bytes()
-    except OSError as error:
-        raise from_os_error(error, path) from None
+    # Text in an unknown encoding would be guessed at, which takes minutes where it is large.
+    text = read_limited(path).decode("utf-8", "replace").encode()
     library = _MaterialLibrary(path)
-    try:
+    with refusing_unreadable(path):
         scene: Any = trimesh.load_scene(io.BytesIO(text), file_type="obj", resolver=cast(Any, library), process=False)
         if not any(isinstance(geometry, trimesh.Trimesh) for geometry in scene.geometry.values()):
             raise bad_input(path, "holds no triangles", "use a mesh with a surface")
@@ -42,11 +37,6 @@ def obj_as_gltf(path: Path) -> Gltf:
         if library.outside:
             raise library.outside
         json_text, chunk = split_glb(path, scene.export(file_type="glb"))
-    except TexsynthError:
-        raise
-    except Exception as error:  # trimesh raises whatever its parsing stumbles over
-        what = f"the mesh cannot be read ({type(error).__name__}: {error})"
-        raise bad_input(path, what, "export it again") from None
     return checked(path, _with_textures(json.loads(json_text), library), chunk)
 
 
@@ -67,7 +57,7 @@ class _MaterialLibrary:
         if not name.lower().endswith(".mtl"):
             raise FileNotFoundError(name)
         try:
-            data = read_uri(self._path, _as_uri(name))
+            data = read_uri(self._path, as_uri(name))
         except TexsynthError as error:
             self.outside = None if _is_missing(self._path, name) else error
             raise FileNotFoundError(name) from None  # trimesh goes on without materials
@@ -81,10 +71,6 @@ class _MaterialLibrary:
             elif key == "Kd":
                 self.colours[current] = [float(word) for word in rest.split()[:3]]
         return data
-
-
-def _as_uri(name: str) -> str:
-    return urllib.parse.quote(name.replace("\\", "/"))
 
 
 def _is_missing(path: Path, name: str) -> bool:
@@ -115,7 +101,7 @@ def _with_textures(tree: dict[str, Any], library: _MaterialLibrary) -> dict[str,
     images: list[dict[str, Any]] = []
 
     def texture(name: str) -> dict[str, int]:
-        images.append({"uri": _as_uri(name)})
+        images.append({"uri": as_uri(name)})
         return {"index": len(images) - 1}
 
     for material in tree.get("materials", ()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from texsynth.surface.mesh import Mesh
+from texsynth.surface.mesh import NO_AREA, Mesh, uv_areas
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.uv_topology import chosen_triangles, repeating, seam_chains
 
@@ -14,9 +14,7 @@ SHARED = 0.02  # of the texels of all triangles that must lie on others for it t
 
 def uv_notes(mesh: Mesh, material_index: int | None) -> list[str]:
     """One line for each thing to know of the UVs of a material (None: of any textured one)."""
-    corners = mesh.uvs[chosen_triangles(mesh, material_index)].astype(np.float64)
-    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    areas = (one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]) / 2
+    areas = uv_areas(mesh, chosen_triangles(mesh, material_index))
     total, covered = float(np.abs(areas).sum()), float(uv_mask(mesh, SIZE, material_index, gutter=0).mean())
     notes = []
     if total > 0 and total - covered > SHARED * total:
@@ -25,7 +23,7 @@ def uv_notes(mesh: Mesh, material_index: int | None) -> list[str]:
     mirrored = float(np.abs(areas[areas > 0]).sum()), float(np.abs(areas[areas < 0]).sum())
     if min(mirrored) > SHARED * total:
         notes.append(f"UVs: {min(mirrored) / total:.0%} of the surface is mirrored in the texture")
-    empty = int((np.abs(areas) * SIZE**2 < 1e-6).sum())
+    empty = int((np.abs(areas) <= NO_AREA).sum())
     if empty:
         notes.append(f"UVs: {empty} of {len(areas)} triangles have no area in the texture and show a single colour")
     if any(repeating(mesh, material_index)):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from texsynth.surface.mesh import Mesh
+from texsynth.surface.mesh import Mesh, uv_areas
 
 Ints = NDArray[np.int64]
 SAME_PLACE, SAME_UV = 1e-6, 1e-6  # of the mesh's extent, and of the texture
@@ -147,9 +147,7 @@ def _chart_areas(mesh: Mesh, triangles: Ints, points: Ints) -> NDArray[np.float6
     """Of each point the area in the texture of the chart that it belongs to."""
     of = points[triangles]
     chart = charts_of_points(of, int(points.max()) + 1)
-    corners = mesh.uvs[triangles].astype(np.float64)
-    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    areas = np.abs(one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]) / 2
+    areas = np.abs(uv_areas(mesh, triangles))
     return np.asarray(np.bincount(chart[of[:, 0]], weights=areas, minlength=chart.max() + 1)[chart], np.float64)
 
 

@@ -1,6 +1,6 @@
 // What was dropped or picked: the files of one photo, one folder of maps or one mesh, under the names the engine wants.
 
-const MESHES = ["glb", "gltf", "obj"];
+const MESHES = ["glb", "gltf", "obj", "ply", "stl"];
 const IMAGES = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "exr", "hdr", "ktx2", "dds"];
 const suffix = (name: string): string => name.split(".").pop()!.toLowerCase();
 
@@ -15,7 +15,7 @@ export function choose(picked: Picked[]): Chosen {
   const mesh = picked.find(({ path }) => isMesh(path));
   if (mesh) {
     const folder = mesh.path.slice(0, mesh.path.lastIndexOf("/") + 1);
-    const wanted = suffix(mesh.path) === "glb" ? [] : [...IMAGES, "bin", "mtl"];
+    const wanted = ["glb", "stl"].includes(suffix(mesh.path)) ? [] : [...IMAGES, "bin", "mtl"];
     const beside = picked.filter(({ path }) => path.startsWith(folder) && wanted.includes(suffix(path)));
     const files = [mesh, ...beside].map(({ file, path }) => ({ file, path: path.slice(folder.length) }));
     return { files, main: files.length > 1 ? files[0].path : "", label: stem(mesh.path), folder: "" };

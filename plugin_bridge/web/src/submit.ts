@@ -132,7 +132,7 @@ export class Form {
 
   constructor(private readonly jobs: Jobs) {
     this.exemplar = new Zone("exemplar", "Exemplar", "A photo, a folder of maps, or a textured mesh. Drop it here.", () => this.changed());
-    this.asset = new Zone("asset", "Asset (optional)", "A textured mesh (.glb, .gltf, .obj), a folder of maps or one image, to get that material.", () => this.changed());
+    this.asset = new Zone("asset", "Asset (optional)", "A mesh (.glb, .gltf, .obj, .ply, .stl), a folder of maps or one image, to get that material.", () => this.changed());
     const shown = (more: boolean) => this.fields.filter(({ option }) => Boolean(option.more) === more).map(({ element }) => element);
     this.element = h(
       "form", { class: "new", noValidate: true, "aria-label": "New texture", onsubmit: (event: Event) => (event.preventDefault(), void this.submit()) },
