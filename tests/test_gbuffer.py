@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from mipmap.metrics.gl_context import GlUnavailable
+from texsynth.sample_asset import write_sample_asset
 from texsynth.surface.gbuffer import GBuffer, GBufferRaster
-from texsynth.surface.mesh import Mesh
+from texsynth.surface.gbuffer_gl import GlGBufferRaster
+from texsynth.surface.mesh import Mesh, load_mesh
 from texsynth.surface.raster import uv_mask
 
 SIZE = 64
@@ -123,3 +128,62 @@ def test_bands_of_a_g_buffer_are_those_of_the_whole() -> None:
 
 def test_a_material_that_no_triangle_has_leaves_the_g_buffer_empty() -> None:
     assert (GBufferRaster(plate(), SIZE, 5).rows(0, SIZE).triangle == -1).all()
+
+
+# ---- by GL
+
+
+@pytest.fixture(scope="module")
+def gl() -> None:
+    try:
+        GlGBufferRaster(plate(), 8).__exit__(None, None, None)
+    except GlUnavailable as error:
+        pytest.skip(f"no GL here: {error}")
+
+
+def agree(mesh: Mesh, size: int, band: int, material: int | None = None) -> int:
+    """Compares band by band; how many texels were covered."""
+    extent, covered, numba = float(np.ptp(mesh.positions, axis=0).max()), 0, GBufferRaster(mesh, size, material)
+    with GlGBufferRaster(mesh, size, material) as drawn:
+        for first in range(0, size, band):
+            last = min(first + band, size)
+            one, two = numba.rows(first, last), drawn.rows(first, last)
+            np.testing.assert_array_equal(one.triangle, two.triangle)
+            np.testing.assert_array_equal(one.chart, two.chart)
+            np.testing.assert_array_equal(one.stretch, two.stretch)
+            np.testing.assert_allclose(one.position, two.position, rtol=0, atol=1e-5 * extent)
+            np.testing.assert_allclose(one.normal, two.normal, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(one.tangent, two.tangent, rtol=0, atol=1e-5)
+            covered += int((one.triangle >= 0).sum())
+    return covered
+
+
+@pytest.mark.usefixtures("gl")
+@pytest.mark.parametrize("size", [16, 64, 200])
+def test_gl_and_numba_agree_where_triangles_overlap_repeat_and_are_thin(size: int) -> None:
+    assert agree(crumpled(spread=0.7), size, band=24) < size * size  # some texels have nothing
+    agree(crumpled(spread=5), size, band=size)
+
+
+@pytest.mark.usefixtures("gl")
+def test_gl_and_numba_agree_on_edges_that_run_through_texel_centres() -> None:
+    rng = np.random.default_rng(1)
+    corners = rng.integers(0, 64, (80, 3, 2)) / 64 + 1 / 64  # multiples of half a texel
+    mesh = crumpled(80)
+    uvs = corners.reshape(-1, 2).astype(np.float32)
+    assert agree(Mesh(mesh.positions, mesh.normals, uvs, mesh.triangles, mesh.material_index), 32, band=32)
+
+
+@pytest.mark.usefixtures("gl")
+def test_gl_and_numba_agree_on_the_sample_asset(tmp_path: Path) -> None:
+    asset = load_mesh(write_sample_asset(tmp_path, size=256))
+    for material in range(len(asset.materials)):
+        assert agree(asset.mesh, 512, 160, material)
+
+
+@pytest.mark.usefixtures("gl")
+def test_a_mesh_without_triangles_is_drawn_as_nothing() -> None:
+    mesh = plate()
+    empty = Mesh(mesh.positions, mesh.normals, mesh.uvs, np.zeros((0, 3), np.int32), np.zeros(0, np.int32))
+    with GlGBufferRaster(empty, 16) as drawn:
+        assert (drawn.rows(0, 16).triangle == -1).all()
