@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from texsynth.surface.flatten import areas, flattened, triangle_shapes
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.packing import packed
-from texsynth.surface.raster import uv_triangles
+from texsynth.surface.raster import UvRaster
 from texsynth.surface.unfold import Seam, covered_cells, turned_upright, unfolded
-from texsynth.surface.uv_topology import charts_of_points, chosen_triangles, repeating, seam_chains, uv_points
+from texsynth.surface.uv_topology import charts, chosen_triangles, repeating, seam_chains, uv_points
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,6 +31,7 @@ MULTIPLE = 64  # of texels, that the plane's side is
 LARGEST = 2.0  # of the texture's side: how large the plane may become
 OWNED = 0.5  # of a chart's texels that must be its own for it to have a pattern of its own
 STEEP = 0.8  # of a sheet's area, in the mean, that must be upright for its courses to be at the surface's height
+SMALL = 4  # texels of a chart, in the mean, for which that is not asked
 OWNER_SIZE = 1024  # texels a side at which that is counted
 
 
@@ -89,16 +90,16 @@ def plan_plane(
     point_of[used] = np.arange(len(used))
     uvs = np.zeros((len(used), 2))
     uvs[of] = mesh.uvs[triangles]
-    charts = np.unique(charts_of_points(of, len(used))[of[:, 0]], return_inverse=True)[1].reshape(-1)
+    chart = charts(mesh, triangles)
     shapes = triangle_shapes(mesh.positions[triangles].astype(np.float64))
-    places = flattened(uvs, of, shapes, charts)
-    sheets = charts
+    places = flattened(uvs, of, shapes, chart)
+    sheets = chart
     if join:
         seams = _seams(mesh, material_index, points, point_of)
         places, sheet_of_chart = unfolded(
-            places, of, charts, _directions(mesh, triangles, shapes, places, of, UP), seams
+            places, of, chart, _directions(mesh, triangles, shapes, places, of, UP), seams
         )
-        sheets = sheet_of_chart[charts]
+        sheets = sheet_of_chart[chart]
     ways = [_directions(mesh, triangles, shapes, places, of, way) for way in (UP, AWAY)]
     places = turned_upright(places, of, sheets, ways, np.deg2rad(grain))
     placed, side, density = _packed(places, of, sheets, density, size)
@@ -119,15 +120,17 @@ def _owners(mesh: Mesh, material_index: int | None) -> NDArray[np.bool_]:
     chosen = np.zeros(len(mesh.triangles), np.bool_)
     wanted = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
     chosen[wanted if wanted.any() else slice(None)] = True
-    points = uv_points(mesh)
-    charts = charts_of_points(points[mesh.triangles[chosen].astype(np.int64)], int(points.max()) + 1)
-    of = charts[points[mesh.triangles[:, 0]]]
-    uvs = mesh.uvs[mesh.triangles].astype(np.float64)
-    covers = np.bincount(of[chosen], np.abs(areas(uvs[chosen])) * OWNER_SIZE**2, len(points))
-    shown = uv_triangles(mesh, OWNER_SIZE, material_index, (0, OWNER_SIZE)).triangle
-    owned = np.bincount(of[shown[shown >= 0]], minlength=len(points))
+    numbers = np.flatnonzero(chosen)
+    chart = charts(mesh, mesh.triangles[numbers].astype(np.int64))
+    of = np.full(len(mesh.triangles), -1)
+    of[numbers] = chart
+    covers = np.bincount(chart, np.abs(areas(mesh.uvs[mesh.triangles[numbers]].astype(np.float64))) * OWNER_SIZE**2)
+    shown = UvRaster(mesh, OWNER_SIZE, material_index).rows(0, OWNER_SIZE).triangle
+    owned = np.bincount(of[shown[shown >= 0]], minlength=len(covers))
     # charts of a texel or two may show none: no texel is lost if they go, and none is wrong if they stay
-    return np.asarray(chosen & ((owned >= OWNED * covers) | (covers < 4))[of])
+    stays = (owned >= OWNED * covers) | (covers < SMALL)
+    chosen[numbers] = stays[chart]
+    return chosen
 
 
 def _seams(mesh: Mesh, material_index: int | None, points: Ints, point_of: Ints) -> list[Seam]:

@@ -19,7 +19,7 @@ from texsynth.surface.mesh import Mesh
 
 MAX_UV_TILES = 256  # a triangle may repeat the texture this often; more is a broken export, not a tiling
 _MAX_FRACTION_BITS = 12  # vertices snap to 1/4096 texel (GPUs snap to 1/256)
-SMALLEST_AREA = 1e-9  # square texels, twice: below it rounding decides what a triangle's weights are
+_SMALLEST_AREA = 1e-9  # square texels, twice: below it rounding decides what a triangle's weights are
 _COORDINATE_BITS = 30  # below 2^30, an edge function (a sum of two products) stays inside int64
 
 
@@ -187,13 +187,13 @@ class UvRaster:
     of one that overlaps itself by repeating, its copy in the lowest row of tiles, then the lowest column. Weights are
     those on the UVs as they are, moved into the triangle where only the snapped one covers the centre.
 
-    Made once per mesh: sorting the triangles by rows takes about 100 bytes a triangle, and a band then looks only at
+    Made once per mesh: sorting the triangles by rows takes about 120 bytes a triangle, and a band then looks only at
     triangles near it.
 
     chosen: int32 (T,), numbers in `mesh.triangles`. corners: int64 (T, 3, 2), x and y in texels times 2^bits, those
-    that begin in tile 0. origin: int64 (T, 2), a whole texel beside each triangle; local: float32 (T, 3, 2), its
-    corners from there, not snapped. order: the T triangles, sorted for `near`. rows_of_tiles: how many tiles the
-    tallest reaches down.
+    that begin in tile 0. origin: float64 (T, 2), the first corner in texels; to_weights: float64 (T, 2, 2), takes a
+    texel's offset from there to the weights of the other two corners. order: the T triangles, sorted for `near`.
+    rows_of_tiles: how many tiles the tallest reaches down.
     Raises TexsynthError where a triangle repeats the texture more than `MAX_UV_TILES` times.
     """
 
@@ -206,8 +206,10 @@ class UvRaster:
         uvs = mesh.uvs[mesh.triangles[self.chosen]].astype(np.float64)
         self.corners, self.bits, tile = _snap(uvs, size)
         texels = (uvs - tile) * size
-        self.origin = np.floor(texels.min(axis=1)).astype(np.int64)
-        self.local = (texels - self.origin[:, None]).astype(np.float32)
+        # of a triangle whose area only snapping made, the snapped corners count
+        flat = np.abs(_areas(texels)) < _SMALLEST_AREA
+        texels[flat] = self.corners[flat] / (1 << self.bits)
+        self.origin, self.to_weights = texels[:, 0].copy(), _to_weights(texels)
         first, last = self.corners[:, :, 1].min(axis=1) >> self.bits, self.corners[:, :, 1].max(axis=1) >> self.bits
         self.rows_of_tiles = 1 + int(last.max(initial=0)) // size
         # A triangle of at most 2^level rows lies in two neighbouring buckets of 2^level rows: it is kept in the first.
@@ -241,9 +243,22 @@ class UvRaster:
             # in ascending order, so that a texel belongs to whoever comes first
             nearby = np.unique(np.concatenate(found))
             _fill_lowest(
-                nearby, self.chosen, self.corners, self.bits, self.origin, self.local, first, triangle, weights
+                nearby, self.chosen, self.corners, self.bits, self.origin, self.to_weights, first, triangle, weights
             )
         return TexelTriangles(triangle, weights)
+
+
+def _areas(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Twice the area of each triangle (T, 3, 2); above 0 where its corners run clockwise in the image (y down)."""
+    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.asarray(one[:, 0] * two[:, 1] - two[:, 0] * one[:, 1])
+
+
+def _to_weights(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 (T, 2, 2): the inverse of [second - first, third - first]; 0 where a triangle has no area."""
+    one, two, area = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], _areas(corners)
+    adjugate = np.stack([two[:, 1], -two[:, 0], -one[:, 1], one[:, 0]], axis=1).reshape(-1, 2, 2)
+    return np.divide(adjugate, area[:, None, None], out=np.zeros_like(adjugate), where=area[:, None, None] != 0)
 
 
 def uv_triangles(mesh: Mesh, size: int, material_index: int | None, rows: tuple[int, int]) -> TexelTriangles:
@@ -257,8 +272,8 @@ def _fill_lowest(
     chosen: NDArray[np.int32],
     corners: NDArray[np.int64],
     bits: int,
-    origin: NDArray[np.int64],
-    local: NDArray[np.float32],
+    origin: NDArray[np.float64],
+    to_weights: NDArray[np.float64],
     top: int,
     triangle: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -270,14 +285,12 @@ def _fill_lowest(
     half = one >> 1
     x = np.empty(3, np.int64)
     y = np.empty(3, np.int64)
-    to_weights = np.empty((2, 2), np.float64)
     for t in nearby:
         x[:] = corners[t, :, 0]
         y[:] = corners[t, :, 1]
         if _orient(x, y) == 0:
             continue
         x_min, x_max = x.min(), x.max()
-        x0, y0 = _weights_of_texels(local[t], origin[t], corners[t], one, to_weights)
         low_row, high_row = (y.min() - half + one - 1) >> bits, (y.max() - half) >> bits
         for lift in range((low_row - top) // size * size, high_row - top + 1, size):
             for row in range(max(low_row, top + lift), min(high_row, top + lift + height - 1) + 1):
@@ -292,38 +305,14 @@ def _fill_lowest(
                         continue
                     free[here] -= 1
                     triangle[here, wrapped] = chosen[t]
-                    dx, dy = column + 0.5 - x0, row + 0.5 - y0
-                    second = to_weights[0, 0] * dx + to_weights[0, 1] * dy
-                    third = to_weights[1, 0] * dx + to_weights[1, 1] * dy
-                    one_weight, second, third = max(1 - second - third, 0.0), max(second, 0.0), max(third, 0.0)
-                    total = one_weight + second + third
-                    weights[here, wrapped, 0] = one_weight / total
+                    dx, dy = column + 0.5 - origin[t, 0], row + 0.5 - origin[t, 1]
+                    second = to_weights[t, 0, 0] * dx + to_weights[t, 0, 1] * dy
+                    third = to_weights[t, 1, 0] * dx + to_weights[t, 1, 1] * dy
+                    start, second, third = max(1 - second - third, 0.0), max(second, 0.0), max(third, 0.0)
+                    total = start + second + third
+                    weights[here, wrapped, 0] = start / total
                     weights[here, wrapped, 1] = second / total
                     weights[here, wrapped, 2] = third / total
-
-
-@njit(cache=True, nogil=True)
-def _weights_of_texels(
-    local: NDArray[np.float32],
-    origin: NDArray[np.int64],
-    corners: NDArray[np.int64],
-    one: int,
-    matrix: NDArray[np.float64],
-) -> tuple[float, float]:
-    """Fills the matrix (2, 2) that takes a texel's offset from the first corner to the other two corners' weights;
-    returns that corner. Of a triangle whose area only snapping made, the snapped corners count."""
-    x0, y0 = origin[0] + np.float64(local[0, 0]), origin[1] + np.float64(local[0, 1])
-    x1, y1 = np.float64(local[1, 0]) - local[0, 0], np.float64(local[1, 1]) - local[0, 1]
-    x2, y2 = np.float64(local[2, 0]) - local[0, 0], np.float64(local[2, 1]) - local[0, 1]
-    area = x1 * y2 - x2 * y1
-    if abs(area) < SMALLEST_AREA:
-        x0, y0 = corners[0, 0] / one, corners[0, 1] / one
-        x1, y1 = (corners[1, 0] - corners[0, 0]) / one, (corners[1, 1] - corners[0, 1]) / one
-        x2, y2 = (corners[2, 0] - corners[0, 0]) / one, (corners[2, 1] - corners[0, 1]) / one
-        area = x1 * y2 - x2 * y1
-    matrix[0, 0], matrix[0, 1] = y2 / area, -x2 / area
-    matrix[1, 0], matrix[1, 1] = -y1 / area, x1 / area
-    return x0, y0
 
 
 @dataclass(frozen=True)

@@ -136,19 +136,34 @@ def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return chosen
 
 
-def charts_of_points(of: Ints, count: int) -> Ints:
-    """int64 (count,), of each point the number of its chart: triangles, points (T, 3), that share points hang
-    together. Points without a triangle are charts of their own."""
+def charts(mesh: Mesh, triangles: Ints) -> Ints:
+    """int64 (T,): of each of `triangles` (T, 3) the number of its chart, which triangles that share a corner in space
+    and in the texture are one of. Charts are numbered from 0 by their first triangle."""
+    if len(triangles) == 0:
+        return np.empty(0, np.int64)
+    return _charts(uv_points(mesh)[triangles])[0]
+
+
+def _charts(of: Ints) -> tuple[Ints, Ints]:
+    """As `charts` by the points (T, 3) of triangles; and of each point, to the highest, its chart (-1: none)."""
+    count = int(of.max()) + 1
     links = coo_matrix((np.ones(2 * len(of)), (of[:, [0, 1]].ravel(), of[:, [1, 2]].ravel())), (count, count))
-    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+    found, first, chart = np.unique(
+        connected_components(links, directed=False)[1][of[:, 0]], return_index=True, return_inverse=True
+    )
+    numbers = np.empty(len(found), np.int64)
+    numbers[np.argsort(first)] = np.arange(len(found))
+    chart = numbers[chart]
+    at = np.full(count, -1, np.int64)
+    at[of] = chart[:, None]
+    return chart, at
 
 
 def _chart_areas(mesh: Mesh, triangles: Ints, points: Ints) -> NDArray[np.float64]:
     """Of each point the area in the texture of the chart that it belongs to."""
-    of = points[triangles]
-    chart = charts_of_points(of, int(points.max()) + 1)
+    chart, at = _charts(points[triangles])
     areas = np.abs(uv_areas(mesh, triangles))
-    return np.asarray(np.bincount(chart[of[:, 0]], weights=areas, minlength=chart.max() + 1)[chart], np.float64)
+    return np.asarray(np.bincount(chart, weights=areas)[at], np.float64)
 
 
 # A step of a path: (edge, which of its ends it is entered at). Two edges meet where both sides' points are the same
