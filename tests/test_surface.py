@@ -16,7 +16,7 @@ from texsynth.image_io import decode_image, save_image
 from texsynth.material import MapKind
 from texsynth.surface.gltf import glb_bytes, read_gltf
 from texsynth.surface.mesh import Mesh, load_mesh, write_glb
-from texsynth.surface.raster import MAX_UV_TILES, uv_mask, visible
+from texsynth.surface.raster import MAX_UV_TILES, UvRaster, uv_mask, uv_triangles, visible
 
 QUAD_UVS = [[0, 0], [1, 0], [1, 1], [0, 1]]
 QUAD_POSITIONS = [[-1, 1, 0], [1, 1, 0], [1, -1, 0], [-1, -1, 0]]  # image top left first, facing +Z
@@ -611,6 +611,78 @@ def test_absurd_uvs_are_refused_instead_of_taking_for_ever() -> None:
 
 def test_a_mesh_without_triangles_covers_nothing() -> None:
     assert not uv_mask(soup(np.zeros((0, 2)), np.zeros((0, 3))), 16).any()
+
+
+# ---- which triangle lies at a texel
+
+CROWD = np.random.default_rng(0).uniform(-0.4, 1.6, (40, 3, 2)).astype(np.float32)
+CROWD[::3] = CROWD[::3, :1] + CROWD[::3] / 16  # small ones among large ones that overlap and repeat
+
+
+def crowd() -> Mesh:
+    return soup(CROWD.reshape(-1, 2), np.arange(120).reshape(-1, 3))
+
+
+@pytest.mark.parametrize("size", [1, 20, 64])
+def test_texels_with_a_triangle_are_those_of_the_mask(size: int) -> None:
+    found = uv_triangles(crowd(), size, None, (0, size))
+    np.testing.assert_array_equal(found.triangle >= 0, uv_mask(crowd(), size, gutter=0))
+
+
+def test_where_triangles_overlap_the_lowest_number_wins() -> None:
+    alone = np.array([uv_mask(soup(corners, [[0, 1, 2]]), 48, gutter=0) for corners in CROWD])
+    lowest = np.where(alone.any(axis=0), alone.argmax(axis=0), -1)
+    np.testing.assert_array_equal(uv_triangles(crowd(), 48, None, (0, 48)).triangle, lowest)
+
+
+def test_weights_rebuild_the_centre_of_the_texel() -> None:
+    size = 256
+    found = uv_triangles(crowd(), size, None, (0, size))
+    covered = found.triangle >= 0
+    corners = CROWD[found.triangle[covered]].astype(np.float64)
+    rebuilt = (found.weights[covered][:, :, None] * corners).sum(axis=1) * size
+    centres = np.argwhere(covered)[:, ::-1] + 0.5
+    off = np.abs((rebuilt - centres + size / 2) % size - size / 2)
+    assert off.max() < 2 / 4096  # of a centre that only the snapped triangle covers
+    assert np.median(off) < 1e-4
+    assert found.weights[covered].min() >= 0
+    np.testing.assert_allclose(found.weights[covered].sum(axis=1), 1, atol=1e-6)
+    assert not found.weights[~covered].any()
+
+
+def test_bands_of_rows_are_those_of_the_whole() -> None:
+    raster = UvRaster(crowd(), 64)
+    whole = raster.rows(0, 64)
+    for height in (1, 5, 64):
+        bands = [raster.rows(first, min(first + height, 64)) for first in range(0, 64, height)]
+        np.testing.assert_array_equal(np.concatenate([band.triangle for band in bands]), whole.triangle)
+        np.testing.assert_array_equal(np.concatenate([band.weights for band in bands]), whole.weights)
+
+
+def test_every_triangle_that_reaches_into_a_band_is_near_it_once() -> None:
+    raster = UvRaster(crowd(), 64)
+    rows = raster.corners[:, :, 1] / (1 << raster.bits)
+    for first in range(0, 64 * raster.rows_of_tiles, 8):
+        near = np.concatenate([raster.order[a:b] for a, b in raster.near(first, first + 8)])
+        reach = np.flatnonzero((rows.min(axis=1) < first + 8) & (rows.max(axis=1) > first))
+        assert len(near) == len(set(near.tolist()))
+        assert set(reach.tolist()) <= set(near.tolist())
+
+
+def test_triangles_are_numbered_as_in_the_mesh_whatever_the_material() -> None:
+    mesh = soup(QUAD_UVS, [[0, 1, 2], [0, 2, 3]], [0, 1])
+    assert set(np.unique(uv_triangles(mesh, 16, 1, (0, 16)).triangle)) == {-1, 1}
+    assert set(np.unique(uv_triangles(mesh, 16, 7, (0, 16)).triangle)) == {-1}
+
+
+def test_a_sliver_that_only_snapping_gives_an_area_still_has_weights_inside_it() -> None:
+    # on a line through texel centres, in 1/4096 texel: the halves of the first two round up and down
+    line = np.array([[1, 1024.5], [59999, 31023.5], [10000, 6024]]) / (16 * 4096)
+    found = uv_triangles(soup(line, [[0, 1, 2]]), 16, None, (0, 16))
+    weights = found.weights[found.triangle >= 0]
+    assert len(weights)
+    assert weights.min() >= 0
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
 
 
 # ---- screen raster

@@ -1,6 +1,7 @@
-"""Two triangle rasterisers: UV space (which texels a chart needs) and screen space (what the preview camera sees).
+"""Triangle rasterisers: UV space (which texels a chart needs, and which triangle lies at each) and screen space (what
+the preview camera sees).
 
-Both decide by sample centres with the top-left rule in exact integer arithmetic, so two triangles that share an edge
+All decide by sample centres with the top-left rule in exact integer arithmetic, so two triangles that share an edge
 never both cover a sample and never leave one out.
 """
 
@@ -18,6 +19,7 @@ from texsynth.surface.mesh import Mesh
 
 MAX_UV_TILES = 256  # a triangle may repeat the texture this often; more is a broken export, not a tiling
 _MAX_FRACTION_BITS = 12  # vertices snap to 1/4096 texel (GPUs snap to 1/256)
+SMALLEST_AREA = 1e-9  # square texels, twice: below it rounding decides what a triangle's weights are
 _COORDINATE_BITS = 30  # below 2^30, an edge function (a sum of two products) stays inside int64
 
 
@@ -35,7 +37,7 @@ def uv_mask(mesh: Mesh, size: int, material_index: int | None = None, gutter: in
     if gutter is None:
         gutter = max(2, size // 256)
     triangles = mesh.triangles if material_index is None else mesh.triangles[mesh.material_index == material_index]
-    corners, bits = _snap(mesh.uvs.astype(np.float64)[triangles], size)
+    corners, bits, _ = _snap(mesh.uvs.astype(np.float64)[triangles], size)
     mask = np.zeros((size, size), np.uint8)
     _fill_wrapped(corners, bits, mask)
     if gutter > 0:
@@ -44,10 +46,11 @@ def uv_mask(mesh: Mesh, size: int, material_index: int | None = None, gutter: in
     return mask.view(np.bool_)
 
 
-def _snap(uvs: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], int]:
-    """UV corners (T, 3, 2) as fixed-point texels, moved by whole tiles to begin in tile 0, and the fraction bits."""
+def _snap(uvs: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], int, NDArray[np.int64]]:
+    """UV corners (T, 3, 2) as fixed-point texels that begin in tile 0, the fraction bits, and the tile (T, 1, 2) that
+    each triangle was moved from."""
     if uvs.size == 0:
-        return np.zeros((0, 3, 2), np.int64), 0
+        return np.zeros((0, 3, 2), np.int64), 0, np.zeros((0, 1, 2), np.int64)
     tiles = float(np.max(uvs.max(axis=1) - np.floor(uvs.min(axis=1))))
     if not tiles <= MAX_UV_TILES:
         raise bad_input(
@@ -57,7 +60,8 @@ def _snap(uvs: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], int]:
     # The whole tiles go AFTER rounding, so that corners shared by two triangles stay shared.
     fixed = np.rint(uvs * (size << bits)).astype(np.int64)
     tile = np.int64(size << bits)
-    return fixed - np.floor_divide(fixed.min(axis=1, keepdims=True), tile) * tile, bits
+    moved = np.floor_divide(fixed.min(axis=1, keepdims=True), tile)
+    return fixed - moved * tile, bits, moved
 
 
 def _dilate_wrapped(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
@@ -160,6 +164,166 @@ def _outline_wrapped(corners: NDArray[np.int64], bits: int, mask: NDArray[np.uin
                 start = x0 if y1 == y0 else x0 + slope * (max(y0, float(row)) - y0)
                 end = x1 if y1 == y0 else x0 + slope * (min(y1, row + 1.0) - y0)
                 full[wrapped] = _mark_row(mask[wrapped], int(np.floor(min(start, end))), int(np.floor(max(start, end))))
+
+
+@dataclass(frozen=True)
+class TexelTriangles:
+    """What lies at each texel of a band of rows.
+
+    `triangle` int32 (rows, size), index into `mesh.triangles`, -1 = none; `weights` float32 (rows, size, 3), the
+    barycentric weights of the texel's centre, in the order of the triangle's corners: >= 0, sum 1; 0 where there is
+    none.
+    """
+
+    triangle: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
+class UvRaster:
+    """Which triangle covers each texel of a (size, size) texture, and where in it, a band of rows at a time.
+
+    The rules are those of `uv_mask` without a gutter: a texel is covered when its centre lies in a triangle whose
+    corners are snapped to 1/4096 texel, and UVs outside 0..1 repeat. Where triangles overlap the lowest number wins;
+    of one that overlaps itself by repeating, its copy in the lowest row of tiles, then the lowest column. Weights are
+    those on the UVs as they are, moved into the triangle where only the snapped one covers the centre.
+
+    Made once per mesh: sorting the triangles by rows takes about 100 bytes a triangle, and a band then looks only at
+    triangles near it.
+
+    chosen: int32 (T,), numbers in `mesh.triangles`. corners: int64 (T, 3, 2), x and y in texels times 2^bits, those
+    that begin in tile 0. origin: int64 (T, 2), a whole texel beside each triangle; local: float32 (T, 3, 2), its
+    corners from there, not snapped. order: the T triangles, sorted for `near`. rows_of_tiles: how many tiles the
+    tallest reaches down.
+    Raises TexsynthError where a triangle repeats the texture more than `MAX_UV_TILES` times.
+    """
+
+    def __init__(self, mesh: Mesh, size: int, material_index: int | None = None) -> None:
+        taken = (
+            np.ones(len(mesh.triangles), np.bool_) if material_index is None else mesh.material_index == material_index
+        )
+        self.size = size
+        self.chosen = np.flatnonzero(taken).astype(np.int32)
+        uvs = mesh.uvs[mesh.triangles[self.chosen]].astype(np.float64)
+        self.corners, self.bits, tile = _snap(uvs, size)
+        texels = (uvs - tile) * size
+        self.origin = np.floor(texels.min(axis=1)).astype(np.int64)
+        self.local = (texels - self.origin[:, None]).astype(np.float32)
+        first, last = self.corners[:, :, 1].min(axis=1) >> self.bits, self.corners[:, :, 1].max(axis=1) >> self.bits
+        self.rows_of_tiles = 1 + int(last.max(initial=0)) // size
+        # A triangle of at most 2^level rows lies in two neighbouring buckets of 2^level rows: it is kept in the first.
+        levels = np.arange(int(last.max(initial=0)).bit_length() + 1)
+        counts = (size >> levels) + 1
+        self._begins = np.cumsum(counts) - counts
+        level = np.ceil(np.log2(last - first + 1)).astype(np.int64)
+        key = self._begins[level] + (first >> level)
+        self.order = np.argsort(key.astype(np.min_scalar_type(int(counts.sum()))), kind="stable")
+        self._ends = np.r_[0, np.cumsum(np.bincount(key, minlength=int(counts.sum())))]
+
+    def near(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Slices of `order`: every triangle that may reach into the rows first..last - 1, counted on through the
+        tiles below the first, is in exactly one."""
+        slices = []
+        for level, begin in enumerate(self._begins):
+            buckets = (self.size >> level) + 1
+            low, high = max((first >> level) - 1, 0), min((last - 1 >> level) + 1, buckets)
+            if low < high and self._ends[begin + low] < self._ends[begin + high]:
+                slices.append((int(self._ends[begin + low]), int(self._ends[begin + high])))
+        return slices
+
+    def rows(self, first: int, last: int) -> TexelTriangles:
+        """The texels of the rows first..last - 1, row 0 = top row (v = 0)."""
+        size = self.size
+        triangle = np.full((last - first, size), -1, np.int32)
+        weights = np.zeros((last - first, size, 3), np.float32)
+        lifts = range(0, self.rows_of_tiles * size, size)
+        found = [self.order[a:b] for lift in lifts for a, b in self.near(first + lift, last + lift)]
+        if found:
+            # in ascending order, so that a texel belongs to whoever comes first
+            nearby = np.unique(np.concatenate(found))
+            _fill_lowest(
+                nearby, self.chosen, self.corners, self.bits, self.origin, self.local, first, triangle, weights
+            )
+        return TexelTriangles(triangle, weights)
+
+
+def uv_triangles(mesh: Mesh, size: int, material_index: int | None, rows: tuple[int, int]) -> TexelTriangles:
+    """One band, rows[0]..rows[1] - 1, of `UvRaster`; for several bands of one mesh make that once."""
+    return UvRaster(mesh, size, material_index).rows(*rows)
+
+
+@njit(cache=True, nogil=True)
+def _fill_lowest(
+    nearby: NDArray[np.int64],
+    chosen: NDArray[np.int32],
+    corners: NDArray[np.int64],
+    bits: int,
+    origin: NDArray[np.int64],
+    local: NDArray[np.float32],
+    top: int,
+    triangle: NDArray[np.int32],
+    weights: NDArray[np.float32],
+) -> None:
+    """Give every free texel of the rows from `top` on to the first of the triangles `nearby` that covers it."""
+    height, size = triangle.shape
+    free = np.full(height, size, np.int64)
+    one = 1 << bits
+    half = one >> 1
+    x = np.empty(3, np.int64)
+    y = np.empty(3, np.int64)
+    to_weights = np.empty((2, 2), np.float64)
+    for t in nearby:
+        x[:] = corners[t, :, 0]
+        y[:] = corners[t, :, 1]
+        if _orient(x, y) == 0:
+            continue
+        x_min, x_max = x.min(), x.max()
+        x0, y0 = _weights_of_texels(local[t], origin[t], corners[t], one, to_weights)
+        low_row, high_row = (y.min() - half + one - 1) >> bits, (y.max() - half) >> bits
+        for lift in range((low_row - top) // size * size, high_row - top + 1, size):
+            for row in range(max(low_row, top + lift), min(high_row, top + lift + height - 1) + 1):
+                here = row - top - lift
+                if free[here] == 0:
+                    continue
+                low, high = _row_span(x, y, row * one + half, x_min, x_max)
+                left, right = (low - half + one - 1) >> bits, (high - half) >> bits
+                for column in range(left, min(right, left + size - 1) + 1):
+                    wrapped = column % size
+                    if triangle[here, wrapped] >= 0:
+                        continue
+                    free[here] -= 1
+                    triangle[here, wrapped] = chosen[t]
+                    dx, dy = column + 0.5 - x0, row + 0.5 - y0
+                    second = to_weights[0, 0] * dx + to_weights[0, 1] * dy
+                    third = to_weights[1, 0] * dx + to_weights[1, 1] * dy
+                    one_weight, second, third = max(1 - second - third, 0.0), max(second, 0.0), max(third, 0.0)
+                    total = one_weight + second + third
+                    weights[here, wrapped, 0] = one_weight / total
+                    weights[here, wrapped, 1] = second / total
+                    weights[here, wrapped, 2] = third / total
+
+
+@njit(cache=True, nogil=True)
+def _weights_of_texels(
+    local: NDArray[np.float32],
+    origin: NDArray[np.int64],
+    corners: NDArray[np.int64],
+    one: int,
+    matrix: NDArray[np.float64],
+) -> tuple[float, float]:
+    """Fills the matrix (2, 2) that takes a texel's offset from the first corner to the other two corners' weights;
+    returns that corner. Of a triangle whose area only snapping made, the snapped corners count."""
+    x0, y0 = origin[0] + np.float64(local[0, 0]), origin[1] + np.float64(local[0, 1])
+    x1, y1 = np.float64(local[1, 0]) - local[0, 0], np.float64(local[1, 1]) - local[0, 1]
+    x2, y2 = np.float64(local[2, 0]) - local[0, 0], np.float64(local[2, 1]) - local[0, 1]
+    area = x1 * y2 - x2 * y1
+    if abs(area) < SMALLEST_AREA:
+        x0, y0 = corners[0, 0] / one, corners[0, 1] / one
+        x1, y1 = (corners[1, 0] - corners[0, 0]) / one, (corners[1, 1] - corners[0, 1]) / one
+        x2, y2 = (corners[2, 0] - corners[0, 0]) / one, (corners[2, 1] - corners[0, 1]) / one
+        area = x1 * y2 - x2 * y1
+    matrix[0, 0], matrix[0, 1] = y2 / area, -x2 / area
+    matrix[1, 0], matrix[1, 1] = -y1 / area, x1 / area
+    return x0, y0
 
 
 @dataclass(frozen=True)
