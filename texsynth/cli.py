@@ -29,6 +29,7 @@ from texsynth.run import Run
 
 if TYPE_CHECKING:
     from texsynth.options import Options
+    from texsynth.selection import Selection
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,14 @@ Content = Annotated[
 Region = Annotated[
     Path | None,
     typer.Option(metavar="MASK", help="Image, white where the asset may change.", rich_help_panel=_CHOICES),
+]
+SelectionChoice = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|JSON",
+        help="Triangles, material slots and brush strokes of a mesh that may change, as JSON (see the README).",
+        rich_help_panel=_CHOICES,
+    ),
 ]
 MaterialName = Annotated[
     str | None,
@@ -232,6 +241,7 @@ def restyle_command(
     maps: Maps = "albedo,normal,roughness",
     content: Content = 0.5,
     region: Region = None,
+    selection: SelectionChoice = None,
     material: MaterialName = None,
     second: Second = None,
     blend: Blend = None,
@@ -258,6 +268,7 @@ def restyle_command(
         maps=maps,
         content=content,
         region=None if region is None else _existing(region, "a mask image"),
+        selection=_selection(selection),
         material=material,
         second=second,
         blend=blend,
@@ -747,6 +758,12 @@ def _options(*, maps: str, second: Path | None, blend: str | None, **values: Any
     if second is not None:
         _existing(second, "an image, a folder of maps or a mesh")
     return Options(maps=parse_maps(maps), second=second, blend=None if blend is None else _share(blend), **values)
+
+
+def _selection(choice: str | None) -> Selection:
+    from texsynth.selection import NOTHING, read_selection
+
+    return NOTHING if choice is None else read_selection(choice)
 
 
 def _share(text: str) -> float | Path:

@@ -11,6 +11,7 @@ from mipmap.targets import Container
 from texsynth.checks import listed, require_choice, require_range
 from texsynth.errors import bad_input
 from texsynth.material import MapKind
+from texsynth.selection import NOTHING, Selection
 from texsynth.storage import Storage, TargetName, choose_storage
 
 PresetName = Literal["draft", "standard", "high"]
@@ -23,7 +24,8 @@ Seams = Literal["weld", "leave"]
 SMALLEST_SIZE = 64
 LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
-RESTYLE_ONLY = ("content", "region", "material", "seams")  # options that a synthesised texture has no use for
+# options that a synthesised texture has no use for
+RESTYLE_ONLY = ("content", "region", "selection", "material", "seams")
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -41,7 +43,8 @@ class Options:
     detail: strength of the attention gather, 0..1.
     overlap: how pieces of the exemplar meet: along minimum cuts, or cross-fading over 4 texels (Hann).
     seams: whether patterns go on over a mesh's UV seams, or each chart is left by itself (restyle only).
-    region: mask image, white where the asset may change (restyle only), or None for everywhere.
+    region: mask image, white where the asset may change (restyle only). selection: parts of a mesh that may change too
+    (restyle only). Without both: everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
     second: another exemplar that covers a share of the result. blend: that share, 0..1, or an image whose white is all
     of it; half without it.
@@ -66,6 +69,7 @@ class Options:
     overlap: Overlap = "cut"
     seams: Seams = "weld"
     region: Path | None = None
+    selection: Selection = NOTHING
     material: str | None = None
     second: Path | None = None
     blend: float | Path | None = None

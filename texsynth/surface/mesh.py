@@ -64,10 +64,25 @@ class Mesh:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the triangles of a mesh come from in its file.
+
+    triangles: int32 (T,), their numbers among all `count` that the file's scene has, dropped ones included. slots:
+    int32 (T,), the numbers of their materials; `names` are those of the file's materials.
+    """
+
+    triangles: NDArray[np.int32]
+    slots: NDArray[np.int32]
+    count: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class MeshAsset:
     """A mesh file: its triangles and its textured materials (`mesh.material_index` counts in `materials`).
 
-    `slots` are the materials' numbers in the file; `notes` say, one line each, what was dropped or assumed.
+    `slots` are the materials' numbers in the file; `notes` say, one line each, what was dropped or assumed; `origin`
+    is None where the mesh comes from no file.
     """
 
     path: Path
@@ -75,6 +90,7 @@ class MeshAsset:
     materials: tuple[Material, ...]
     slots: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
 
 def load_mesh(
@@ -91,10 +107,12 @@ def load_mesh(
     container = _container(path)
     slots = _textured_slots(container.tree)
     notes = [] if slots else ["the mesh names no textures: every surface counts as one material"]
-    parts = []
+    parts, origins, count = [], [], 0
     for geometry in _placed_geometries(container):
         index = slots.index(geometry.slot) if geometry.slot in slots else -1
-        part = _soup(path, geometry, index, uvs_needed=index >= 0 or not slots)
+        part, kept = _soup(path, geometry, index, uvs_needed=index >= 0 or not slots)
+        origins.append(np.stack([count + np.flatnonzero(kept), np.full(len(part.triangles), geometry.slot)]))
+        count += len(kept)
         dropped = len(geometry.faces) - len(part.triangles)
         if dropped:
             name, count = geometry.name, len(geometry.faces)
@@ -102,7 +120,9 @@ def load_mesh(
         parts.append(part)
     mesh = _joined(path, parts)
     materials = load_materials(path, slots=slots, directx=directx, nonfinite=nonfinite)
-    return MeshAsset(path, mesh, materials, slots, tuple(notes))
+    numbers, of = np.concatenate(origins, axis=1).astype(np.int32)
+    names = tuple(str(each.get("name", "")) for each in container.tree.get("materials", ()))
+    return MeshAsset(path, mesh, materials, slots, tuple(notes), Origin(numbers, of, count, names))
 
 
 def write_glb(
@@ -305,8 +325,8 @@ def _placed_uvs(uvs: NDArray[Any], placement: dict[str, Any]) -> NDArray[Any]:
     return (rotated + np.asarray(placement.get("offset", (0.0, 0.0)), np.float64)).astype(np.float32)
 
 
-def _soup(path: Path, geometry: _Placed, index: int, *, uvs_needed: bool) -> Mesh:
-    """One geometry in world space as a Mesh of material `index`, without triangles of zero area."""
+def _soup(path: Path, geometry: _Placed, index: int, *, uvs_needed: bool) -> tuple[Mesh, NDArray[np.bool_]]:
+    """One geometry in world space as a Mesh of material `index`, without triangles of zero area; which were kept."""
     transform, triangles = geometry.transform, geometry.faces
     if geometry.uvs is None and uvs_needed:
         what = f"geometry '{geometry.name}' has no UVs"
@@ -321,19 +341,20 @@ def _soup(path: Path, geometry: _Placed, index: int, *, uvs_needed: bool) -> Mes
         triangles = triangles[:, ::-1]
     corners = positions.astype(np.float32).astype(np.float64)[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    triangles = triangles[np.any(cross != 0, axis=1)]
+    kept: NDArray[np.bool_] = np.any(cross != 0, axis=1)
     # Normals transform by the inverse transpose; that times the determinant is the cofactor matrix, which needs no
     # inverse and so allows flat scales.
     linear = transform[:3, :3]
     cofactor = np.stack([np.cross(linear[(i + 1) % 3], linear[(i + 2) % 3]) for i in range(3)])
     normals = geometry.normals @ cofactor.T * (-1 if mirrored else 1)
-    return Mesh(
+    mesh = Mesh(
         positions.astype(np.float32),
         _unit(normals).astype(np.float32),
         uvs.astype(np.float32),
-        np.ascontiguousarray(triangles, np.int32),
-        np.full(len(triangles), index, np.int32),
+        np.ascontiguousarray(triangles[kept], np.int32),
+        np.full(int(kept.sum()), index, np.int32),
     )
+    return mesh, kept
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -61,11 +61,16 @@ def weld_seams(
     for texels, values in given:
         plane.write(texels, values)
     run.step(0.7)
-    beyond = _gutter(covered, _gutter_width(plane))
+    beyond = _gutter(covered, gutter_width(plane.size))
     free = beyond if changeable is None else beyond & changeable
     across = [_across(plane, strips, near, covered, texels) for texels in _in_turn(free)]
     for texels, values in across:
         plane.write(texels, values)
+
+
+def gutter_width(size: int) -> int:
+    """Texels beyond a chart's border that belong to it, in a texture of `size` x `size`."""
+    return max(GUTTER, size // 256)
 
 
 def needed_tokens(mesh: Mesh, size: int, material_index: int | None, block: int) -> Mask:
@@ -103,7 +108,7 @@ def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Double
 def _across(plane: Plane, strips: Strips, near: cKDTree, covered: Mask, texels: Doubles) -> tuple[Doubles, Floats]:
     """The texels beyond a border whose place across the seam is covered, and what is there."""
     distance, nearest = near.query(texels)
-    close = distance < 2 * _gutter_width(plane)
+    close = distance < 2 * gutter_width(plane.size)
     texels, nearest = texels[close], nearest[close]
     count = len(strips.gives)
     gives, sample = nearest < count, nearest % count
@@ -123,10 +128,6 @@ def _in_strips(plane: Plane, strips: Strips) -> Mask:
     for depth in range(WIDTH):
         marked[plane.cells(strips.gives + (depth + 0.5) * strips.inward)] = 1
     return np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0)
-
-
-def _gutter_width(plane: Plane) -> int:
-    return max(GUTTER, plane.size // 256)
 
 
 def _gutter(covered: Mask, width: int) -> Mask:
