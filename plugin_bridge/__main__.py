@@ -14,10 +14,11 @@ from texsynth_rpc.v1 import jobs_pb2
 from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client
 from plugin_bridge.errors import JobFailed, ServiceError
+from plugin_bridge.messages import read_selection
 from plugin_bridge.stream_client import TextureStream
 
 TOKEN = "TEXSYNTH_TOKEN"  # environment variable with the secret: arguments are seen by every process
-NUMBERS = ("content", "detail", "density")
+NUMBERS = ("content", "detail", "density", "grain", "style_size")
 WORDS = (
     "preset",
     "target",
@@ -25,6 +26,7 @@ WORDS = (
     "compression",
     "overlap",
     "seams",
+    "fit",
     "material",
     "normals",
     "nonfinite",
@@ -119,6 +121,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--maps", type=lambda text: [word.strip() for word in text.split(",")])
     parser.add_argument("--tileable", action="store_true", default=None)
     parser.add_argument("--blend", type=_share, metavar="0..1|IMAGE")
+    parser.add_argument("--selection", metavar="FILE|JSON", help="triangles, slots and brushes that may change")
     for name in NUMBERS:
         parser.add_argument(f"--{name}", type=float)
     for name in WORDS:
@@ -134,7 +137,8 @@ def _share(text: str) -> Any:
 
 def _options(asked: argparse.Namespace) -> dict[str, Any]:
     names = ("size", "seed", "maps", "tileable", "blend", *NUMBERS, *WORDS)
-    return {name: getattr(asked, name) for name in names}
+    selection = None if asked.selection is None else read_selection(asked.selection)
+    return {"selection": selection} | {name: getattr(asked, name) for name in names}
 
 
 def _restyle(client: Client, asked: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
 from texsynth_rpc.v1 import jobs_pb2
 
 from plugin_bridge.connection import PathLike
@@ -56,7 +57,7 @@ def is_input(option: str, value: Any) -> bool:
 def options_of(values: Mapping[str, Any], sent: Mapping[str, Any]) -> jobs_pb2.Options:
     """The options of these names; None is the default. sent: the digest or Input of each that is a path.
 
-    Raises ValueError for a name that is no option.
+    selection: a `jobs_pb2.MeshSelection`, or a mapping of its fields. Raises ValueError for a name that is no option.
     """
     options = jobs_pb2.Options()
     for name, value in values.items():
@@ -67,6 +68,9 @@ def options_of(values: Mapping[str, Any], sent: Mapping[str, Any]) -> jobs_pb2.O
                 options.second.CopyFrom(sent[name])
             else:
                 setattr(options, f"{name}_sha256", sent[name])
+        elif name == "selection":
+            given = isinstance(value, jobs_pb2.MeshSelection)
+            options.selection.CopyFrom(value if given else jobs_pb2.MeshSelection(**value))
         elif name in ("content", "detail", "blend"):
             getattr(options, name).value = value
         elif name == "maps":
@@ -76,6 +80,17 @@ def options_of(values: Mapping[str, Any], sent: Mapping[str, Any]) -> jobs_pb2.O
         else:
             raise ValueError(f"{name} is no option; there are {', '.join(sorted(options.DESCRIPTOR.fields_by_name))}")
     return options
+
+
+def read_selection(choice: str) -> jobs_pb2.MeshSelection:
+    """From JSON, or from the file of this name. Raises ValueError, OSError."""
+    inline = choice.lstrip().startswith("{")
+    chosen = jobs_pb2.MeshSelection()
+    try:
+        json_format.Parse(choice if inline else Path(choice).read_text(), chosen)
+    except json_format.ParseError as error:
+        raise ValueError(f"{'selection' if inline else choice}: {' '.join(str(error).split())[:200]}") from None
+    return chosen
 
 
 def submission(work: jobs_pb2.Work, batch: bool, request_id: str | None, deadline: float) -> jobs_pb2.SubmitRequest:

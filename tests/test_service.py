@@ -28,10 +28,13 @@ from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 import grpc
 from plugin_bridge.__main__ import main as command
 from plugin_bridge.client import Client, JobFailed, ServiceError, hash_of
+from texsynth.material import MapKind
 from texsynth.options import Options
 from texsynth.publish import verify
 from texsynth.restyle import restyle, synthesize
 from texsynth.run import Run
+from texsynth.sample_asset import write_sample_asset
+from texsynth.selection import Brush, Selection
 from texsynth.train.procedural import generate, write
 
 BUF = ROOT / "tests" / "web" / "node_modules" / ".bin" / "buf"
@@ -86,6 +89,21 @@ def test_restyle_with_every_kind_of_input(server: Server, gravel: Path, tmp_path
         maps=Options(maps=("albedo",)).maps,  # type: ignore[arg-type]
     )  # fmt: skip
     restyle(tmp_path / "planks", gravel, tmp_path / "alone", options, Run())
+    assert maps_in(tmp_path / "fetched") == maps_in(tmp_path / "alone")
+
+
+def test_a_selection_on_a_mesh_arrives_as_it_was_sent(server: Server, gravel: Path, tmp_path: Path) -> None:
+    asset = write_sample_asset(tmp_path, 256)
+    brush = {"x": 0.0, "y": 0.125, "z": 0.25, "radius": 0.25, "falloff": 0.25}  # what float holds as it is
+    with server.client() as client:
+        job = client.restyle(asset, gravel, **QUICK, maps=["albedo"], selection={"brushes": [brush]})
+        client.wait(job.id)
+        client.fetch(job.id, tmp_path / "fetched")
+        nothing = jobs_pb2.MeshSelection()
+        with pytest.raises(ServiceError, match="chooses nothing"):
+            client.restyle(asset, gravel, **QUICK, selection=nothing)
+    selection = Selection(brushes=(Brush(**brush),))
+    restyle(asset, gravel, tmp_path / "alone", Options(**QUICK, maps=(MapKind.ALBEDO,), selection=selection), Run())
     assert maps_in(tmp_path / "fetched") == maps_in(tmp_path / "alone")
 
 

@@ -29,6 +29,7 @@ from texsynth.run import Run
 
 if TYPE_CHECKING:
     from texsynth.options import Options
+    from texsynth.selection import Selection
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,14 @@ Region = Annotated[
     Path | None,
     typer.Option(metavar="MASK", help="Image, white where the asset may change.", rich_help_panel=_CHOICES),
 ]
+SelectionChoice = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|JSON",
+        help="Triangles, material slots and brush strokes of a mesh that may change, as JSON (see the README).",
+        rich_help_panel=_CHOICES,
+    ),
+]
 MaterialName = Annotated[
     str | None,
     typer.Option(
@@ -172,6 +181,31 @@ Seams = Annotated[
         rich_help_panel=_CHOICES,
     ),
 ]
+Fit = Annotated[
+    str,
+    typer.Option(
+        metavar="surface|uv",
+        help="Whether the pattern has one size and one way up over the whole mesh, or lies as each UV chart does.",
+        rich_help_panel=_CHOICES,
+    ),
+]
+Grain = Annotated[
+    float,
+    typer.Option(
+        metavar="DEGREES",
+        help="How far the pattern is turned on the mesh, clockwise from upright.",
+        rich_help_panel=_CHOICES,
+    ),
+]
+StyleSize = Annotated[
+    float | None,
+    typer.Option(
+        metavar="METRES",
+        help="How wide the exemplar is on the mesh, in the mesh's unit; without it --density says.",
+        show_default=False,
+        rich_help_panel=_CHOICES,
+    ),
+]
 Directx = Annotated[
     bool | None,
     typer.Option(
@@ -232,6 +266,7 @@ def restyle_command(
     maps: Maps = "albedo,normal,roughness",
     content: Content = 0.5,
     region: Region = None,
+    selection: SelectionChoice = None,
     material: MaterialName = None,
     second: Second = None,
     blend: Blend = None,
@@ -246,6 +281,9 @@ def restyle_command(
     detail: Detail = 1.0,
     overlap: Overlap = "cut",
     seams: Seams = "weld",
+    fit: Fit = "surface",
+    grain: Grain = 0.0,
+    style_size: StyleSize = None,
     directx: Directx = None,
     clamp_nonfinite: ClampNonfinite = False,
     resume: Resume = False,
@@ -258,6 +296,7 @@ def restyle_command(
         maps=maps,
         content=content,
         region=None if region is None else _existing(region, "a mask image"),
+        selection=_selection(selection),
         material=material,
         second=second,
         blend=blend,
@@ -272,6 +311,9 @@ def restyle_command(
         detail=detail,
         overlap=overlap,
         seams=seams,
+        fit=fit,
+        grain=grain,
+        style_size=style_size,
         directx=directx,
         nonfinite="clamp" if clamp_nonfinite else "refuse",
         resume=resume,
@@ -747,6 +789,12 @@ def _options(*, maps: str, second: Path | None, blend: str | None, **values: Any
     if second is not None:
         _existing(second, "an image, a folder of maps or a mesh")
     return Options(maps=parse_maps(maps), second=second, blend=None if blend is None else _share(blend), **values)
+
+
+def _selection(choice: str | None) -> Selection:
+    from texsynth.selection import NOTHING, read_selection
+
+    return NOTHING if choice is None else read_selection(choice)
 
 
 def _share(text: str) -> float | Path:

@@ -29,6 +29,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 LARGEST_GUIDE = 2048  # texels a side of guidance that is carried onto a plane
+_HALF = np.float32(0.5)
 COARSER = 4  # how much coarser than the plane a region is carried onto it
 
 
@@ -98,7 +99,7 @@ def content_on(plane: PatternPlane, mesh: Mesh, content: Content) -> Content:
     tone = carried(_reduced(content.tone, passage.size), passage)
     if content.slope is None:
         return replace(content, tone=tone)
-    flat = np.concatenate([content.slope, np.zeros_like(content.slope[:, :, :1])], axis=2) * 0.5 + 0.5
+    flat = np.concatenate([content.slope, np.zeros_like(content.slope[:, :, :1])], axis=2) * _HALF + _HALF
     slope = carried(_reduced(flat, passage.size), passage)
     _, _, triangles = passage.rows(0, passage.size, 2 * passage.size)
     turned = turned_normals(slope.reshape(-1, 3), passage.turns[triangles]).reshape(slope.shape)

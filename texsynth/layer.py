@@ -80,9 +80,9 @@ def make_layer(
 ) -> Layer:
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
-    mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that tile. shift: as of `layout.Frame`. name: of the layer, before the
-    names of its stages. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called
-    after each level.
+    mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that
+    tile. shift: as of `layout.Frame`. name: of the layer, before its stages' names. span: the fractions of the run
+    that it fills. show(exemplar, frame, positions, scale) is called after each level.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]

@@ -11,6 +11,7 @@ from mipmap.targets import Container
 from texsynth.checks import listed, require_choice, require_range
 from texsynth.errors import bad_input
 from texsynth.material import MapKind
+from texsynth.selection import NOTHING, Selection
 from texsynth.storage import Storage, TargetName, choose_storage
 
 PresetName = Literal["draft", "standard", "high"]
@@ -25,15 +26,8 @@ SMALLEST_SIZE = 64
 LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
 SMALLEST_STYLE, LARGEST_STYLE = 1e-6, 1e6  # units of length on a mesh
-RESTYLE_ONLY = (
-    "content",
-    "region",
-    "material",
-    "seams",
-    "fit",
-    "grain",
-    "style_size",
-)  # options that a synthesised texture has no use for
+# options that a synthesised texture has no use for
+RESTYLE_ONLY = ("content", "region", "selection", "material", "seams", "fit", "grain", "style_size")
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -54,7 +48,8 @@ class Options:
     fit: on a mesh the pattern has one size and one way up over the whole surface, or lies as the UV charts do (restyle
     only). grain: degrees clockwise, seen from outside, that it is turned from upright (with fit "surface").
     style_size: metres, or whatever unit the mesh is in, that the exemplar is wide; None leaves it to `density`.
-    region: mask image, white where the asset may change (restyle only), or None for everywhere.
+    region: mask image, white where the asset may change (restyle only). selection: parts of a mesh that may change too
+    (restyle only). Without both: everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
     second: another exemplar that covers a share of the result. blend: that share, 0..1, or an image whose white is all
     of it; half without it.
@@ -82,6 +77,7 @@ class Options:
     grain: float = 0.0
     style_size: float | None = None
     region: Path | None = None
+    selection: Selection = NOTHING
     material: str | None = None
     second: Path | None = None
     blend: float | Path | None = None

@@ -44,12 +44,13 @@ from texsynth.options import Options
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, require_apart, write_manifest
-from texsynth.region import Region, load_region
+from texsynth.region import Region, load_mask
 from texsynth.report.page import plain, write_report
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import EMBED_SIZE, Mesh, MeshAsset, load_mesh, write_glb
 from texsynth.surface.pattern import PatternPlane
+from texsynth.surface.select import selection_weights
 from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.weld import weld_seams
 from texsynth.threads import settle_threads
@@ -162,12 +163,19 @@ def _load_sources(exemplar: Path, asset: Path | None, out: Path, options: Option
     if options.second is not None:
         loaded = [*with_same_maps(loaded[0], loaded[1], options.maps)]
         blend = load_blend(options.blend, options.size)
-    return Sources(
-        tuple(loaded),
-        blend,
-        None if asset is None else _load_asset(asset, options),
-        None if options.region is None else load_region(options.region, options.size),
-    )
+    found = None if asset is None else _load_asset(asset, options)
+    return Sources(tuple(loaded), blend, found, _load_region(found, options))
+
+
+def _load_region(asset: Asset | None, options: Options) -> Region | None:
+    """What may change, by mask and by selection; None: everything."""
+    masked = None if options.region is None else load_mask(options.region, options.size)
+    selected = None
+    if options.selection:
+        if asset is None or asset.mesh is None:
+            raise bad_input("selection", "the asset is no mesh", "use --region with a mask")
+        selected = selection_weights(options.selection, asset.mesh, options.size, asset.replaced)
+    return None if masked is None and selected is None else Region(masked, selected)
 
 
 def _load_asset(path: Path, options: Options) -> Asset:
@@ -238,7 +246,8 @@ def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
     if asset is not None:
         digest.update(b"" if asset.material is None else material_digest(asset.material).encode())
         digest.update(b"" if asset.mesh is None else asset.mesh.path.read_bytes())
-    digest.update(b"" if region is None else region.inside.tobytes())
+    for part in () if region is None else (region.masked, region.selected):
+        digest.update(b"-" if part is None else part.tobytes())
     digest.update(b"" if blend is None or blend.mask is None else blend.mask.tobytes())
     work = out / WORK
     key = work / "job"

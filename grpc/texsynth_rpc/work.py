@@ -24,7 +24,8 @@ MOST_ENTRIES, MOST_METRICS = 1000, 500
 NAMED_INPUTS = ("asset", "exemplar", "source", "generated", "reference")
 OPTIONAL_INPUTS = ("asset", "reference")  # of an entry of a bake
 PLAIN = (  # options that are sent as they are
-    "size", "preset", "target", "format", "compression", "density", "overlap", "seams", "material", "nonfinite",
+    "size", "preset", "target", "format", "compression", "density", "overlap", "seams", "fit", "grain", "style_size",
+    "material", "nonfinite",
 )  # fmt: skip
 NOT_MEASURED = ("size", "seed", "options", "command", "lattice", "estimated")  # of a report
 REGION, BLEND, SECOND = "region", "blend", "second"
@@ -210,6 +211,8 @@ def _texture_options(given: jobs_pb2.Options, folder: Path) -> Any:
         values["directx"] = given.normals == "directx"
     if given.region_sha256:
         values["region"] = folder / f"{REGION}.image"
+    if given.HasField("selection"):
+        values["selection"] = _selection(given.selection)
     if given.HasField(SECOND):
         values["second"] = _path(folder, SECOND, given.second)
     if given.blend_sha256:
@@ -217,6 +220,19 @@ def _texture_options(given: jobs_pb2.Options, folder: Path) -> Any:
     elif given.HasField("blend"):
         values["blend"] = given.blend.value
     return Options(**values)
+
+
+def _selection(given: jobs_pb2.MeshSelection) -> Any:
+    from texsynth.selection import Brush, Selection
+
+    chosen = Selection(
+        tuple(given.triangles),
+        tuple(given.slots),
+        tuple(Brush(each.x, each.y, each.z, each.radius, each.falloff) for each in given.brushes),
+    )
+    if not chosen:
+        raise BadWork("options.selection", "chooses nothing; name triangles, slots or brushes, or leave it out")
+    return chosen
 
 
 def _mip_options(given: jobs_pb2.MipsJob) -> Any:

@@ -31,6 +31,7 @@ from typing import Any
 from texsynth.bake.remote import find, is_url, located, read_bytes
 from texsynth.errors import bad_input, from_os_error
 from texsynth.options import Options, parse_maps
+from texsynth.selection import parse_selection, selection_of
 
 ALONE, PAIRED = "{exemplar}", "{asset}_{exemplar}"
 MOST = 100_000
@@ -183,6 +184,8 @@ def _options(base: str, place: str, values: dict[str, Any]) -> Options:
             made[name] = parse_maps(",".join(map(str, value)))
         elif name in _PATHS:
             made[name] = Path(located(base, str(value)))
+        elif name == "selection":
+            made[name] = parse_selection(value, place) if isinstance(value, str) else selection_of(value, place)
         elif name == "blend":
             made[name] = _share(base, value)
         elif name != "maps":

@@ -65,11 +65,26 @@ class Mesh:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the triangles of a mesh come from in its file.
+
+    triangles: int32 (T,), their numbers among all `count` that the file's scene has, dropped ones included. slots:
+    int32 (T,), the numbers of their materials; `names` are those of the file's materials.
+    """
+
+    triangles: NDArray[np.int32]
+    slots: NDArray[np.int32]
+    count: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class MeshAsset:
     """A mesh file: its triangles and its textured materials (`mesh.material_index` counts in `materials`).
 
     `slots` are the materials' numbers in the file; `notes` say, one line each, what was dropped or assumed. `container`
-    is what `write_glb` edits: None is the file itself, else what it was converted to or unwrapped as.
+    is what `write_glb` edits: None is the file itself, else what it was converted to or unwrapped as. `origin`
+    is None where the mesh comes from no file.
     """
 
     path: Path
@@ -78,6 +93,7 @@ class MeshAsset:
     slots: tuple[int, ...]
     notes: tuple[str, ...] = ()
     container: Gltf | None = None
+    origin: Origin | None = None
 
 
 def load_mesh(
@@ -102,10 +118,12 @@ def load_mesh(
     notes = [*container.notes]
     if not slots:
         notes.append("the mesh names no textures: every surface counts as one material")
-    parts = []
+    parts, origins, total = [], [], 0
     for geometry in _placed_geometries(container):
         index = slots.index(geometry.slot) if geometry.slot in slots else -1
-        part = _soup(path, geometry, index, uvs_needed=index >= 0 or not slots)
+        part, kept = _soup(path, geometry, index, uvs_needed=index >= 0 or not slots)
+        origins.append(np.stack([total + np.flatnonzero(kept), np.full(len(part.triangles), geometry.slot)]))
+        total += len(kept)
         dropped = len(geometry.faces) - len(part.triangles)
         if dropped:
             name, count = geometry.name, len(geometry.faces)
@@ -117,7 +135,9 @@ def load_mesh(
         raise bad_input(path, "has UVs without any area", "unwrap it in your modeller and export it again")
     materials = load_materials(path, slots=slots, directx=directx, nonfinite=nonfinite, container=container)
     own = container if container is not read or path.suffix.lower() not in GLTF_SUFFIXES else None
-    return MeshAsset(path, mesh, materials, slots, tuple(notes), own)
+    numbers, of = np.concatenate(origins, axis=1).astype(np.int32)
+    names = tuple(str(each.get("name", "")) for each in container.tree.get("materials", ()))
+    return MeshAsset(path, mesh, materials, slots, tuple(notes), own, Origin(numbers, of, total, names))
 
 
 def uv_areas(mesh: Mesh, triangles: NDArray[Any]) -> NDArray[np.float64]:
@@ -319,8 +339,8 @@ def _placed_uvs(uvs: NDArray[Any], placement: dict[str, Any]) -> NDArray[Any]:
     return (rotated + np.asarray(placement.get("offset", (0.0, 0.0)), np.float64)).astype(np.float32)
 
 
-def _soup(path: Path, geometry: _Placed, index: int, *, uvs_needed: bool) -> Mesh:
-    """One geometry in world space as a Mesh of material `index`, without triangles of zero area."""
+def _soup(path: Path, geometry: _Placed, index: int, *, uvs_needed: bool) -> tuple[Mesh, NDArray[np.bool_]]:
+    """One geometry in world space as a Mesh of material `index`, without triangles of zero area; which were kept."""
     transform, triangles = geometry.transform, geometry.faces
     if geometry.uvs is None and uvs_needed:
         what = f"geometry '{geometry.name}' has no UVs"
@@ -335,19 +355,20 @@ def _soup(path: Path, geometry: _Placed, index: int, *, uvs_needed: bool) -> Mes
         triangles = triangles[:, ::-1]
     corners = positions.astype(np.float32).astype(np.float64)[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    triangles = triangles[np.any(cross != 0, axis=1)]
+    kept: NDArray[np.bool_] = np.any(cross != 0, axis=1)
     # Normals transform by the inverse transpose; that times the determinant is the cofactor matrix, which needs no
     # inverse and so allows flat scales.
     linear = transform[:3, :3]
     cofactor = np.stack([np.cross(linear[(i + 1) % 3], linear[(i + 2) % 3]) for i in range(3)])
     normals = geometry.normals @ cofactor.T * (-1 if mirrored else 1)
-    return Mesh(
+    mesh = Mesh(
         positions.astype(np.float32),
         _unit(normals).astype(np.float32),
         uvs.astype(np.float32),
-        np.ascontiguousarray(triangles, np.int32),
-        np.full(len(triangles), index, np.int32),
+        np.ascontiguousarray(triangles[kept], np.int32),
+        np.full(int(kept.sum()), index, np.int32),
     )
+    return mesh, kept
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,8 +41,8 @@ class PatternPlane:
 
     mesh: the asset's triangles of one material, with the plane for their texture (`uvs` 0..1 of it), without the charts
     whose texels another chart has. triangles: int64 (T,), which of the asset's triangles they are. shift: float64
-    (T, 2), texels (x, y) on the plane, equal on a sheet: at a place less its shift, what is at one height on the surface
-    is at one height on the plane, on all sheets that stand upright; 0 on others.
+    (T, 2), texels (x, y), equal on a sheet: at a place less its shift, what is at one height on the surface is at one
+    height on the plane, on all sheets that stand upright; 0 on others.
     """
 
     size: int
@@ -66,7 +66,7 @@ def fits(mesh: Mesh, material_index: int | None) -> bool:
 
 
 def mean_density(mesh: Mesh, material_index: int | None, size: int) -> float:
-    """Texels per unit of length that a texture of `size` x `size` has on the surface, in the root of the mean square."""
+    """Texels per unit of length that a texture of `size` x `size` has on the surface, by the two's areas."""
     triangles = chosen_triangles(mesh, material_index)
     world = np.abs(areas(triangle_shapes(mesh.positions[triangles].astype(np.float64)))).sum()
     return float(size * np.sqrt(np.abs(areas(mesh.uvs[triangles].astype(np.float64))).sum() / world))
@@ -168,7 +168,7 @@ def _shift_to_height(
     steep = np.hypot(np.bincount(sheets, up[:, 0]), np.bincount(sheets, up[:, 1])) > STEEP * total
     top = np.array([np.sin(grain), -np.cos(grain)])  # where up is on the plane
     apart = np.bincount(sheets, area * (middles @ top - height)) / total
-    return np.where(steep, apart, 0.0)[sheets][:, None] * top
+    return np.asarray(np.where(steep, apart, 0.0)[sheets][:, None] * top, np.float64)
 
 
 def _packed(places: Doubles, of: Ints, sheets: Ints, density: float, size: int) -> tuple[Doubles, int, float]:

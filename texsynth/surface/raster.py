@@ -19,7 +19,7 @@ from texsynth.surface.mesh import Mesh
 
 MAX_UV_TILES = 256  # a triangle may repeat the texture this often; more is a broken export, not a tiling
 _MAX_FRACTION_BITS = 12  # vertices snap to 1/4096 texel (GPUs snap to 1/256)
-_SMALLEST_AREA = 1e-9  # square texels, twice: below it rounding decides what a triangle's weights are
+SMALLEST_AREA = 1e-9  # square texels, twice: below it rounding decides what a triangle's weights are
 _COORDINATE_BITS = 30  # below 2^30, an edge function (a sum of two products) stays inside int64
 
 
@@ -207,7 +207,7 @@ class UvRaster:
         self.corners, self.bits, tile = _snap(uvs, size)
         texels = (uvs - tile) * size
         # of a triangle whose area only snapping made, the snapped corners count
-        flat = np.abs(_areas(texels)) < _SMALLEST_AREA
+        flat = np.abs(_areas(texels)) < SMALLEST_AREA
         texels[flat] = self.corners[flat] / (1 << self.bits)
         self.origin, self.to_weights = texels[:, 0].copy(), _to_weights(texels)
         first, last = self.corners[:, :, 1].min(axis=1) >> self.bits, self.corners[:, :, 1].max(axis=1) >> self.bits

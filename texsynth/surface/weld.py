@@ -68,6 +68,11 @@ def weld_seams(
         plane.write(texels, values)
 
 
+def gutter_width(size: int) -> int:
+    """Texels beyond a chart's border that belong to it, in a texture of `size` x `size`."""
+    return max(GUTTER, size // 256)
+
+
 def needed_tokens(mesh: Mesh, size: int, material_index: int | None, block: int) -> Mask:
     """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too."""
     wanted = np.zeros((size // block, size // block), np.bool_)
@@ -123,11 +128,6 @@ def _in_strips(plane: Plane, strips: Strips) -> Mask:
     for depth in range(WIDTH):
         marked[plane.cells(strips.gives + (depth + 0.5) * strips.inward)] = 1
     return np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0)
-
-
-def gutter_width(size: int) -> int:
-    """Texels beyond a border, in a texture of `size` a side, that show what lies across."""
-    return max(GUTTER, size // 256)
 
 
 def _gutter(covered: Mask, width: int) -> Mask:

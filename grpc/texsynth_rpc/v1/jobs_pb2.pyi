@@ -56,8 +56,32 @@ class Fraction(_message.Message):
     value: float
     def __init__(self, value: _Optional[float] = ...) -> None: ...
 
+class Brush(_message.Message):
+    __slots__ = ("x", "y", "z", "radius", "falloff")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    Z_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    FALLOFF_FIELD_NUMBER: _ClassVar[int]
+    x: float
+    y: float
+    z: float
+    radius: float
+    falloff: float
+    def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ..., z: _Optional[float] = ..., radius: _Optional[float] = ..., falloff: _Optional[float] = ...) -> None: ...
+
+class MeshSelection(_message.Message):
+    __slots__ = ("triangles", "slots", "brushes")
+    TRIANGLES_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    BRUSHES_FIELD_NUMBER: _ClassVar[int]
+    triangles: _containers.RepeatedScalarFieldContainer[int]
+    slots: _containers.RepeatedScalarFieldContainer[str]
+    brushes: _containers.RepeatedCompositeFieldContainer[Brush]
+    def __init__(self, triangles: _Optional[_Iterable[int]] = ..., slots: _Optional[_Iterable[str]] = ..., brushes: _Optional[_Iterable[_Union[Brush, _Mapping]]] = ...) -> None: ...
+
 class Options(_message.Message):
-    __slots__ = ("size", "maps", "content", "preset", "target", "format", "compression", "seed", "tileable", "density", "detail", "overlap", "material", "normals", "nonfinite", "region_sha256", "second", "blend", "blend_sha256", "seams")
+    __slots__ = ("size", "maps", "content", "preset", "target", "format", "compression", "seed", "tileable", "density", "detail", "overlap", "material", "normals", "nonfinite", "region_sha256", "second", "blend", "blend_sha256", "seams", "selection", "fit", "grain", "style_size")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +102,10 @@ class Options(_message.Message):
     BLEND_FIELD_NUMBER: _ClassVar[int]
     BLEND_SHA256_FIELD_NUMBER: _ClassVar[int]
     SEAMS_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    FIT_FIELD_NUMBER: _ClassVar[int]
+    GRAIN_FIELD_NUMBER: _ClassVar[int]
+    STYLE_SIZE_FIELD_NUMBER: _ClassVar[int]
     size: int
     maps: _containers.RepeatedScalarFieldContainer[str]
     content: Fraction
@@ -98,7 +126,11 @@ class Options(_message.Message):
     blend: Fraction
     blend_sha256: str
     seams: str
-    def __init__(self, size: _Optional[int] = ..., maps: _Optional[_Iterable[str]] = ..., content: _Optional[_Union[Fraction, _Mapping]] = ..., preset: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., compression: _Optional[str] = ..., seed: _Optional[int] = ..., tileable: bool = ..., density: _Optional[float] = ..., detail: _Optional[_Union[Fraction, _Mapping]] = ..., overlap: _Optional[str] = ..., material: _Optional[str] = ..., normals: _Optional[str] = ..., nonfinite: _Optional[str] = ..., region_sha256: _Optional[str] = ..., second: _Optional[_Union[Input, _Mapping]] = ..., blend: _Optional[_Union[Fraction, _Mapping]] = ..., blend_sha256: _Optional[str] = ..., seams: _Optional[str] = ...) -> None: ...
+    selection: MeshSelection
+    fit: str
+    grain: float
+    style_size: float
+    def __init__(self, size: _Optional[int] = ..., maps: _Optional[_Iterable[str]] = ..., content: _Optional[_Union[Fraction, _Mapping]] = ..., preset: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., compression: _Optional[str] = ..., seed: _Optional[int] = ..., tileable: bool = ..., density: _Optional[float] = ..., detail: _Optional[_Union[Fraction, _Mapping]] = ..., overlap: _Optional[str] = ..., material: _Optional[str] = ..., normals: _Optional[str] = ..., nonfinite: _Optional[str] = ..., region_sha256: _Optional[str] = ..., second: _Optional[_Union[Input, _Mapping]] = ..., blend: _Optional[_Union[Fraction, _Mapping]] = ..., blend_sha256: _Optional[str] = ..., seams: _Optional[str] = ..., selection: _Optional[_Union[MeshSelection, _Mapping]] = ..., fit: _Optional[str] = ..., grain: _Optional[float] = ..., style_size: _Optional[float] = ...) -> None: ...
 
 class RestyleJob(_message.Message):
     __slots__ = ("asset", "exemplar", "options")
