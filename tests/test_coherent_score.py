@@ -77,8 +77,8 @@ def run(keys: Keys, z: Floats, positions: Ints, sigma: float, rows: tuple[int, i
     """`attend` with nothing but the patches deciding, except for what `how` says."""
     height, width = positions.shape[:2]
     arguments: dict[str, Any] = {
-        "radius": 1, "torus": TORUS, "targets": np.zeros((len(keys.waves), 3)), "potentials": np.zeros((1, 1),
-        np.float32),
+        "radius": 1, "torus": TORUS, "phases": np.zeros((height, width, len(keys.waves))),
+        "potentials": np.zeros((1, 1), np.float32),
         "cell": 1 << 20, "guide": np.zeros((height, width, keys.guide.shape[2]), np.float32),
         "middles": np.zeros((height, width, 2), np.float32), "piece_radius": 1e6, "spread_cost": 0.0,
         "jump_cost": 0.1, "jitter": 2, "seed": 7,
@@ -89,7 +89,7 @@ def run(keys: Keys, z: Floats, positions: Ints, sigma: float, rows: tuple[int, i
 
 
 def reference(
-    keys: Keys, z: Floats, positions: Ints, sigma: float, *, torus: tuple[bool, bool], radius: int, targets: Doubles,
+    keys: Keys, z: Floats, positions: Ints, sigma: float, *, torus: tuple[bool, bool], radius: int, phases: Doubles,
     potentials: Floats, cell: int, guide: Floats,
 ) -> tuple[Doubles, dict[tuple[int, int], dict[tuple[int, int], float]]]:  # fmt: skip
     """Mean (h, w, C), and for every token the log weights of its own place and of those that continue its
@@ -129,8 +129,8 @@ def reference(
                             ty, tx = into(py + i * BLOCK, 0) // keys.stride, into(px + j * BLOCK, 1) // keys.stride
                             distance += float(((latent[at] - tokens[ty, tx]) ** 2).sum())
                 log = -distance / (2 * sigma**2) + float(potentials[py // cell, px // cell])
-                for wave, target in zip(keys.waves, targets, strict=True):
-                    turn = float(wave @ (py, px) - target @ (y, x, 1))
+                for wave, phase in zip(keys.waves, phases[y, x], strict=True):
+                    turn = float(wave @ (py, px) - phase)
                     log -= (turn - round(turn)) ** 2 / (2 * keys.tolerance**2)
                 features = keys.guide[py // keys.stride, px // keys.stride].astype(np.float64)
                 logs[py, px] = log - 0.5 * float(((guide[y, x] - features) ** 2).sum())
@@ -168,7 +168,7 @@ def test_the_mean_is_the_softmax_over_the_neighbours_continuations_and_the_likel
     positions = scattered(keys, 5, 6, seed)
     z = clean(keys, positions) + np.float32(sigma) * rng.normal(size=(5, 6, TOKEN_CHANNELS)).astype(np.float32)
     how: dict[str, Any] = {
-        "torus": torus, "radius": radius, "targets": rng.normal(size=(2, 3)), "cell": 16,
+        "torus": torus, "radius": radius, "phases": rng.normal(size=(5, 6, 2)), "cell": 16,
         "potentials": rng.normal(size=(4, 5)).astype(np.float32),
         "guide": rng.normal(size=(5, 6, 2)).astype(np.float32),
     }  # fmt: skip
@@ -279,13 +279,13 @@ def test_potentials_draw_tokens_to_a_cell_and_a_crisp_lattice_keeps_them_in_phas
     _, drawn = run(plain, z, positions, 3.0, potentials=potentials, cell=48, jitter=0)
     _, before = run(plain, z, positions, 3.0, jitter=0)
     assert int((drawn >= 48).all(axis=2).sum()) > int((before >= 48).all(axis=2).sum()) + 10
-    targets = np.array([[1 / 3, 0.0, 0.25]])
+    phases = np.broadcast_to((np.arange(8) / 3 + 0.25)[:, None, None], (8, 8, 1)).copy()
 
     def error(chosen: Ints) -> Doubles:
-        turn = chosen[..., 0] / 24 - np.arange(8)[:, None] / 3 - 0.25
+        turn = chosen[..., 0] / 24 - phases[..., 0]
         return np.asarray(np.abs(turn - np.round(turn)))
 
-    _, phased = run(keys, z, positions, 3.0, targets=targets, jitter=0)
+    _, phased = run(keys, z, positions, 3.0, phases=phases, jitter=0)
     assert float(error(phased).mean()) < 0.5 * float(error(before).mean())
 
 

@@ -37,11 +37,11 @@ def piece(rows: int, columns: int, start: tuple[int, int], size: tuple[int, int]
 
 def quilted(
     keys: Keys, positions: Ints, *, torus: tuple[bool, bool] = TORUS, longest: float = 6, limit: float = 4,
-    cell: int = 16, seed: int = 0, guide: Floats | None = None, targets: NDArray[np.float64] | None = None,
+    cell: int = 16, seed: int = 0, guide: Floats | None = None, phases: NDArray[np.float64] | None = None,
 ) -> Ints:  # fmt: skip
     return replace_large_pieces(
         keys, positions, torus, np.zeros((*positions.shape[:2], 0), np.float32) if guide is None else guide,
-        np.zeros((len(keys.waves), 3)) if targets is None else targets, longest, limit, cell,
+        np.zeros((*positions.shape[:2], len(keys.waves))) if phases is None else phases, longest, limit, cell,
         np.random.default_rng(seed),
     )  # fmt: skip
 
@@ -150,9 +150,9 @@ def test_of_places_that_fit_alike_the_less_used_is_taken() -> None:
 def test_sources_keep_the_phase_of_the_lattice() -> None:
     lattice = Lattice(np.array([[1 / 16, 0], [0, 1 / 16]]), 0.02, 0.9)
     keys = keys_of(noise(160, 160), lattice=lattice)
-    targets = np.array([[0.5, 0, 0], [0, 0.5, 0]])  # token (y, x) has the phase of texel (8 y, 8 x)
+    phases = 0.5 * np.stack(np.mgrid[0:20, 0:20], -1)  # token (y, x) has the phase of texel (8 y, 8 x)
     positions = piece(20, 20, (0, 0), keys.size)
-    moved = moves(keys, positions, quilted(keys, positions, targets=targets))
+    moved = moves(keys, positions, quilted(keys, positions, phases=phases))
     far = np.abs((moved / 16) - np.round(moved / 16))
     assert float((far <= 1 / 16).mean()) > 0.95
 
@@ -200,7 +200,7 @@ def test_of_two_pieces_with_the_same_blocks_the_smaller_goes_elsewhere_and_the_r
     positions[:, 7:] = piece(12, 5, (160, 200), keys.size)
     positions[4:8, 8:11] = piece(4, 3, (16, 24), keys.size)  # shown already, further left
     no_guide = np.zeros((12, 12, 0), np.float32)
-    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((0, 3)), np.random.default_rng(0))
+    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((*positions.shape[:2], 0)), np.random.default_rng(0))
     moved = (after != positions).any(axis=2)
     assert bool(moved[4:8, 8:11].all())
     assert int(moved.sum()) == 12
@@ -211,5 +211,5 @@ def test_what_is_shown_once_is_left_alone() -> None:
     keys = keys_of(noise(160, 160))
     positions = piece(10, 10, (24, 56), keys.size)
     no_guide = np.zeros((10, 10, 0), np.float32)
-    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((0, 3)), np.random.default_rng(0))
+    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((*positions.shape[:2], 0)), np.random.default_rng(0))
     np.testing.assert_array_equal(after, positions)
