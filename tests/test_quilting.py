@@ -200,7 +200,9 @@ def test_of_two_pieces_with_the_same_blocks_the_smaller_goes_elsewhere_and_the_r
     positions[:, 7:] = piece(12, 5, (160, 200), keys.size)
     positions[4:8, 8:11] = piece(4, 3, (16, 24), keys.size)  # shown already, further left
     no_guide = np.zeros((12, 12, 0), np.float32)
-    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((*positions.shape[:2], 0)), np.random.default_rng(0))
+    after = replace_repeated(
+        keys, positions, TORUS, no_guide, np.zeros((*positions.shape[:2], 0)), np.random.default_rng(0)
+    )
     moved = (after != positions).any(axis=2)
     assert bool(moved[4:8, 8:11].all())
     assert int(moved.sum()) == 12
@@ -211,5 +213,7 @@ def test_what_is_shown_once_is_left_alone() -> None:
     keys = keys_of(noise(160, 160))
     positions = piece(10, 10, (24, 56), keys.size)
     no_guide = np.zeros((10, 10, 0), np.float32)
-    after = replace_repeated(keys, positions, TORUS, no_guide, np.zeros((*positions.shape[:2], 0)), np.random.default_rng(0))
+    after = replace_repeated(
+        keys, positions, TORUS, no_guide, np.zeros((*positions.shape[:2], 0)), np.random.default_rng(0)
+    )
     np.testing.assert_array_equal(after, positions)
