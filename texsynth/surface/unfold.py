@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 MISFIT = 0.02  # of a seam's length: root mean square of what may stay between the two borders
 OVERLAP = 0.01  # of the smaller sheet that may come to lie on the larger one
-WIDEST = 1.0  # of the side of a square that holds the whole surface: how large a sheet may become
+WIDEST = 1.5  # of the side of a square that holds the whole surface: how large a sheet may become
 DEEP = 0.2  # cells that a middle must lie inside the other triangle to be hidden
 MOST_CHECKED = 1024  # triangles of a sheet whose middles are looked for on the other
 CELLS = 400  # to the side of that square, in which overlaps are counted
