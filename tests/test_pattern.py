@@ -260,7 +260,7 @@ def test_content_and_regions_lie_on_the_plane_where_their_walls_do() -> None:
     region = Region(tone > 0.5)
     ground = choose_ground(mesh, 0, 128, Options(size=SIZE))
     assert ground.plane is not None
-    wanted = wanted_tokens(ground, mesh, region, Options(size=SIZE))
+    wanted = wanted_tokens(ground, region, Options(size=SIZE))
     assert wanted is not None
     assert [bool(wanted[y // 8, x // 8]) for x, y in middles] == [False, True]
 

@@ -30,6 +30,7 @@ Mask = NDArray[np.bool_]
 
 LARGEST_GUIDE = 2048  # texels a side of guidance that is carried onto a plane
 _HALF = np.float32(0.5)
+MIRRORED = 360  # added to the turn of a block in an index
 COARSER = 4  # how much coarser than the plane a region is carried onto it
 
 
@@ -37,14 +38,17 @@ COARSER = 4  # how much coarser than the plane a region is carried onto it
 class Ground:
     """What layers are made on: `size` x `size` texels.
 
-    mesh: whose `uvs` are of this ground, None for a plain texture, and which of its materials. plane: None where the
-    ground is the texture itself. density: exemplar texels per texel of the ground.
+    mesh: whose `uvs` are of this ground, None for a plain texture, and which of its materials (None: all). plane: None
+    where the ground is the texture itself; texture: the mesh with its own UVs, and which of its materials is replaced.
+    density: exemplar texels per texel of the ground.
     """
 
     size: int
     mesh: Mesh | None
     material: int | None
     plane: PatternPlane | None
+    texture: Mesh | None
+    replaced: int | None
     density: float
     torus: tuple[bool, bool]
 
@@ -56,21 +60,21 @@ def choose_ground(mesh: Mesh | None, material: int | None, exemplar_width: int, 
     """
     tiles = options.tileable, options.tileable
     if mesh is None:
-        return Ground(options.size, None, None, None, options.density, tiles)
+        return Ground(options.size, None, None, None, None, None, options.density, tiles)
     mean = mean_density(mesh, material, options.size)
     offered = mean * options.density if options.style_size is None else exemplar_width / options.style_size
     if options.fit == "surface" and not options.tileable and fits(mesh, material):
         wanted = min(mean, offered)  # a finer plane would hold nothing more
         plane = plan_plane(mesh, material, options.size, wanted, options.grain, join=options.seams == "weld")
-        return Ground(plane.size, plane.mesh, None, plane, offered / plane.density, (False, False))
+        return Ground(plane.size, plane.mesh, None, plane, mesh, material, offered / plane.density, (False, False))
     if options.seams == "weld" and not options.tileable:
         tiles = repeating(mesh, material)
-    return Ground(options.size, mesh, material, None, offered / mean, tiles)
+    return Ground(options.size, mesh, material, None, mesh, material, offered / mean, tiles)
 
 
-def wanted_tokens(ground: Ground, texture: Mesh | None, region: Region | None, options: Options) -> Mask | None:
+def wanted_tokens(ground: Ground, region: Region | None, options: Options) -> Mask | None:
     """Tokens, bool (size / 8, size / 8), with a texel to be made: in a chart, its gutter or its continuation over a
-    seam, and in the region. None: all. texture: the mesh with its own UVs."""
+    seam, and in the region. None: all."""
     masks = list[Mask]()
     if ground.mesh is not None:
         masks.append(
@@ -80,8 +84,9 @@ def wanted_tokens(ground: Ground, texture: Mesh | None, region: Region | None, o
             masks[-1] |= needed_tokens(ground.mesh, ground.size, ground.material, BLOCK)
     if region is not None and ground.plane is None:
         masks.append(any_in_blocks(region.inside, BLOCK))
-    elif region is not None and ground.plane is not None and texture is not None:
-        inside = carried(region.inside.astype(np.uint8), to_plane(ground.plane, texture, ground.size // COARSER)) > 0
+    elif region is not None and ground.plane is not None and ground.texture is not None:
+        passage = to_plane(ground.plane, ground.texture, ground.size // COARSER)
+        inside = carried(region.inside.astype(np.uint8), passage) > 0
         # what is carried from texel to texel may miss by one
         masks.append(cv2.dilate(any_in_blocks(inside, BLOCK // COARSER).astype(np.uint8), np.ones((3, 3))) > 0)
     return np.logical_and.reduce(masks) if masks else None
@@ -127,6 +132,24 @@ def in_texture(
 ) -> Rebake:
     """Rows of the asset's texture from maps that were made on the plane, as `Rebake`."""
     return Rebake(to_texture(plane, mesh, size), maps, gutter_width(size), background)
+
+
+def index_in_texture(plane: PatternPlane, mesh: Mesh, size: int, index: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Where the texels of the texture's blocks lie in the exemplar, int32 (size / 8, size / 8, 3): y and x of the top
+    left, were the block upright, and how it is turned, degrees clockwise 0..359, plus `MIRRORED` where it is mirrored.
+
+    index: int32 (plane.size / 8, plane.size / 8, 2), the same of the plane's blocks. Blocks on no triangle are those of
+    the nearest one that is.
+    """
+    blocks = size // BLOCK
+    passage = to_texture(plane, mesh, blocks)
+    _, middle, triangles = passage.rows(0, blocks, 2 * blocks)
+    at = np.clip(np.floor(middle / BLOCK).astype(np.int64), 0, len(index) - 1)
+    places = index[at[:, 1], at[:, 0]] + np.rint(middle - at * BLOCK - BLOCK / 2)[:, ::-1].astype(np.int32)
+    turn = passage.turns[triangles]
+    degrees = np.rint(np.rad2deg(np.arctan2(turn[:, 1, 0], turn[:, 0, 0]))).astype(np.int32) % 360
+    degrees += MIRRORED * (np.linalg.det(turn) < 0)
+    return np.concatenate([places, degrees[:, None]], axis=1).astype(np.int32).reshape(blocks, blocks, 3)
 
 
 def _reduced(image: Floats, side: int) -> Floats:

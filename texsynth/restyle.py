@@ -27,7 +27,16 @@ from texsynth.content import Content, Relief, prepare_content, resized_rows
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, prepare_exemplar
 from texsynth.fault import fault_point
-from texsynth.fit import Ground, blend_on, choose_ground, content_on, course_shift, in_texture, wanted_tokens
+from texsynth.fit import (
+    Ground,
+    blend_on,
+    choose_ground,
+    content_on,
+    course_shift,
+    in_texture,
+    index_in_texture,
+    wanted_tokens,
+)
 from texsynth.layer import Layer, Texels, channels_of, make_layer
 from texsynth.material import (
     CHANNELS,
@@ -48,11 +57,10 @@ from texsynth.region import Region, load_mask
 from texsynth.report.page import plain, write_report
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
-from texsynth.surface.mesh import EMBED_SIZE, Mesh, MeshAsset, load_mesh, write_glb
-from texsynth.surface.pattern import PatternPlane
+from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
 from texsynth.surface.select import selection_weights
 from texsynth.surface.uv_notes import uv_notes
-from texsynth.surface.weld import weld_seams
+from texsynth.surface.weld import fill_gutters, weld_seams
 from texsynth.threads import settle_threads
 
 Floats = NDArray[np.float32]
@@ -106,11 +114,11 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         ground = choose_ground(mesh, None if asset is None else asset.replaced, sources.exemplars[0].size[1], options)
         prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
-        guide, blend = _guides(ground, mesh, content, sources)
+        guide, blend = _guides(ground, content, sources)
     layers = []
     previewer = _previewer(out / PREVIEW, run, ground, asset)
     shift = None if ground.plane is None else course_shift(ground.plane)
-    wanted = wanted_tokens(ground, mesh, sources.region, options)
+    wanted = wanted_tokens(ground, sources.region, options)
     for number, exemplar in enumerate(prepared):
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
@@ -124,15 +132,13 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
     if ground.mesh is not None and options.seams == "weld":
         with run.stage("seams", 0.8, 0.83):
             _weld(canvases, ground, sources.region, run)
-    if ground.plane is not None and mesh is not None:
+    if ground.plane is not None:
         with run.stage("fit", 0.8, 0.83):
-            canvases = _in_texture(
-                canvases, ground.plane, mesh, layers[0].exemplar, content, sources, options, work, run
-            )
+            canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
     with run.stage("publish", 0.83, 0.93):
         maps = publish_maps(out, canvases, options.storage, run)
     with run.stage("report", 0.93, 1.0):
-        manifest = _finish(out, maps, canvases, sources, layers, share, compute, options, run)
+        manifest = _finish(out, maps, canvases, sources, layers, share, ground, compute, options, run)
     shutil.rmtree(work, ignore_errors=True)
     (out / PREVIEW).unlink(missing_ok=True)
     return manifest
@@ -204,15 +210,14 @@ def chosen_material(asset: MeshAsset, name: str | None) -> int:
     return int(np.bincount(index[index >= 0], weights=areas[index >= 0], minlength=len(names)).argmax())
 
 
-def _guides(
-    ground: Ground, mesh: Mesh | None, content: Content | None, sources: Sources
-) -> tuple[Content | None, Blend | None]:
+def _guides(ground: Ground, content: Content | None, sources: Sources) -> tuple[Content | None, Blend | None]:
     """Content and blend as they lie on the ground."""
-    if ground.plane is None or mesh is None:
+    plane, mesh = ground.plane, ground.texture
+    if plane is None or mesh is None:
         return content, sources.blend
     return (
-        None if content is None else content_on(ground.plane, mesh, content),
-        None if sources.blend is None else blend_on(ground.plane, mesh, sources.blend),
+        None if content is None else content_on(plane, mesh, content),
+        None if sources.blend is None else blend_on(plane, mesh, sources.blend),
     )
 
 
@@ -323,8 +328,7 @@ def _gather_maps(
 
 def _in_texture(
     canvases: dict[MapKind, Canvas],
-    plane: PatternPlane,
-    mesh: Mesh,
+    ground: Ground,
     exemplar: Exemplar,
     content: Content | None,
     sources: Sources,
@@ -334,11 +338,16 @@ def _in_texture(
 ) -> dict[MapKind, Canvas]:
     """The maps of the texture from those that were made on the plane."""
     maps = {kind: np.memmap(each.path, each.dtype, "r", shape=each.shape) for kind, each in canvases.items()}
+    plane, mesh = ground.plane, ground.texture
+    assert plane is not None
+    assert mesh is not None
     rebake = in_texture(plane, mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
     finish = _Finish(content, sources, options.size)
     made = _write_bands(rebake.rows, exemplar.maps, finish, options.size, options, work, "fitted_", run)
     for canvas in canvases.values():
         canvas.path.unlink()
+    if options.seams == "weld":
+        _in_place(made, lambda maps: fill_gutters(maps, mesh, ground.replaced, _inside(sources.region)))
     return made
 
 
@@ -372,10 +381,21 @@ def _write_bands(
 
 def _weld(canvases: dict[MapKind, Canvas], ground: Ground, region: Region | None, run: Run) -> None:
     """Let patterns go on over the mesh's UV seams."""
-    maps = {kind: np.memmap(each.path, each.dtype, "r+", shape=each.shape) for kind, each in canvases.items()}
-    inside = None if region is None or ground.plane is not None else region.inside
-    assert ground.mesh is not None
-    weld_seams(maps, ground.mesh, ground.material, inside, run)
+    mesh, inside = ground.mesh, None if ground.plane is not None else _inside(region)
+    assert mesh is not None
+    _in_place(canvases, lambda maps: weld_seams(maps, mesh, ground.material, inside, run))
+
+
+def _inside(region: Region | None) -> NDArray[np.bool_] | None:
+    return None if region is None else region.inside
+
+
+def _in_place(canvases: dict[MapKind, Canvas], change: Callable[[dict[MapKind, NDArray[Any]]], None]) -> None:
+    """Let `change` write to the maps."""
+    maps: dict[MapKind, Any] = {
+        kind: np.memmap(each.path, each.dtype, "r+", shape=each.shape) for kind, each in canvases.items()
+    }
+    change(maps)
     for each in maps.values():
         each.flush()
 
@@ -422,6 +442,7 @@ def _finish(
     sources: Sources,
     layers: list[Layer],
     share: float,
+    ground: Ground,
     compute: Compute,
     options: Options,
     run: Run,
@@ -434,9 +455,12 @@ def _finish(
     indices = []
     for layer, name in zip(layers, ("index.npy", "index_second.npy"), strict=False):
         indices.append(np.concatenate([layer.index, np.zeros_like(layer.index[:, :, :1])], axis=2))
+        shown = indices[-1]
+        if ground.plane is not None and ground.texture is not None:
+            shown = index_in_texture(ground.plane, ground.texture, options.size, layer.index)
         try:
             with (out / name).open("wb") as file:
-                np.save(file, indices[-1].astype(np.int16 if max(layer.exemplar.size) < 2**15 else np.int32))
+                np.save(file, shown.astype(np.int16 if max(layer.exemplar.size) < 2**15 else np.int32))
         except OSError as error:
             raise from_os_error(error, out / name) from error
         files.append(name)

@@ -61,6 +61,21 @@ def weld_seams(
     for texels, values in given:
         plane.write(texels, values)
     run.step(0.7)
+    _fill(plane, strips, near, covered, changeable)
+
+
+def fill_gutters(
+    maps: Mapping[MapKind, NDArray[Any]], mesh: Mesh, material_index: int | None, changeable: Mask | None
+) -> None:
+    """Let the texels beyond the borders of charts show what lies across; arguments as of `weld_seams`."""
+    plane = Plane(maps)
+    strips = seam_strips(mesh, plane.size, material_index)
+    if strips is not None:
+        near = cKDTree(np.mod(np.concatenate([strips.gives, strips.keeps]), plane.size), boxsize=plane.size)
+        _fill(plane, strips, near, uv_mask(mesh, plane.size, material_index, gutter=0), changeable)
+
+
+def _fill(plane: Plane, strips: Strips, near: cKDTree, covered: Mask, changeable: Mask | None) -> None:
     beyond = _gutter(covered, gutter_width(plane.size))
     free = beyond if changeable is None else beyond & changeable
     across = [_across(plane, strips, near, covered, texels) for texels in _in_turn(free)]
