@@ -25,6 +25,7 @@ WORDS = (
     "compression",
     "overlap",
     "seams",
+    "geometry",
     "material",
     "normals",
     "nonfinite",

@@ -172,6 +172,14 @@ Seams = Annotated[
         rich_help_panel=_CHOICES,
     ),
 ]
+Geometry = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|on|off",
+        help="Whether a mesh's edges and cavities are content: where it has no texture, always, or never.",
+        rich_help_panel=_CHOICES,
+    ),
+]
 Directx = Annotated[
     bool | None,
     typer.Option(
@@ -246,6 +254,7 @@ def restyle_command(
     detail: Detail = 1.0,
     overlap: Overlap = "cut",
     seams: Seams = "weld",
+    geometry: Geometry = "auto",
     directx: Directx = None,
     clamp_nonfinite: ClampNonfinite = False,
     resume: Resume = False,
@@ -272,6 +281,7 @@ def restyle_command(
         detail=detail,
         overlap=overlap,
         seams=seams,
+        geometry=geometry,
         directx=directx,
         nonfinite="clamp" if clamp_nonfinite else "refuse",
         resume=resume,

@@ -18,12 +18,19 @@ ProfileName = Literal["auto", "cpu", "desktop", "jetson-orin-nx"]
 NonFinite = Literal["refuse", "clamp"]
 Overlap = Literal["cut", "hann"]
 Seams = Literal["weld", "leave"]
+Geometry = Literal["auto", "on", "off"]
 
 # The coarsest pyramid level is an 8 x 8 latent of 8 x 8 texel blocks; every level above doubles it.
 SMALLEST_SIZE = 64
 LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
-RESTYLE_ONLY = ("content", "region", "material", "seams")  # options that a synthesised texture has no use for
+RESTYLE_ONLY = (
+    "content",
+    "region",
+    "material",
+    "seams",
+    "geometry",
+)  # options that a synthesised texture has no use for
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -41,6 +48,8 @@ class Options:
     detail: strength of the attention gather, 0..1.
     overlap: how pieces of the exemplar meet: along minimum cuts, or cross-fading over 4 texels (Hann).
     seams: whether patterns go on over a mesh's UV seams, or each chart is left by itself (restyle only).
+    geometry: whether a mesh's edges and cavities are content, as strong as `content`: where the asset has no texture,
+    always, with its own, or never (restyle only).
     region: mask image, white where the asset may change (restyle only), or None for everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
     second: another exemplar that covers a share of the result. blend: that share, 0..1, or an image whose white is all
@@ -65,6 +74,7 @@ class Options:
     detail: float = 1.0
     overlap: Overlap = "cut"
     seams: Seams = "weld"
+    geometry: Geometry = "auto"
     region: Path | None = None
     material: str | None = None
     second: Path | None = None
@@ -95,6 +105,7 @@ class Options:
         object.__setattr__(self, "format", storage.container)
         require_choice("overlap", self.overlap, get_args(Overlap))
         require_choice("seams", self.seams, get_args(Seams))
+        require_choice("geometry", self.geometry, get_args(Geometry))
         require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")

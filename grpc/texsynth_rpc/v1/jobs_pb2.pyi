@@ -57,7 +57,7 @@ class Fraction(_message.Message):
     def __init__(self, value: _Optional[float] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("size", "maps", "content", "preset", "target", "format", "compression", "seed", "tileable", "density", "detail", "overlap", "material", "normals", "nonfinite", "region_sha256", "second", "blend", "blend_sha256", "seams")
+    __slots__ = ("size", "maps", "content", "preset", "target", "format", "compression", "seed", "tileable", "density", "detail", "overlap", "material", "normals", "nonfinite", "region_sha256", "second", "blend", "blend_sha256", "seams", "geometry")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class Options(_message.Message):
     BLEND_FIELD_NUMBER: _ClassVar[int]
     BLEND_SHA256_FIELD_NUMBER: _ClassVar[int]
     SEAMS_FIELD_NUMBER: _ClassVar[int]
+    GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     size: int
     maps: _containers.RepeatedScalarFieldContainer[str]
     content: Fraction
@@ -98,7 +99,8 @@ class Options(_message.Message):
     blend: Fraction
     blend_sha256: str
     seams: str
-    def __init__(self, size: _Optional[int] = ..., maps: _Optional[_Iterable[str]] = ..., content: _Optional[_Union[Fraction, _Mapping]] = ..., preset: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., compression: _Optional[str] = ..., seed: _Optional[int] = ..., tileable: bool = ..., density: _Optional[float] = ..., detail: _Optional[_Union[Fraction, _Mapping]] = ..., overlap: _Optional[str] = ..., material: _Optional[str] = ..., normals: _Optional[str] = ..., nonfinite: _Optional[str] = ..., region_sha256: _Optional[str] = ..., second: _Optional[_Union[Input, _Mapping]] = ..., blend: _Optional[_Union[Fraction, _Mapping]] = ..., blend_sha256: _Optional[str] = ..., seams: _Optional[str] = ...) -> None: ...
+    geometry: str
+    def __init__(self, size: _Optional[int] = ..., maps: _Optional[_Iterable[str]] = ..., content: _Optional[_Union[Fraction, _Mapping]] = ..., preset: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., compression: _Optional[str] = ..., seed: _Optional[int] = ..., tileable: bool = ..., density: _Optional[float] = ..., detail: _Optional[_Union[Fraction, _Mapping]] = ..., overlap: _Optional[str] = ..., material: _Optional[str] = ..., normals: _Optional[str] = ..., nonfinite: _Optional[str] = ..., region_sha256: _Optional[str] = ..., second: _Optional[_Union[Input, _Mapping]] = ..., blend: _Optional[_Union[Fraction, _Mapping]] = ..., blend_sha256: _Optional[str] = ..., seams: _Optional[str] = ..., geometry: _Optional[str] = ...) -> None: ...
 
 class RestyleJob(_message.Message):
     __slots__ = ("asset", "exemplar", "options")
