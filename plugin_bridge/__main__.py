@@ -27,6 +27,7 @@ WORDS = (
     "overlap",
     "seams",
     "fit",
+    "geometry",
     "material",
     "normals",
     "nonfinite",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +191,21 @@ def test_a_mesh_without_triangles_is_drawn_as_nothing() -> None:
     empty = Mesh(mesh.positions, mesh.normals, mesh.uvs, np.zeros((0, 3), np.int32), np.zeros(0, np.int32))
     with GlGBufferRaster(empty, 16) as drawn:
         assert (drawn.rows(0, 16).triangle == -1).all()
+
+
+@pytest.mark.skipif(find_library("OSMesa") is None, reason="OSMesa is not installed")
+def test_osmesa_and_numba_agree_too(tmp_path: Path) -> None:
+    """In a process of its own, because PyOpenGL serves one way of making contexts in each."""
+    mesh = crumpled(spread=0.7)
+    np.savez(tmp_path / "mesh.npz", **{name: getattr(mesh, name) for name in mesh.__dataclass_fields__})
+    script = """
+import sys
+import numpy as np
+from texsynth.surface.gbuffer_gl import GlGBufferRaster
+from texsynth.surface.mesh import Mesh
+with GlGBufferRaster(Mesh(**np.load(sys.argv[1] + "/mesh.npz")), 64) as drawn:
+    np.savez(sys.argv[1] + "/drawn.npz", **vars(drawn.rows(0, 64)))
+"""
+    environment = os.environ | {"PYOPENGL_PLATFORM": "osmesa"}
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True, timeout=120, env=environment)
+    same(whole(mesh), GBuffer(**np.load(tmp_path / "drawn.npz")))

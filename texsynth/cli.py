@@ -206,6 +206,14 @@ StyleSize = Annotated[
         rich_help_panel=_CHOICES,
     ),
 ]
+Geometry = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|on|off",
+        help="Whether a mesh's edges and cavities are content: where it has no texture, always, or never.",
+        rich_help_panel=_CHOICES,
+    ),
+]
 Directx = Annotated[
     bool | None,
     typer.Option(
@@ -284,6 +292,7 @@ def restyle_command(
     fit: Fit = "surface",
     grain: Grain = 0.0,
     style_size: StyleSize = None,
+    geometry: Geometry = "auto",
     directx: Directx = None,
     clamp_nonfinite: ClampNonfinite = False,
     resume: Resume = False,
@@ -314,6 +323,7 @@ def restyle_command(
         fit=fit,
         grain=grain,
         style_size=style_size,
+        geometry=geometry,
         directx=directx,
         nonfinite="clamp" if clamp_nonfinite else "refuse",
         resume=resume,

@@ -7,7 +7,7 @@ and its normals) is laid over the gathered maps, because an exemplar may simply 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -47,6 +47,16 @@ def prepare_content(material: Material, strength: float) -> Content | None:
     if MapKind.NORMAL in material.maps and MapKind.NORMAL not in material.estimated:
         slope = np.ascontiguousarray(_bounded(material.maps[MapKind.NORMAL].encoded())[:, :, :2] * 2 - 1)
     return Content(strength, np.ascontiguousarray(tone, dtype=np.float32), slope)
+
+
+def with_geometry(own: Content | None, tone: Floats, strength: float) -> Content:
+    """Content of the geometry's tone, float32 (H, W) with 0.5 for plain surface (`surface.geometry_guidance`), or of
+    both, at the larger size: what the geometry has above or below 0.5 is added to the asset's own tone."""
+    if own is None:
+        return Content(strength, tone, None)
+    height, width = max(own.tone.shape[0], tone.shape[0]), max(own.tone.shape[1], tone.shape[1])
+    one, two = (cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in (own.tone, tone))
+    return replace(own, tone=np.clip(one + two - 0.5, 0, 1).astype(np.float32))
 
 
 def _bounded(image: Floats) -> Floats:

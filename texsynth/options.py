@@ -20,6 +20,7 @@ NonFinite = Literal["refuse", "clamp"]
 Overlap = Literal["cut", "hann"]
 Seams = Literal["weld", "leave"]
 Fit = Literal["surface", "uv"]
+Geometry = Literal["auto", "on", "off"]
 
 # The coarsest pyramid level is an 8 x 8 latent of 8 x 8 texel blocks; every level above doubles it.
 SMALLEST_SIZE = 64
@@ -27,7 +28,7 @@ LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
 SMALLEST_STYLE, LARGEST_STYLE = 1e-6, 1e6  # units of length on a mesh
 # options that a synthesised texture has no use for
-RESTYLE_ONLY = ("content", "region", "selection", "material", "seams", "fit", "grain", "style_size")
+RESTYLE_ONLY = ("content", "region", "selection", "material", "seams", "fit", "geometry", "grain", "style_size")
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -48,6 +49,8 @@ class Options:
     fit: on a mesh the pattern has one size and one way up over the whole surface, or lies as the UV charts do (restyle
     only). grain: degrees clockwise, seen from outside, that it is turned from upright (with fit "surface").
     style_size: metres, or whatever unit the mesh is in, that the exemplar is wide; None leaves it to `density`.
+    geometry: whether a mesh's edges and cavities are content, as strong as `content`: where the asset has no texture,
+    always, with its own, or never (restyle only).
     region: mask image, white where the asset may change (restyle only). selection: parts of a mesh that may change too
     (restyle only). Without both: everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
@@ -76,6 +79,7 @@ class Options:
     fit: Fit = "surface"
     grain: float = 0.0
     style_size: float | None = None
+    geometry: Geometry = "auto"
     region: Path | None = None
     selection: Selection = NOTHING
     material: str | None = None
@@ -113,6 +117,7 @@ class Options:
             require_range("style_size", self.style_size, SMALLEST_STYLE, LARGEST_STYLE)
             if self.density != 1.0:
                 raise bad_input("density", "style_size says it already", "give one of the two")
+        require_choice("geometry", self.geometry, get_args(Geometry))
         require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")

@@ -23,7 +23,7 @@ from mipmap.metrics import evenness, largest_verbatim
 from texsynth import __version__
 from texsynth.blend import Blend, blended, load_blend, ranks_of_relief, with_same_maps
 from texsynth.canvas import Canvas
-from texsynth.content import Content, Relief, prepare_content, resized_rows
+from texsynth.content import Content, Relief, prepare_content, resized_rows, with_geometry
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, prepare_exemplar
 from texsynth.fault import fault_point
@@ -57,6 +57,7 @@ from texsynth.region import Region, load_mask
 from texsynth.report.page import plain, write_report
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
+from texsynth.surface.geometry_guidance import geometry_tone
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
 from texsynth.surface.select import selection_weights
 from texsynth.surface.uv_notes import uv_notes
@@ -106,7 +107,7 @@ def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Opti
 
 def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
     compute = choose_compute(options.profile)
-    with run.stage("load", 0.0, 0.03):
+    with run.stage("load", 0.0, 0.02):
         sources = _load_sources(exemplar_path, asset_path, out, options)
         work = _work_folder(out, sources, options)
         asset = sources.asset
@@ -114,7 +115,11 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         ground = choose_ground(mesh, None if asset is None else asset.replaced, sources.exemplars[0].size[1], options)
         prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
-        guide, blend = _guides(ground, content, sources)
+    if asset is not None and asset.mesh is not None and _takes_geometry(asset, options):
+        with run.stage("geometry", 0.02, 0.03):
+            tone = geometry_tone(asset.mesh.mesh, options.size, asset.replaced)
+            content = with_geometry(content, tone, options.content)
+    guide, blend = _guides(ground, content, sources)
     layers = []
     previewer = _previewer(out / PREVIEW, run, ground, asset)
     shift = None if ground.plane is None else course_shift(ground.plane)
@@ -184,8 +189,15 @@ def _load_region(asset: Asset | None, options: Options) -> Region | None:
     return None if masked is None and selected is None else Region(masked, selected)
 
 
+def _takes_geometry(asset: Asset, options: Options) -> bool:
+    """Whether edges and cavities of the asset's mesh steer the result."""
+    return options.content > 0 and (options.geometry == "on" or (options.geometry == "auto" and asset.material is None))
+
+
 def _load_asset(path: Path, options: Options) -> Asset:
     if path.suffix.lower() not in MESH_SUFFIXES:
+        if options.geometry == "on":
+            raise bad_input("geometry", f"{path.name} is no mesh and has no edges", "use auto or off")
         return Asset(path, load_material(path, directx=options.directx, nonfinite=options.nonfinite))
     mesh = load_mesh(path, directx=options.directx, nonfinite=options.nonfinite, size=options.size)
     if not mesh.materials:

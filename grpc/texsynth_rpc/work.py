@@ -25,7 +25,7 @@ NAMED_INPUTS = ("asset", "exemplar", "source", "generated", "reference")
 OPTIONAL_INPUTS = ("asset", "reference")  # of an entry of a bake
 PLAIN = (  # options that are sent as they are
     "size", "preset", "target", "format", "compression", "density", "overlap", "seams", "fit", "grain", "style_size",
-    "material", "nonfinite",
+    "geometry", "material", "nonfinite",
 )  # fmt: skip
 NOT_MEASURED = ("size", "seed", "options", "command", "lattice", "estimated")  # of a report
 REGION, BLEND, SECOND = "region", "blend", "second"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from ctypes.util import find_library
 from typing import Any
 
 SURFACELESS_MESA = 0x31DD
@@ -72,10 +73,17 @@ def gl_displays() -> list[Any]:
     return [display for display in found if display]
 
 
+def choose_platform() -> None:
+    """Tell PyOpenGL, which decides when first imported, how functions are found: through EGL, or through OSMesa where
+    only that is installed; PYOPENGL_PLATFORM in the environment comes first."""
+    if "OpenGL" not in sys.modules and "PYOPENGL_PLATFORM" not in os.environ:
+        only_osmesa = not find_library("EGL") and find_library("OSMesa")
+        os.environ["PYOPENGL_PLATFORM"] = "osmesa" if only_osmesa else "egl"
+
+
 def _egl() -> Any:
-    """OpenGL.EGL, with PyOpenGL told to look its functions up through EGL, which it decides when first imported."""
-    if "OpenGL" not in sys.modules:
-        os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+    """OpenGL.EGL, with PyOpenGL told to look its functions up through EGL."""
+    choose_platform()
     try:
         from OpenGL import EGL, platform
     except Exception as error:  # ImportError without PyOpenGL or libEGL, AttributeError from half an installation

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.metrics.gl_context import GlContext, GlUnavailable, gl_displays
+from mipmap.metrics.gl_osmesa import OsMesaContext
 from texsynth.surface.gbuffer import GBuffer, TriangleFacts, triangle_facts
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.raster import UvRaster
@@ -138,7 +139,8 @@ class GlGBufferRaster:
     """`GBufferRaster` by a GL driver: the same texels; place within 1e-5 of the mesh's size, usually the same bits.
 
     Belongs to the thread that made it; use it as a context manager. Takes 192 bytes a triangle on the device, and a
-    band 60 bytes a texel there and here. display: one of `gl_displays()`; None takes the first that will do.
+    band 60 bytes a texel there and here. display: one of `gl_displays()`; None takes the first that will do, or
+    OSMesa where EGL has none.
     Raises GlUnavailable without GL 4.2, and TexsynthError where a triangle repeats the texture too often.
     """
 
@@ -150,7 +152,7 @@ class GlGBufferRaster:
         reach = (right // size)[np.argsort(-right, kind="stable")]  # how many tiles to the right, the farthest first
         beyond = np.argsort(-right, kind="stable")[reach > 0]
         self._reaching = [int((reach >= tile).sum()) for tile in range(1, 1 + int(reach.max(initial=0)))]
-        self._context = _first_context([display] if display is not None else gl_displays())
+        self._context = _first_context() if display is None else GlContext(display)
         try:
             from OpenGL import GL
 
@@ -264,15 +266,21 @@ class GlGBufferRaster:
         self._rows = rows
 
 
-def _first_context(displays: list[Any]) -> GlContext:
-    """A context of the first display that gives one. Raises GlUnavailable."""
+def _first_context() -> GlContext | OsMesaContext:
+    """A context of the first EGL display that gives one, else of OSMesa. Raises GlUnavailable."""
     reason = GlUnavailable("EGL has no display")
-    for display in displays:
-        try:
-            return GlContext(display)
-        except GlUnavailable as error:
-            reason = error
-    raise reason
+    try:
+        for display in gl_displays():
+            try:
+                return GlContext(display)
+            except GlUnavailable as error:
+                reason = error
+    except GlUnavailable as error:
+        reason = error
+    try:
+        return OsMesaContext(_LEAST_VERSION)
+    except GlUnavailable as error:
+        raise GlUnavailable(f"{reason}; {error}") from None
 
 
 def _records(mesh: Mesh, raster: UvRaster, facts: TriangleFacts) -> NDArray[Any]:

@@ -37,9 +37,17 @@ def seam_edges(mesh: Mesh, material_index: int | None) -> Ints:
     Seams join two triangles of the material (None: any textured one) whose edges have the same two ends in space, to a
     millionth of the mesh's extent, and other UVs. An edge of more than two triangles is taken in pairs.
     """
-    triangles = chosen_triangles(mesh, material_index)
+    pairs = shared_edges(mesh, chosen_triangles(mesh, material_index))[0]
+    uvs = mesh.uvs[pairs]
+    apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > SAME_UV
+    return np.asarray(pairs[apart], np.int64)
+
+
+def shared_edges(mesh: Mesh, triangles: Ints) -> tuple[Ints, Ints]:
+    """Edges that two of `triangles` (T, 3) share on the surface: as `seam_edges`, with seams and without; and int64
+    (E, 2), the places in `triangles` of the two."""
     if len(triangles) == 0:
-        return np.empty((0, 2, 3), np.int64)
+        return np.empty((0, 2, 3), np.int64), np.empty((0, 2), np.int64)
     corners = np.concatenate([triangles[:, [0, 1, 2]], triangles[:, [1, 2, 0]], triangles[:, [2, 0, 1]]])
     ends = _places(mesh)[corners[:, :2]]
     swap = ends[:, 0] > ends[:, 1]
@@ -47,10 +55,8 @@ def seam_edges(mesh: Mesh, material_index: int | None) -> Ints:
     ends.sort(axis=1)
     order = np.lexsort((ends[:, 1], ends[:, 0]))
     same = (ends[order[:-1]] == ends[order[1:]]).all(axis=1)
-    pairs = np.stack([corners[order[:-1]], corners[order[1:]]], axis=1)[same & _in_pairs(same)]
-    uvs = mesh.uvs[pairs]
-    apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > SAME_UV
-    return np.asarray(pairs[apart], np.int64)
+    pairs = np.stack([order[:-1], order[1:]], axis=1)[same & _in_pairs(same)]
+    return corners[pairs], pairs % len(triangles)
 
 
 def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
@@ -117,15 +123,22 @@ def chosen_triangles(mesh: Mesh, material_index: int | None) -> Ints:
 def _places(mesh: Mesh) -> Ints:
     """A number for each vertex, equal for those at one place in space."""
     extent = float(np.ptp(mesh.positions, axis=0).max()) or 1.0
-    rounded = np.round(mesh.positions / (extent * SAME_PLACE)).astype(np.int64)
-    return np.asarray(np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1), np.int64)
+    return _numbered(np.round(mesh.positions / (extent * SAME_PLACE)).astype(np.int64))
 
 
 def uv_points(mesh: Mesh) -> Ints:
     """A number for each vertex, equal for those at one place in space and in the texture."""
-    rounded = np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64)
-    both = np.c_[_places(mesh), rounded]
-    return np.asarray(np.unique(both, axis=0, return_inverse=True)[1].reshape(-1), np.int64)
+    return _numbered(np.c_[_places(mesh), np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64)])
+
+
+def _numbered(rows: Ints) -> Ints:
+    """For each row (N, K) its place among the different rows in order, column by column: a quarter of the time that
+    sorting whole rows takes."""
+    number = np.zeros(len(rows), np.int64)
+    for column in rows.T:
+        different, of = np.unique(column, return_inverse=True)
+        number = np.unique(number * len(different) + of, return_inverse=True)[1]
+    return np.asarray(number, np.int64)
 
 
 def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
