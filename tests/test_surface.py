@@ -4,108 +4,19 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import trimesh
+from gltf_builder import QUAD_INDICES, QUAD_UVS, Builder, png, textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.image_io import decode_image, save_image
 from texsynth.material import MapKind
-from texsynth.surface.gltf import glb_bytes, read_gltf
+from texsynth.surface.gltf import read_gltf
 from texsynth.surface.mesh import Mesh, load_mesh, write_glb
 from texsynth.surface.raster import MAX_UV_TILES, uv_mask, visible
-
-QUAD_UVS = [[0, 0], [1, 0], [1, 1], [0, 1]]
-QUAD_POSITIONS = [[-1, 1, 0], [1, 1, 0], [1, -1, 0], [-1, -1, 0]]  # image top left first, facing +Z
-QUAD_INDICES = [0, 3, 1, 1, 3, 2]
-
-
-def png(value: Any, size: int = 8) -> bytes:
-    texels = np.zeros((size, size, len(value)), np.uint8) + np.array(value, np.uint8)
-    order = [2, 1, 0, 3][: len(value)] if len(value) == 4 else [2, 1, 0]
-    return cv2.imencode(".png", texels[..., order])[1].tobytes()
-
-
-class Builder:
-    """A small glTF file in the making."""
-
-    def __init__(self) -> None:
-        self.views: list[bytes] = []
-        self.tree: dict[str, Any] = {
-            "asset": {"version": "2.0"},
-            "scene": 0,
-            "scenes": [{"nodes": []}],
-            "nodes": [],
-            "meshes": [],
-            "accessors": [],
-            "bufferViews": [],
-            "materials": [],
-            "textures": [],
-            "images": [],
-        }
-
-    def view(self, data: bytes) -> int:
-        self.views.append(data)
-        self.tree["bufferViews"].append({"byteLength": len(data)})
-        return len(self.views) - 1
-
-    def accessor(self, values: Any, dtype: str, kind: str, **more: Any) -> int:
-        array = np.asarray(values, dtype)
-        code = {"<f4": 5126, "<u2": 5123, "<u1": 5121, "<u4": 5125}[dtype]
-        accessor = {"bufferView": self.view(array.tobytes()), "componentType": code, "count": len(array), "type": kind}
-        if kind == "VEC3" and dtype == "<f4":
-            accessor |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
-        self.tree["accessors"].append(accessor | more)
-        return len(self.tree["accessors"]) - 1
-
-    def texture(self, image: bytes | str) -> dict[str, int]:
-        source = {"uri": image} if isinstance(image, str) else {"bufferView": self.view(image), "mimeType": "image/png"}
-        self.tree["images"].append(source)
-        self.tree["textures"].append({"source": len(self.tree["images"]) - 1})
-        return {"index": len(self.tree["textures"]) - 1}
-
-    def material(self, **fields: Any) -> int:
-        self.tree["materials"].append(fields)
-        return len(self.tree["materials"]) - 1
-
-    def quad(
-        self,
-        material: int | None = None,
-        positions: Any = QUAD_POSITIONS,
-        uvs: Any = QUAD_UVS,
-        indices: Any = QUAD_INDICES,
-        name: str = "quad",
-        **node: Any,
-    ) -> dict[str, Any]:
-        attributes = {"POSITION": self.accessor(positions, "<f4", "VEC3")}
-        if uvs is not None:
-            attributes["TEXCOORD_0"] = self.accessor(uvs, "<f4", "VEC2")
-        primitive = {"attributes": attributes, "indices": self.accessor(indices, "<u2", "SCALAR")}
-        if material is not None:
-            primitive["material"] = material
-        self.tree["meshes"].append({"name": name, "primitives": [primitive]})
-        self.tree["nodes"].append({"mesh": len(self.tree["meshes"]) - 1, **node})
-        self.tree["scenes"][0]["nodes"].append(len(self.tree["nodes"]) - 1)
-        return primitive
-
-    def bytes(self) -> bytes:
-        tree = {
-            key: value for key, value in self.tree.items() if value or key not in ("materials", "textures", "images")
-        }
-        return glb_bytes(json.loads(json.dumps(tree)), self.views)
-
-    def save(self, folder: Path, name: str = "asset.glb") -> Path:
-        path = folder / name
-        path.write_bytes(self.bytes())
-        return path
-
-
-def textured(builder: Builder, colour: Any = (200, 100, 50), **fields: Any) -> int:
-    pbr = {"baseColorTexture": builder.texture(png(colour))} | fields.pop("pbr", {})
-    return builder.material(pbrMetallicRoughness=pbr, **fields)
 
 
 def simple(tmp_path: Path, **node: Any) -> Path:

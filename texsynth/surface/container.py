@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from texsynth.errors import bad_input
 from texsynth.material import MESH_NAMES
 from texsynth.surface.gltf import Gltf, read_gltf
+
+# Without a handler of its own trimesh's log, tracebacks and all, would go to standard error.
+logging.getLogger("trimesh").addHandler(logging.NullHandler())
 
 GLTF_SUFFIXES = (".glb", ".gltf")
 

@@ -31,6 +31,7 @@ from texsynth.surface.gltf import (
     TRIANGLE_MODES,
     Gltf,
     accessor_values,
+    copied,
     glb_bytes,
     image_sources,
     keep_used,
@@ -392,7 +393,7 @@ class _Draft:
 
     def __init__(self, container: Gltf) -> None:
         self._container = container
-        self.tree = copy.deepcopy(container.tree)
+        self.tree = copied(container.tree)
         count = len(self.tree.get("bufferViews", ()))
         if sum(view["byteLength"] for view in self.tree.get("bufferViews", ())) > MAX_FILE_BYTES:
             raise bad_input(container.path, "its bufferViews overlap beyond 1 GiB", "export the mesh again")

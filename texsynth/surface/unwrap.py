@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from texsynth.errors import bad_input
-from texsynth.surface.gltf import Gltf, accessor_rows, accessor_values, triangle_indices
+from texsynth.surface.gltf import Gltf, accessor_rows, accessor_values, copied, triangle_indices
 
 MAX_UNWRAPPED = 2_000_000  # triangles; about two minutes on one core
 PADDING = 8  # texels between charts; 1/256 of the side where that is more, which is what welding fills
@@ -45,7 +44,7 @@ def unwrapped(container: Gltf, size: int) -> Gltf:
     except ImportError:
         remedy = "unwrap it in your modeller, or pip install 'texsynth[unwrap]' to have it done here"
         raise bad_input(container.path, "has no UVs", remedy) from None
-    tree = copy.deepcopy(container.tree)
+    tree = copied(container.tree)
     parts, positions = list[_Part](), list[NDArray[np.float64]]()
     for number, linear in _first_placements(tree).items():
         for primitive in tree["meshes"][number]["primitives"]:
@@ -175,6 +174,8 @@ class _Writer:
         rows = rows[origin]
         accessor = {key: value for key, value in old.items() if key not in ("bufferView", "byteOffset", "min", "max")}
         accessor["count"] = len(rows)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise bad_input(self._container.path, "has NaN or infinite values in its vertices", "export the mesh again")
         if "min" in old or "max" in old:
             accessor |= {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
         return self._added(accessor, rows, _ARRAY_BUFFER)

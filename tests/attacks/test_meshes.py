@@ -1,0 +1,163 @@
+"""Hostile meshes: every one ends as a mesh or in one line, quickly, without the memory that its header asks for.
+
+The fuzzer changes valid files at random, TEXSYNTH_FUZZ_MESHES times a format (default 60). A file that is not survived
+is left in tests/attacks/corpus/meshes/, where every later run begins with it:
+
+    TEXSYNTH_FUZZ_MESHES=5000 python -m pytest tests/attacks/test_meshes.py -k fuzzer
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from gltf_builder import png, rigged
+from mutations import HOSTILE, JSON_HOSTILE, mutated, with_other_words
+
+from texsynth.errors import ErrorKind, TexsynthError
+from texsynth.material import MapKind
+from texsynth.surface.gltf import read_gltf, split_glb
+from texsynth.surface.mesh import load_mesh, write_glb
+from texsynth.surface.uv_notes import uv_notes
+
+CORPUS = Path(__file__).parent / "corpus" / "meshes"
+MUTATIONS = int(os.environ.get("TEXSYNTH_FUZZ_MESHES", "60"))
+LONGEST_LINE = 500
+NEW = {MapKind.ALBEDO: np.full((4, 4, 3), 9, np.uint8), MapKind.ROUGHNESS: np.full((4, 4, 1), 9, np.uint8)}
+SUFFIXES = ("glb", "gltf", "obj", "ply", "stl")
+
+
+def box(uvs: bool) -> trimesh.Trimesh:
+    made = trimesh.creation.box()
+    if uvs:
+        made.visual = trimesh.visual.TextureVisuals(uv=made.vertices[:, :2] + made.vertices[:, 2:] / 4 + 0.5)
+    return made
+
+
+def as_gltf(glb: bytes) -> bytes:
+    """The text of a .gltf with its buffer inside."""
+    text, chunk = split_glb(Path("seed.glb"), glb)
+    tree = json.loads(text)
+    tree["buffers"][0]["uri"] = "data:application/octet-stream;base64," + base64.b64encode(chunk).decode()
+    return json.dumps(tree, indent=1).encode()
+
+
+def obj_text() -> bytes:
+    corners = "v -1 1 0\nv 1 1 0\nv 1 -1 0\nv -1 -1 0\nvt 0 1\nvt 1 1\nvt 1 0\nvt 0 0\nvn 0 0 1\n"
+    return f"mtllib a.mtl\n{corners}usemtl m\nf 1/1/1 4/4/1 2/2/1\nf 1/1/1 2/2/1 3/3/1 4/4/1\n".encode()
+
+
+def ply_with_corners() -> bytes:
+    head = (
+        "ply\nformat ascii 1.0\ncomment TextureFile a.png\nelement vertex 4\nproperty float x\nproperty float y\n"
+        "property float z\nproperty float nx\nproperty float ny\nproperty float nz\nelement face 2\n"
+        "property list uchar int vertex_indices\nproperty list uchar float texcoord\nend_header\n"
+    )
+    rows = "0 0 0 0 0 1\n1 0 0 0 0 1\n1 1 0 0 0 1\n0 1 0 0 0 1\n3 0 1 2 6 0 0 1 0 1 1\n3 0 2 3 6 0 0 1 1 0 1\n"
+    return (head + rows).encode()
+
+
+@pytest.fixture(scope="module")
+def seeds() -> dict[str, list[bytes]]:
+    packed = [rigged().bytes(), rigged(uvs=False).bytes()]
+    return {
+        "glb": packed,
+        "gltf": [as_gltf(data) for data in packed],
+        "obj": [obj_text(), trimesh.exchange.obj.export_obj(box(True)).encode()],
+        "ply": [
+            ply_with_corners(),
+            *(box(uvs).export(file_type="ply", encoding=kind) for uvs in (True, False) for kind in ("ascii", "binary")),
+        ],
+        "stl": [box(False).export(file_type="stl"), box(False).export(file_type="stl_ascii").encode()],
+    }
+
+
+def outcome(path: Path) -> str | None:
+    """The line with which a mesh is refused; None where it loads, and then it is sound and can be written."""
+    try:
+        asset = load_mesh(path)
+        uv_notes(asset.mesh, None)
+        write_glb(asset, path.parent, {None: NEW})
+    except TexsynthError as error:
+        line = str(error)
+        assert error.kind is ErrorKind.BAD_INPUT
+        assert line.isprintable()
+        assert len(line) <= LONGEST_LINE + len(str(path))
+        return line
+    mesh = asset.mesh
+    assert np.isfinite(mesh.positions).all() and np.isfinite(mesh.uvs).all() and np.isfinite(mesh.normals).all()
+    assert mesh.triangles.min() >= 0 and mesh.triangles.max() < len(mesh.positions)
+    read_gltf(path.parent / "asset.glb")
+    return None
+
+
+def refusal(path: Path) -> str:
+    line = outcome(path)
+    assert line is not None
+    return line
+
+
+def changed(suffix: str, data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    if suffix == "stl" or rng.random() < 0.3:
+        return mutated(data, others, rng)
+    if suffix != "glb":
+        return with_other_words(data, rng, JSON_HOSTILE if suffix == "gltf" else HOSTILE)
+    text, chunk = split_glb(Path("seed.glb"), data)
+    return packed(with_other_words(text, rng, JSON_HOSTILE), chunk)
+
+
+def packed(text: bytes, chunk: bytes) -> bytes:
+    """A .glb of this JSON text and binary chunk."""
+    text += b" " * (-len(text) % 4)
+    body = struct.pack("<2I", len(text), 0x4E4F534A) + text + struct.pack("<2I", len(chunk), 0x004E4942) + chunk
+    return b"glTF" + struct.pack("<2I", 2, 12 + len(body)) + body
+
+
+def beside(folder: Path) -> None:
+    (folder / "a.png").write_bytes(png((1, 2, 3)))
+    (folder / "a.mtl").write_text("newmtl m\nmap_Kd a.png\n")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_seeds_of_the_fuzzer_load(tmp_path: Path, suffix: str, seeds: dict[str, list[bytes]]) -> None:
+    beside(tmp_path)
+    for number, data in enumerate(seeds[suffix]):
+        (tmp_path / f"{number}.{suffix}").write_bytes(data)
+        line = outcome(tmp_path / f"{number}.{suffix}")
+        assert line is None or "texsynth[unwrap]" in line
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # NumPy's, of text that is no number
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers too large to be multiplied
+def test_the_fuzzer_finds_no_mesh_that_is_not_survived(
+    tmp_path: Path, suffix: str, seeds: dict[str, list[bytes]]
+) -> None:
+    rng, path = random.Random(7), tmp_path / f"fuzzed.{suffix}"
+    beside(tmp_path)
+    refused = 0
+    for _ in range(MUTATIONS):
+        data = changed(suffix, rng.choice(seeds[suffix]), seeds[suffix], rng)
+        path.write_bytes(data)
+        try:
+            refused += outcome(path) is not None
+        except BaseException:
+            CORPUS.mkdir(parents=True, exist_ok=True)
+            (CORPUS / f"crash-{hashlib.sha256(data).hexdigest()[:12]}.{suffix}").write_bytes(data)
+            raise
+    assert 0 < refused < MUTATIONS  # a mutator that changes nothing, or everything, would find nothing
+
+
+@pytest.mark.parametrize("kept", sorted(CORPUS.glob("*.*")), ids=lambda path: path.name)
+def test_every_mesh_of_the_corpus_is_survived(tmp_path: Path, kept: Path) -> None:
+    beside(tmp_path)
+    (tmp_path / kept.name).write_bytes(kept.read_bytes())
+    outcome(tmp_path / kept.name)
