@@ -71,12 +71,13 @@ class Builder:
         uvs: Any = QUAD_UVS,
         indices: Any = QUAD_INDICES,
         name: str = "quad",
+        index_type: str = "<u2",
         **node: Any,
     ) -> dict[str, Any]:
         attributes = {"POSITION": self.accessor(positions, "<f4", "VEC3")}
         if uvs is not None:
             attributes["TEXCOORD_0"] = self.accessor(uvs, "<f4", "VEC2")
-        primitive = {"attributes": attributes, "indices": self.accessor(indices, "<u2", "SCALAR")}
+        primitive = {"attributes": attributes, "indices": self.accessor(indices, index_type, "SCALAR")}
         if material is not None:
             primitive["material"] = material
         self.tree["meshes"].append({"name": name, "primitives": [primitive]})
@@ -123,9 +124,13 @@ def rigged(uvs: bool = True) -> Builder:
     body["targets"] = [{"POSITION": builder.accessor(corners * [0, 0, 3], "<f4", "VEC3")}]
     builder.tree["meshes"][0]["weights"] = [0.5]
     lid = builder.quad(
-        coats[1], positions=corners + [3, 0, 0], uvs=QUAD_UVS if uvs else None, name="lid", scale=[-1, 2, 1]
+        coats[1],
+        positions=corners + [3, 0, 0],
+        uvs=QUAD_UVS if uvs else None,
+        name="lid",
+        index_type="<u4",
+        scale=[-1, 2, 1],
     )
-    lid["indices"] = builder.accessor(QUAD_INDICES, "<u4", "SCALAR")
     strip = {"attributes": dict(lid["attributes"]), "material": coats[1], "mode": 5}
     strip["indices"] = builder.accessor([0, 3, 1, 2], "<u1", "SCALAR")
     builder.tree["meshes"][1]["primitives"].append(strip)

@@ -94,12 +94,15 @@ def _atlas(
     charts.fix_winding, packing.rotate_charts = True, False  # what xatlas calls a rotation mirrors the chart
     packing.padding = int(np.ceil(max(PADDING / size, 1 / 256) * ATLAS))
     atlas.generate(charts, packing)
-    side = max(atlas.width, atlas.height)
-    if side == 0:
+    if not atlas.width:
         raise bad_input(container.path, "has no UVs, and no area to unwrap", "export the mesh again")
-    # Equally dense in u and v, and v down, so that charts are not mirrored.
-    scale, shift = (atlas.width / side, -atlas.height / side), (0.0, atlas.height / side)
-    return int(atlas.chart_count), [(o, t, np.asarray(uvs * scale + shift, np.float32)) for o, t, uvs in atlas]
+    # Half the padding on every side, for textures repeat; equally dense in u and v; v down, so that nothing is mirrored.
+    pixels, margin = np.array([atlas.width, -atlas.height]), packing.padding / 2
+    corner = np.array([margin, atlas.height + margin])
+    side = max(atlas.width, atlas.height) + packing.padding
+    return int(atlas.chart_count), [
+        (o, t, np.asarray((uvs * pixels + corner) / side, np.float32)) for o, t, uvs in atlas
+    ]
 
 
 def _first_placements(tree: dict[str, Any]) -> dict[int, NDArray[np.float64]]:
