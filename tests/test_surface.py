@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from gltf_builder import QUAD_INDICES, QUAD_UVS, Builder, png, textured
+from gltf_builder import QUAD_INDICES, QUAD_POSITIONS, QUAD_UVS, Builder, png, rigged, textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from texsynth.material import MapKind
 from texsynth.surface.gltf import read_gltf
 from texsynth.surface.mesh import Mesh, load_mesh, write_glb
 from texsynth.surface.raster import MAX_UV_TILES, uv_mask, visible
+from texsynth.surface.uv_notes import uv_notes
 
 
 def simple(tmp_path: Path, **node: Any) -> Path:
@@ -377,6 +378,93 @@ def test_linear_float_colour_is_embedded_as_srgb(tmp_path: Path) -> None:
     save_image(tmp_path / "albedo.exr", np.full((4, 4, 3), 0.5, np.float32))
     write_glb(load_mesh(simple(tmp_path)), tmp_path, {None: {MapKind.ALBEDO: tmp_path / "albedo.exr"}})
     assert image_of(tmp_path / "asset.glb", 0, "pbrMetallicRoughness", "baseColorTexture")[0, 0].tolist() == [188] * 3
+
+
+def test_skins_animations_targets_and_geometry_stay_the_same_to_the_bit(tmp_path: Path) -> None:
+    asset = load_mesh(rigged().save(tmp_path, "rig.glb"))
+    write_glb(asset, tmp_path, {None: new_maps(tmp_path)})
+    before, after = read_gltf(asset.path), read_gltf(tmp_path / "asset.glb")
+    changing = {"materials", "textures", "images", "bufferViews", "buffers", "accessors"}
+    for key in (before.tree.keys() | after.tree.keys()) - changing:
+        assert after.tree[key] == before.tree[key], key
+    assert after.tree["materials"][1] == before.tree["materials"][1]
+    assert len(after.tree["accessors"]) == len(before.tree["accessors"]) > 15
+    for old, new in zip(before.tree["accessors"], after.tree["accessors"], strict=True):
+        views = old["bufferView"], new["bufferView"]
+        assert new | {"bufferView": 0} == old | {"bufferView": 0}
+        assert bytes(after.view(views[1])) == bytes(before.view(views[0]))
+
+
+@pytest.mark.parametrize("index_type", ["<u1", "<u2", "<u4"])
+def test_indices_of_every_width_give_the_same_triangles(tmp_path: Path, index_type: str) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), index_type=index_type)
+    assert load_mesh(builder.save(tmp_path)).mesh.triangles.ravel().tolist() == QUAD_INDICES
+
+
+def test_a_strip_gives_the_triangles_of_a_list(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[0, 3, 1, 2])["mode"] = 5
+    mesh = load_mesh(builder.save(tmp_path)).mesh
+    assert {frozenset(triangle) for triangle in mesh.triangles.tolist()} == {frozenset({0, 3, 1}), frozenset({3, 1, 2})}
+    assert (outward(mesh) > 0).all()
+
+
+def test_a_triangle_that_is_there_twice_is_kept_and_said_to_share_its_texels(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[*QUAD_INDICES, *QUAD_INDICES[:3]])
+    mesh = load_mesh(builder.save(tmp_path)).mesh
+    assert len(mesh.triangles) == 3
+    assert "UVs: 33% of the surface lies on texels that other places show too; they look alike" in uv_notes(mesh, 0)
+
+
+def test_charts_on_top_of_each_other_in_different_tiles_are_said_to_share_their_texels(tmp_path: Path) -> None:
+    builder = Builder()
+    material = textured(builder)
+    builder.quad(material)
+    builder.quad(material, uvs=np.array(QUAD_UVS) + [3, -2], positions=np.array(QUAD_POSITIONS) + [5, 0, 0])
+    notes = uv_notes(load_mesh(builder.save(tmp_path)).mesh, 0)
+    assert any(note.startswith("UVs: 50% of the surface lies on texels that other places show too") for note in notes)
+
+
+def test_a_mirrored_chart_is_said_to_be_mirrored_and_a_mirrored_node_is_not(tmp_path: Path) -> None:
+    builder = Builder()
+    material = textured(builder)
+    builder.quad(material, uvs=np.array(QUAD_UVS) / 2)
+    builder.quad(material, uvs=np.array(QUAD_UVS) * [-0.5, 0.5] + [1, 0.5])
+    notes = uv_notes(load_mesh(builder.save(tmp_path)).mesh, 0)
+    assert "UVs: 50% of the surface is mirrored in the texture" in notes
+    notes = uv_notes(load_mesh(simple(tmp_path, rotation=[0, 0.6, 0, 0.8], scale=[2, 1, 3])).mesh, 0)
+    assert not any("mirrored" in note for note in notes)
+
+
+def test_two_meshes_on_several_nodes_are_placed_by_all_the_nodes_above_them(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), scale=[-1, 1, 1], translation=[0, 0, 5])
+    builder.tree["nodes"] += [{"mesh": 0, "translation": [10, 0, 0]}, {"children": [1], "scale": [2, 2, 2]}]
+    builder.tree["scenes"][0]["nodes"].append(2)
+    mesh = load_mesh(builder.save(tmp_path)).mesh
+    assert len(mesh.triangles) == 4
+    assert (mesh.positions.min(axis=0).tolist(), mesh.positions.max(axis=0).tolist()) == ([-1, -2, 0], [22, 2, 5])
+    assert (outward(mesh) > 0).all()
+
+
+def test_uvs_without_any_area_are_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), uvs=[[0.5, 0.5]] * 4)
+    assert "UVs without any area" in refusal(builder.save(tmp_path))
+
+
+def test_infinite_uvs_are_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), uvs=[[0, np.inf], *QUAD_UVS[1:]])
+    assert "NaN or infinite" in refusal(builder.save(tmp_path))
+
+
+def test_a_mesh_without_faces_is_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[])
+    assert "holds no triangles" in refusal(builder.save(tmp_path))
 
 
 def test_an_untextured_mesh_gets_its_first_material(tmp_path: Path) -> None:

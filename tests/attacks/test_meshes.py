@@ -14,12 +14,14 @@ import json
 import os
 import random
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
-from gltf_builder import png, rigged
+from gltf_builder import Builder, png, rigged, textured
 from mutations import HOSTILE, JSON_HOSTILE, mutated, with_other_words
 
 from texsynth.errors import ErrorKind, TexsynthError
@@ -154,6 +156,88 @@ def test_the_fuzzer_finds_no_mesh_that_is_not_survived(
             (CORPUS / f"crash-{hashlib.sha256(data).hexdigest()[:12]}.{suffix}").write_bytes(data)
             raise
     assert 0 < refused < MUTATIONS  # a mutator that changes nothing, or everything, would find nothing
+
+
+def ply_claiming(what: str, count: int, body: bytes, encoding: str = "binary_little_endian") -> bytes:
+    sizes = {"vertex": 3, "face": 1} | {what: count}
+    head = f"ply\nformat {encoding} 1.0\nelement vertex {sizes['vertex']}\nproperty float x\nproperty float y\n"
+    head += f"property float z\nelement face {sizes['face']}\nproperty list uint uint vertex_indices\nend_header\n"
+    return head.encode() + body
+
+
+def claims() -> dict[str, bytes]:
+    """Small files that ask for gigabytes."""
+    triangle = np.eye(3, dtype="<f4").tobytes()
+    builder = Builder()
+    builder.quad(textured(builder))
+    text, chunk = split_glb(Path("seed.glb"), builder.bytes())
+    tree = json.loads(text)
+    swollen = {
+        "accessor": tree | {"accessors": [tree["accessors"][0] | {"count": 2**31}, *tree["accessors"][1:]]},
+        "view": tree | {"bufferViews": [tree["bufferViews"][0] | {"byteLength": 2**40}, *tree["bufferViews"][1:]]},
+        "sparse": tree
+        | {"accessors": [{"componentType": 5126, "type": "VEC3", "count": 2**31}, *tree["accessors"][1:]]},
+        "nested": tree | {"extras": json.loads("[" * 900 + "]" * 900)},
+    }
+    bombs = {f"{name}.glb": packed(json.dumps(changed).encode(), chunk) for name, changed in swollen.items()}
+    image = tree["images"][0]["bufferView"]
+    start = tree["bufferViews"][image]["byteOffset"]
+    vast = bytearray(chunk)
+    vast[start + 16 : start + 24] = struct.pack(">2I", 1 << 20, 1 << 20)  # width and height of the PNG
+    bombs["image.glb"] = packed(text, bytes(vast))
+    stl = trimesh.creation.box().export(file_type="stl")
+    bombs["stl.stl"] = stl[:80] + struct.pack("<I", 2**32 - 1) + stl[84:]
+    bombs["solid.stl"] = b"solid".ljust(80) + struct.pack("<I", 2**32 - 1) + stl[84:]
+    bombs["vertices.ply"] = ply_claiming("vertex", 2**32 - 1, triangle)
+    bombs["faces.ply"] = ply_claiming("face", 2**31, triangle + struct.pack("<4I", 3, 0, 1, 2))
+    bombs["text.ply"] = ply_claiming("vertex", 10**18, b"0 0 0\n", "ascii")
+    bombs["digits.ply"] = ply_claiming("vertex", 10**4000, b"0 0 0\n", "ascii")
+    bombs["list.ply"] = ply_claiming("face", 1, triangle + struct.pack("<4I", 2**32 - 1, 0, 1, 2))
+    bombs["short list.ply"] = ply_claiming("face", 1, triangle + struct.pack("<4I", 2**28, 0, 1, 2))
+    bombs["index.obj"] = obj_text() + b"f 1/1 2/2 2147483647/3\nf 1/1 2/2 99999999999999999999/3\n"
+    return bombs
+
+
+LIMITED = """
+import resource, sys, time
+from pathlib import Path
+from texsynth.errors import TexsynthError
+from texsynth.surface.mesh import load_mesh
+good, *bad = map(Path, sys.argv[1:])
+load_mesh(good)
+for path in bad:
+    pages = int(open("/proc/self/statm").read().split()[0])
+    limit = pages * resource.getpagesize() + 64 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    try:
+        load_mesh(path)
+        print(f"{path.name}|loaded")
+    except TexsynthError as error:
+        print(f"{path.name}|{error}")
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+
+
+def test_small_files_that_claim_gigabytes_are_refused_in_64_mib(tmp_path: Path) -> None:
+    beside(tmp_path)
+    for name, data in claims().items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "good.obj").write_bytes(obj_text())
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, tmp_path / "good.obj", *(tmp_path / name for name in claims())],
+        capture_output=True,
+        timeout=120,
+        check=False,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr == ""
+    lines = dict(line.split("|", 1) for line in done.stdout.splitlines())
+    assert lines.keys() == claims().keys()
+    for name, line in lines.items():
+        assert name in line, (name, line)
+        assert "emory" not in line, (name, line)  # refused before the memory was asked for
 
 
 @pytest.mark.parametrize("kept", sorted(CORPUS.glob("*.*")), ids=lambda path: path.name)

@@ -264,6 +264,8 @@ def _bare_glb(container: Gltf) -> bytes:
             slot = primitive.get("material", len(materials))
             material = materials[slot] if slot < len(materials) else {}
             arrays, indices = _primitive_arrays(container, mesh, primitive, material)
+            if len(indices) < 3:
+                continue
             corners += len(indices)
             if corners > 3 * MAX_TRIANGLES:
                 raise bad_input(container.path, "too many triangles", f"use a mesh of at most {MAX_TRIANGLES}")
@@ -276,6 +278,8 @@ def _bare_glb(container: Gltf) -> bytes:
                 }
             )
         bare["meshes"].append({"name": str(mesh.get("name", "mesh")), "primitives": primitives})
+    if corners == 0:
+        raise bad_input(container.path, "holds no triangles", "use a mesh with a surface")
     return glb_bytes(bare, views)
 
 

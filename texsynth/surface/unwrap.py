@@ -96,7 +96,7 @@ def _atlas(
     atlas.generate(charts, packing)
     if not atlas.width:
         raise bad_input(container.path, "has no UVs, and no area to unwrap", "export the mesh again")
-    # Half the padding on every side, for textures repeat; equally dense in u and v; v down, so that nothing is mirrored.
+    # Half the padding on every side, for textures repeat; equally dense in u and v; v down, against mirroring.
     pixels, margin = np.array([atlas.width, -atlas.height]), packing.padding / 2
     corner = np.array([margin, atlas.height + margin])
     side = max(atlas.width, atlas.height) + packing.padding
