@@ -175,9 +175,7 @@ def claims() -> dict[str, bytes]:
     swollen = {
         "accessor": tree | {"accessors": [tree["accessors"][0] | {"count": 2**31}, *tree["accessors"][1:]]},
         "view": tree | {"bufferViews": [tree["bufferViews"][0] | {"byteLength": 2**40}, *tree["bufferViews"][1:]]},
-        "sparse": tree
-        | {"accessors": [{"componentType": 5126, "type": "VEC3", "count": 2**31}, *tree["accessors"][1:]]},
-        "nested": tree | {"extras": json.loads("[" * 900 + "]" * 900)},
+        "empty": tree | {"accessors": [tree["accessors"][0] | {"count": 2**31, "sparse": {}}, *tree["accessors"][1:]]},
     }
     bombs = {f"{name}.glb": packed(json.dumps(changed).encode(), chunk) for name, changed in swollen.items()}
     image = tree["images"][0]["bufferView"]
@@ -196,6 +194,15 @@ def claims() -> dict[str, bytes]:
     bombs["short list.ply"] = ply_claiming("face", 1, triangle + struct.pack("<4I", 2**28, 0, 1, 2))
     bombs["index.obj"] = obj_text() + b"f 1/1 2/2 2147483647/3\nf 1/1 2/2 99999999999999999999/3\n"
     return bombs
+
+
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+def test_json_as_deep_as_it_may_be_is_written_or_refused(tmp_path: Path, depth: int) -> None:
+    text, chunk = split_glb(Path("seed.glb"), rigged().bytes())
+    deep = b'{"extras":' + b"[" * depth + b"]" * depth + b"," + text[1:]
+    (tmp_path / "deep.glb").write_bytes(packed(deep, chunk))
+    line = outcome(tmp_path / "deep.glb")
+    assert (line is None) == (depth < 1000)
 
 
 LIMITED = """
