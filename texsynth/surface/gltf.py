@@ -32,6 +32,7 @@ _HARMLESS_EXTENSIONS = ("KHR_materials_", "KHR_texture_transform", "KHR_lights_p
 _GEOMETRY_EXTENSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh_quantization")
 _DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # what a bufferView holds: vertices, or indices
 _UNSIGNED = (5121, 5123, 5125)
 _TYPES = {"POSITION": "VEC3", "NORMAL": "VEC3", "TEXCOORD": "VEC2"}  # of the vertices that we read
 _TRANSFORM = {"matrix": 16, "translation": 3, "rotation": 4, "scale": 3}
@@ -42,13 +43,15 @@ _GLB_MAGIC, _JSON_CHUNK, _BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 class Gltf:
     """A checked glTF file: its JSON tree and the bytes of its buffers. `path` is the file itself.
 
-    notes: what was assumed or left out where another format was converted, one line each.
+    notes: what was assumed or left out where another format was converted, one line each. tiles: of each UDIM set the
+    numbers of the materials that are its tiles (`surface/udim.py`).
     """
 
     path: Path
     tree: dict[str, Any]
     buffers: tuple[bytes, ...]
     notes: tuple[str, ...] = ()
+    tiles: tuple[tuple[int, ...], ...] = ()
 
     def view(self, index: int) -> memoryview:
         """The bytes of bufferView `index`."""

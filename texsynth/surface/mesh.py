@@ -70,7 +70,8 @@ class MeshAsset:
     """A mesh file: its triangles and its textured materials (`mesh.material_index` counts in `materials`).
 
     `slots` are the materials' numbers in the file; `notes` say, one line each, what was dropped or assumed. `container`
-    is what `write_glb` edits: None is the file itself, else what it was converted to or unwrapped as.
+    is what `write_glb` edits: None is the file itself, else what it was converted to or unwrapped as. `tiles`: of each
+    UDIM set the numbers of the materials that are its tiles.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class MeshAsset:
     slots: tuple[int, ...]
     notes: tuple[str, ...] = ()
     container: Gltf | None = None
+    tiles: tuple[tuple[int, ...], ...] = ()
 
 
 def load_mesh(
@@ -118,7 +120,8 @@ def load_mesh(
         raise bad_input(path, "has UVs without any area", "unwrap it in your modeller and export it again")
     materials = load_materials(path, slots=slots, directx=directx, nonfinite=nonfinite, container=container)
     own = container if container is not read or path.suffix.lower() not in GLTF_SUFFIXES else None
-    return MeshAsset(path, mesh, materials, slots, tuple(notes), own)
+    tiles = tuple(tuple(map(slots.index, group)) for group in container.tiles)
+    return MeshAsset(path, mesh, materials, slots, tuple(notes), own, tiles)
 
 
 def uv_areas(mesh: Mesh, triangles: NDArray[Any]) -> NDArray[np.float64]:

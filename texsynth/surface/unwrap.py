@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from texsynth.errors import bad_input
-from texsynth.surface.gltf import Gltf, accessor_rows, accessor_values, copied, triangle_indices
+from texsynth.surface.gltf import (
+    ARRAY_BUFFER,
+    ELEMENT_ARRAY_BUFFER,
+    Gltf,
+    accessor_rows,
+    accessor_values,
+    copied,
+    triangle_indices,
+)
 
 MAX_UNWRAPPED = 2_000_000  # triangles; about two minutes on one core
 PADDING = 8  # texels between charts; 1/256 of the side where that is more, which is what welding fills
@@ -18,7 +26,6 @@ ATLAS = 1500  # texels a side at which xatlas packs, at most, whatever the size 
 # The time that xatlas takes grows with the square of a chart's triangles: for a round mesh of 82,000 it was 40 s
 # without a limit, and 5 s with charts of 1000 triangles or so. Small meshes keep the few large charts that it finds.
 SMALL, CHART_TRIANGLES = 20_000, 1000
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
 @dataclass(frozen=True)
@@ -152,12 +159,12 @@ class _Writer:
             for name, number in attributes.items():
                 attributes[name] = self._vertices(number, origin)
         accessor = {"componentType": 5126, "count": len(uvs), "type": "VEC2"}
-        primitive["attributes"]["TEXCOORD_0"] = self._added(accessor, np.ascontiguousarray(uvs, "<f4"), _ARRAY_BUFFER)
+        primitive["attributes"]["TEXCOORD_0"] = self._added(accessor, np.ascontiguousarray(uvs, "<f4"), ARRAY_BUFFER)
         flat = triangles.reshape(-1)
         short = len(origin) < 1 << 16
         accessor = {"componentType": 5123 if short else 5125, "count": len(flat), "type": "SCALAR"}
         values = np.ascontiguousarray(flat, "<u2" if short else "<u4")
-        primitive["indices"] = self._added(accessor, values[:, None], _ELEMENT_ARRAY_BUFFER)
+        primitive["indices"] = self._added(accessor, values[:, None], ELEMENT_ARRAY_BUFFER)
         primitive["mode"] = 4
 
     def buffers(self) -> tuple[bytes, ...]:
@@ -181,12 +188,12 @@ class _Writer:
             raise bad_input(self._container.path, "has NaN or infinite values in its vertices", "export the mesh again")
         if "min" in old or "max" in old:
             accessor |= {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
-        return self._added(accessor, rows, _ARRAY_BUFFER)
+        return self._added(accessor, rows, ARRAY_BUFFER)
 
     def _added(self, accessor: dict[str, Any], rows: NDArray[Any], target: int) -> int:
         data = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
         view = {"buffer": self._buffer, "target": target}
-        if target == _ARRAY_BUFFER and data.shape[1] % 4:  # vertices begin at multiples of 4
+        if target == ARRAY_BUFFER and data.shape[1] % 4:  # vertices begin at multiples of 4
             data = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
             view["byteStride"] = data.shape[1]
         self._blob.extend(b"\0" * (-len(self._blob) % 4))
