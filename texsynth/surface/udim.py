@@ -30,6 +30,9 @@ def with_tiles(container: Gltf) -> Gltf:
     several tiles that its UVs lie in; then no triangle may lie across tiles.
     Raises TexsynthError in one line for a `<UDIM>` whose UVs do not keep to the tiles.
     """
+    given = texture_infos(container.tree.get("materials", []))
+    if not any(_NUMBER.search(_image_name(container.tree, info)) for info in given):
+        return container
     tree, blob, groups = copied(container.tree), bytearray(), list[tuple[int, ...]]()
     notes = list(container.notes)
     for slot in range(len(tree.get("materials", ()))):
