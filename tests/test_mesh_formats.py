@@ -99,6 +99,22 @@ def test_a_binary_ply_of_either_byte_order_loads(tmp_path: Path) -> None:
         assert uvs_by_place(path) == dict(zip(CORNERS, EXPECTED, strict=True))
 
 
+@pytest.mark.parametrize(("order", "name"), [("<", "little"), (">", "big")])
+def test_a_binary_ply_of_triangles_quads_and_larger_polygons_loads(tmp_path: Path, order: str, name: str) -> None:
+    around = [(np.cos(turn), np.sin(turn), 0.0) for turn in np.arange(6) * np.pi / 3]
+    lines = ["ply", f"format binary_{name}_endian 1.0", "comment Created in Blender", "element vertex 6", *XYZ]
+    lines += ["property float s", "property float t", "element face 4"]
+    lines += ["property list uchar uint vertex_indices", "end_header\n"]
+    vertices = np.array([(*place, place[0] / 2 + 0.5, place[1] / 2 + 0.5) for place in around], order + "f4")
+    faces = [[0, 1, 2, 3, 4, 5], [0, 1, 2], [0, 2, 3, 4], [0, 4]]
+    lists = b"".join(bytes([len(face)]) + np.array(face, order + "u4").tobytes() for face in faces)
+    (tmp_path / "fan.ply").write_bytes("\n".join(lines).encode() + vertices.tobytes() + lists)
+    mesh = load_mesh(tmp_path / "fan.ply").mesh
+    places = np.array(around, np.float32)[[[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 5], [0, 1, 2], [0, 2, 3], [0, 3, 4]]]
+    np.testing.assert_array_equal(mesh.positions[mesh.triangles], places)
+    np.testing.assert_allclose(mesh.uvs[mesh.triangles], places[..., :2] * (0.5, -0.5) + 0.5, atol=1e-6)
+
+
 def test_the_image_that_a_ply_names_is_its_base_colour(tmp_path: Path) -> None:
     (tmp_path / "old wood.png").write_bytes(png((200, 100, 50)))
     path = vertex_uv_ply(tmp_path, ("s", "t"), ["4 0 1 2 3"], ["comment TextureFile old wood.png"])

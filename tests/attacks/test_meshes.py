@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from gltf_builder import Builder, png, rigged, textured
+from gltf_builder import QUAD_POSITIONS, QUAD_UVS, Builder, png, rigged, textured
 from mutations import HOSTILE, JSON_HOSTILE, mutated, with_other_words
 
 from texsynth.errors import ErrorKind, TexsynthError
@@ -67,6 +67,15 @@ def ply_with_corners() -> bytes:
     return (head + rows).encode()
 
 
+def ply_of_polygons() -> bytes:
+    """Binary, with a quad and a triangle."""
+    lines = ["ply", "format binary_little_endian 1.0", "element vertex 4"]
+    lines += [*(f"property float {name}" for name in "xyzst"), "element face 2"]
+    lines += ["property list uchar int vertex_indices", "end_header\n"]
+    vertices = np.hstack([QUAD_POSITIONS, QUAD_UVS]).astype("<f4").tobytes()
+    return "\n".join(lines).encode() + vertices + struct.pack("<B4iB3i", 4, 0, 3, 2, 1, 3, 0, 1, 2)
+
+
 @pytest.fixture(scope="module")
 def seeds() -> dict[str, list[bytes]]:
     packed = [rigged().bytes(), rigged(uvs=False).bytes()]
@@ -76,6 +85,7 @@ def seeds() -> dict[str, list[bytes]]:
         "obj": [obj_text(), trimesh.exchange.obj.export_obj(box(True)).encode()],
         "ply": [
             ply_with_corners(),
+            ply_of_polygons(),
             *(box(uvs).export(file_type="ply", encoding=kind) for uvs in (True, False) for kind in ("ascii", "binary")),
         ],
         "stl": [box(False).export(file_type="stl"), box(False).export(file_type="stl_ascii").encode()],
