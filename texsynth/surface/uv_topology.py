@@ -45,12 +45,13 @@ def seam_edges(mesh: Mesh, material_index: int | None) -> Ints:
     swap = ends[:, 0] > ends[:, 1]
     corners[swap, :2] = corners[swap, 1::-1]
     ends.sort(axis=1)
-    order = np.lexsort((ends[:, 1], ends[:, 0]))
-    same = (ends[order[:-1]] == ends[order[1:]]).all(axis=1)
-    pairs = np.stack([corners[order[:-1]], corners[order[1:]]], axis=1)[same & _in_pairs(same)]
-    uvs = mesh.uvs[pairs]
-    apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > SAME_UV
-    return np.asarray(pairs[apart], np.int64)
+    key = ends[:, 0] * len(mesh.positions) + ends[:, 1]
+    order = np.argsort(key, kind="stable")
+    same = key[order[:-1]] == key[order[1:]]
+    chosen = same & _in_pairs(same)
+    one, two = order[:-1][chosen], order[1:][chosen]
+    apart = np.abs(mesh.uvs[corners[one, :2]] - mesh.uvs[corners[two, :2]]).max(axis=(1, 2)) > SAME_UV
+    return np.stack([corners[one[apart]], corners[two[apart]]], axis=1)
 
 
 def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
@@ -116,16 +117,19 @@ def chosen_triangles(mesh: Mesh, material_index: int | None) -> Ints:
 
 def _places(mesh: Mesh) -> Ints:
     """A number for each vertex, equal for those at one place in space."""
+    low = mesh.positions.min(axis=0).astype(np.float64)
     extent = float(np.ptp(mesh.positions, axis=0).max()) or 1.0
-    rounded = np.round(mesh.positions / (extent * SAME_PLACE)).astype(np.int64)
-    return np.asarray(np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1), np.int64)
+    x, y, z = np.round((mesh.positions - low) / (extent * SAME_PLACE)).astype(np.int64).T  # 0..10^6: 20 bits each
+    return np.asarray(np.unique(x << 42 | y << 21 | z, return_inverse=True)[1], np.int64)
 
 
 def _uv_points(mesh: Mesh) -> Ints:
     """A number for each vertex, equal for those at one place in space and in the texture."""
-    rounded = np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64)
-    both = np.c_[_places(mesh), rounded]
-    return np.asarray(np.unique(both, axis=0, return_inverse=True)[1].reshape(-1), np.int64)
+    points = _places(mesh)
+    for column in np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64).T:
+        distinct, number = np.unique(column, return_inverse=True)
+        points = np.unique(points * len(distinct) + number, return_inverse=True)[1]
+    return np.asarray(points, np.int64)
 
 
 def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
