@@ -82,7 +82,11 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "glb": packed,
         "gltf": [as_gltf(data) for data in packed],
-        "obj": [obj_text(), trimesh.exchange.obj.export_obj(box(True)).encode()],
+        "obj": [
+            obj_text(),
+            obj_text().replace(b"usemtl m", b"usemtl tiled"),
+            trimesh.exchange.obj.export_obj(box(True)).encode(),
+        ],
         "ply": [
             ply_with_corners(),
             ply_of_polygons(),
@@ -135,7 +139,9 @@ def packed(text: bytes, chunk: bytes) -> bytes:
 
 def beside(folder: Path) -> None:
     (folder / "a.png").write_bytes(png((1, 2, 3)))
-    (folder / "a.mtl").write_text("newmtl m\nmap_Kd a.png\n")
+    (folder / "a.mtl").write_text("newmtl m\nmap_Kd a.png\nnewmtl tiled\nmap_Kd a.<UDIM>.png\n")
+    for number in (1001, 1002, 1011):
+        (folder / f"a.{number}.png").write_bytes(png((1, 2, 3)))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
