@@ -2,7 +2,7 @@
 
     python benchmarks/meshes.py --meshes FOLDER [--data FOLDER] [--only NAME --only NAME] [--size 2048]
 
-Every .gltf, .glb and .obj below FOLDER is restyled with two exemplars (those of --only, else the first two). asset.glb
+Every mesh below FOLDER is restyled with two exemplars (those of --only, else the first two). asset.glb
 is then loaded again by trimesh: every geometry that had texture coordinates and a base colour image must still have
 them, and at least one image must be new and of the asked size. preview.png of all results is collected on one sheet,
 to be looked at.
@@ -24,7 +24,7 @@ from reporting import contact_sheet, row, show, write_results
 
 from texsynth.errors import TexsynthError
 from texsynth.image_io import DecodeLimits, read_image
-from texsynth.material import MESH_SUFFIXES
+from texsynth.material import MESH_NAMES, MESH_SUFFIXES
 from texsynth.options import Options
 from texsynth.restyle import restyle
 from texsynth.run import Run
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = parser.parse_args()
     meshes = sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     if not meshes:
-        raise SystemExit(f"{arguments.meshes}: holds no .gltf, .glb or .obj")
+        raise SystemExit(f"{arguments.meshes}: holds no {MESH_NAMES}")
     details, pictures = [], []
     for mesh in meshes:
         line = []

@@ -3,7 +3,7 @@
     python benchmarks/surface.py --meshes FOLDER [--data FOLDER] [--only NAME --only NAME] [--size 2048]
         [--picture docs/pictures/seams.jpg]
 
-Every .gltf, .glb and .obj below FOLDER is restyled without its own content in every exemplar, with `--seams leave` and
+Every mesh below FOLDER is restyled without its own content in every exemplar, with `--seams leave` and
 `--seams weld`. The step is the mean absolute difference of encoded values at points half a texel to either side of the
 seam over that of points as far apart inside the charts, in the published mip levels (`texsynth.surface.uv_seams`);
 normals are turned into one chart first. Renders of both stand side by side on sheet.png, where they differ most on
@@ -25,7 +25,7 @@ from exemplars import add_arguments, find_exemplars
 from reporting import Row, contact_sheet, row, show, write_results
 
 from texsynth.image_io import read_image
-from texsynth.material import MESH_SUFFIXES, MapKind, TextureMap, load_material
+from texsynth.material import MESH_NAMES, MESH_SUFFIXES, MapKind, TextureMap, load_material
 from texsynth.options import Options
 from texsynth.report.render import render_mesh
 from texsynth.restyle import chosen_material, restyle
@@ -49,7 +49,7 @@ def main() -> int:
     arguments = parser.parse_args()
     meshes = sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     if not meshes:
-        raise SystemExit(f"{arguments.meshes}: holds no .gltf, .glb or .obj")
+        raise SystemExit(f"{arguments.meshes}: holds no {MESH_NAMES}")
     details, pictures, close_ups = list[dict[str, Any]](), [], []
     for path in meshes:
         mesh = load_mesh(path)

@@ -4,108 +4,20 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import trimesh
+from gltf_builder import QUAD_INDICES, QUAD_POSITIONS, QUAD_UVS, Builder, png, rigged, textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.image_io import decode_image, save_image
 from texsynth.material import MapKind
-from texsynth.surface.gltf import glb_bytes, read_gltf
+from texsynth.surface.gltf import read_gltf
 from texsynth.surface.mesh import Mesh, load_mesh, write_glb
 from texsynth.surface.raster import MAX_UV_TILES, UvRaster, uv_mask, uv_triangles, visible
-
-QUAD_UVS = [[0, 0], [1, 0], [1, 1], [0, 1]]
-QUAD_POSITIONS = [[-1, 1, 0], [1, 1, 0], [1, -1, 0], [-1, -1, 0]]  # image top left first, facing +Z
-QUAD_INDICES = [0, 3, 1, 1, 3, 2]
-
-
-def png(value: Any, size: int = 8) -> bytes:
-    texels = np.zeros((size, size, len(value)), np.uint8) + np.array(value, np.uint8)
-    order = [2, 1, 0, 3][: len(value)] if len(value) == 4 else [2, 1, 0]
-    return cv2.imencode(".png", texels[..., order])[1].tobytes()
-
-
-class Builder:
-    """A small glTF file in the making."""
-
-    def __init__(self) -> None:
-        self.views: list[bytes] = []
-        self.tree: dict[str, Any] = {
-            "asset": {"version": "2.0"},
-            "scene": 0,
-            "scenes": [{"nodes": []}],
-            "nodes": [],
-            "meshes": [],
-            "accessors": [],
-            "bufferViews": [],
-            "materials": [],
-            "textures": [],
-            "images": [],
-        }
-
-    def view(self, data: bytes) -> int:
-        self.views.append(data)
-        self.tree["bufferViews"].append({"byteLength": len(data)})
-        return len(self.views) - 1
-
-    def accessor(self, values: Any, dtype: str, kind: str, **more: Any) -> int:
-        array = np.asarray(values, dtype)
-        code = {"<f4": 5126, "<u2": 5123, "<u1": 5121, "<u4": 5125}[dtype]
-        accessor = {"bufferView": self.view(array.tobytes()), "componentType": code, "count": len(array), "type": kind}
-        if kind == "VEC3" and dtype == "<f4":
-            accessor |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
-        self.tree["accessors"].append(accessor | more)
-        return len(self.tree["accessors"]) - 1
-
-    def texture(self, image: bytes | str) -> dict[str, int]:
-        source = {"uri": image} if isinstance(image, str) else {"bufferView": self.view(image), "mimeType": "image/png"}
-        self.tree["images"].append(source)
-        self.tree["textures"].append({"source": len(self.tree["images"]) - 1})
-        return {"index": len(self.tree["textures"]) - 1}
-
-    def material(self, **fields: Any) -> int:
-        self.tree["materials"].append(fields)
-        return len(self.tree["materials"]) - 1
-
-    def quad(
-        self,
-        material: int | None = None,
-        positions: Any = QUAD_POSITIONS,
-        uvs: Any = QUAD_UVS,
-        indices: Any = QUAD_INDICES,
-        name: str = "quad",
-        **node: Any,
-    ) -> dict[str, Any]:
-        attributes = {"POSITION": self.accessor(positions, "<f4", "VEC3")}
-        if uvs is not None:
-            attributes["TEXCOORD_0"] = self.accessor(uvs, "<f4", "VEC2")
-        primitive = {"attributes": attributes, "indices": self.accessor(indices, "<u2", "SCALAR")}
-        if material is not None:
-            primitive["material"] = material
-        self.tree["meshes"].append({"name": name, "primitives": [primitive]})
-        self.tree["nodes"].append({"mesh": len(self.tree["meshes"]) - 1, **node})
-        self.tree["scenes"][0]["nodes"].append(len(self.tree["nodes"]) - 1)
-        return primitive
-
-    def bytes(self) -> bytes:
-        tree = {
-            key: value for key, value in self.tree.items() if value or key not in ("materials", "textures", "images")
-        }
-        return glb_bytes(json.loads(json.dumps(tree)), self.views)
-
-    def save(self, folder: Path, name: str = "asset.glb") -> Path:
-        path = folder / name
-        path.write_bytes(self.bytes())
-        return path
-
-
-def textured(builder: Builder, colour: Any = (200, 100, 50), **fields: Any) -> int:
-    pbr = {"baseColorTexture": builder.texture(png(colour))} | fields.pop("pbr", {})
-    return builder.material(pbrMetallicRoughness=pbr, **fields)
+from texsynth.surface.uv_notes import uv_notes
 
 
 def simple(tmp_path: Path, **node: Any) -> Path:
@@ -466,6 +378,93 @@ def test_linear_float_colour_is_embedded_as_srgb(tmp_path: Path) -> None:
     save_image(tmp_path / "albedo.exr", np.full((4, 4, 3), 0.5, np.float32))
     write_glb(load_mesh(simple(tmp_path)), tmp_path, {None: {MapKind.ALBEDO: tmp_path / "albedo.exr"}})
     assert image_of(tmp_path / "asset.glb", 0, "pbrMetallicRoughness", "baseColorTexture")[0, 0].tolist() == [188] * 3
+
+
+def test_skins_animations_targets_and_geometry_stay_the_same_to_the_bit(tmp_path: Path) -> None:
+    asset = load_mesh(rigged().save(tmp_path, "rig.glb"))
+    write_glb(asset, tmp_path, {None: new_maps(tmp_path)})
+    before, after = read_gltf(asset.path), read_gltf(tmp_path / "asset.glb")
+    changing = {"materials", "textures", "images", "bufferViews", "buffers", "accessors"}
+    for key in (before.tree.keys() | after.tree.keys()) - changing:
+        assert after.tree[key] == before.tree[key], key
+    assert after.tree["materials"][1] == before.tree["materials"][1]
+    assert len(after.tree["accessors"]) == len(before.tree["accessors"]) > 15
+    for old, new in zip(before.tree["accessors"], after.tree["accessors"], strict=True):
+        views = old["bufferView"], new["bufferView"]
+        assert new | {"bufferView": 0} == old | {"bufferView": 0}
+        assert bytes(after.view(views[1])) == bytes(before.view(views[0]))
+
+
+@pytest.mark.parametrize("index_type", ["<u1", "<u2", "<u4"])
+def test_indices_of_every_width_give_the_same_triangles(tmp_path: Path, index_type: str) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), index_type=index_type)
+    assert load_mesh(builder.save(tmp_path)).mesh.triangles.ravel().tolist() == QUAD_INDICES
+
+
+def test_a_strip_gives_the_triangles_of_a_list(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[0, 3, 1, 2])["mode"] = 5
+    mesh = load_mesh(builder.save(tmp_path)).mesh
+    assert {frozenset(triangle) for triangle in mesh.triangles.tolist()} == {frozenset({0, 3, 1}), frozenset({3, 1, 2})}
+    assert (outward(mesh) > 0).all()
+
+
+def test_a_triangle_that_is_there_twice_is_kept_and_said_to_share_its_texels(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[*QUAD_INDICES, *QUAD_INDICES[:3]])
+    mesh = load_mesh(builder.save(tmp_path)).mesh
+    assert len(mesh.triangles) == 3
+    assert "UVs: 33% of the surface lies on texels that other places show too; they look alike" in uv_notes(mesh, 0)
+
+
+def test_charts_on_top_of_each_other_in_different_tiles_are_said_to_share_their_texels(tmp_path: Path) -> None:
+    builder = Builder()
+    material = textured(builder)
+    builder.quad(material)
+    builder.quad(material, uvs=np.array(QUAD_UVS) + [3, -2], positions=np.array(QUAD_POSITIONS) + [5, 0, 0])
+    notes = uv_notes(load_mesh(builder.save(tmp_path)).mesh, 0)
+    assert any(note.startswith("UVs: 50% of the surface lies on texels that other places show too") for note in notes)
+
+
+def test_a_mirrored_chart_is_said_to_be_mirrored_and_a_mirrored_node_is_not(tmp_path: Path) -> None:
+    builder = Builder()
+    material = textured(builder)
+    builder.quad(material, uvs=np.array(QUAD_UVS) / 2)
+    builder.quad(material, uvs=np.array(QUAD_UVS) * [-0.5, 0.5] + [1, 0.5])
+    notes = uv_notes(load_mesh(builder.save(tmp_path)).mesh, 0)
+    assert "UVs: 50% of the surface is mirrored in the texture" in notes
+    notes = uv_notes(load_mesh(simple(tmp_path, rotation=[0, 0.6, 0, 0.8], scale=[2, 1, 3])).mesh, 0)
+    assert not any("mirrored" in note for note in notes)
+
+
+def test_two_meshes_on_several_nodes_are_placed_by_all_the_nodes_above_them(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), scale=[-1, 1, 1], translation=[0, 0, 5])
+    builder.tree["nodes"] += [{"mesh": 0, "translation": [10, 0, 0]}, {"children": [1], "scale": [2, 2, 2]}]
+    builder.tree["scenes"][0]["nodes"].append(2)
+    mesh = load_mesh(builder.save(tmp_path)).mesh
+    assert len(mesh.triangles) == 4
+    assert (mesh.positions.min(axis=0).tolist(), mesh.positions.max(axis=0).tolist()) == ([-1, -2, 0], [22, 2, 5])
+    assert (outward(mesh) > 0).all()
+
+
+def test_uvs_without_any_area_are_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), uvs=[[0.5, 0.5]] * 4)
+    assert "UVs without any area" in refusal(builder.save(tmp_path))
+
+
+def test_infinite_uvs_are_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), uvs=[[0, np.inf], *QUAD_UVS[1:]])
+    assert "NaN or infinite" in refusal(builder.save(tmp_path))
+
+
+def test_a_mesh_without_faces_is_refused(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.quad(textured(builder), indices=[])
+    assert "holds no triangles" in refusal(builder.save(tmp_path))
 
 
 def test_an_untextured_mesh_gets_its_first_material(tmp_path: Path) -> None:

@@ -332,9 +332,9 @@ def restyle_command(
     _existing(style, "an image or a folder of maps")
 
     def work(run: Run) -> dict[str, Any]:
-        from texsynth.restyle import restyle
+        from texsynth.tiles import restyle_tiles
 
-        return restyle(asset, style, output, options, run)
+        return restyle_tiles(asset, style, output, options, run)
 
     _make(work, output, as_json, verbose)
 
@@ -855,6 +855,13 @@ def _make(work: Callable[[Run], dict[str, Any]], out: Path, as_json: bool, verbo
         _print_json(manifest)
         return
     print(f"{out}: done in {duration(time.monotonic() - began)}, {_peak_memory_gb():.1f} GB of memory at most")
+    for name, each in manifest.get("tiles", {"": manifest}).items():
+        _print_result(out / name, each)
+    if "tiles" in manifest:
+        print(f"  {out / 'asset.glb'}  with all tiles")
+
+
+def _print_result(out: Path, manifest: dict[str, Any]) -> None:
     for entry in manifest["maps"].values():
         stored = entry["texel_format"] or f"{entry['bits']} bits"
         print(f"  {out / entry['file']}  {stored}, {entry['levels']} levels, {_map_bytes(entry) / 2**20:.1f} MiB")

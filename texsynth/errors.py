@@ -30,7 +30,8 @@ class TexsynthError(Exception):
     """An error that the user can act on. `str(error)` is one line, without a traceback."""
 
     def __init__(self, kind: ErrorKind, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())  # names come from files, and could hold what steers a terminal
+        super().__init__("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
         self.kind = kind
 
 

@@ -216,10 +216,16 @@ def chosen_material(asset: MeshAsset, name: str | None) -> int:
             return int(name)
         listed = ", ".join(f"{i} {n}" for i, n in enumerate(names))
         raise bad_input(asset.path, f"has no material '{name}'", f"use one of: {listed}")
+    return int(material_areas(asset).argmax())
+
+
+def material_areas(asset: MeshAsset) -> NDArray[np.float64]:
+    """The area of the mesh that each of its materials covers."""
     corners = asset.mesh.positions[asset.mesh.triangles]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     index = asset.mesh.material_index
-    return int(np.bincount(index[index >= 0], weights=areas[index >= 0], minlength=len(names)).argmax())
+    covered = np.bincount(index[index >= 0], weights=areas[index >= 0], minlength=len(asset.materials))
+    return np.asarray(covered, np.float64)
 
 
 def _guides(ground: Ground, content: Content | None, sources: Sources) -> tuple[Content | None, Blend | None]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ class Run:
         """Whether the work was asked to stop."""
         return self._cancelled.is_set()
 
+    def part(self, start: float, end: float) -> Run:
+        """A run that covers the fractions `start`..`end` of this one, and is cancelled with it."""
+
+        def listener(progress: Progress) -> None:
+            fraction = start + (end - start) * progress.fraction
+            self.listener(replace(progress, fraction=fraction, remaining_s=self._remaining(fraction)))
+
+        return Run(listener, _cancelled=self._cancelled)
+
     @contextmanager
     def stage(self, name: str, start: float, end: float) -> Iterator[None]:
         """Work that covers the fractions `start`..`end` of the run; its seconds go into `timings`."""
@@ -77,9 +86,11 @@ class Run:
             )
         start, end = self._span
         fraction = start + (end - start) * min(max(fraction_of_stage, 0.0), 1.0)
+        self.listener(Progress(self._stage, fraction, self._remaining(fraction), self.preview))
+
+    def _remaining(self, fraction: float) -> float | None:
         elapsed = time.monotonic() - self._started
-        remaining = elapsed * (1 - fraction) / fraction if fraction > 0.02 else None
-        self.listener(Progress(self._stage, fraction, remaining, self.preview))
+        return elapsed * (1 - fraction) / fraction if fraction > 0.02 else None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -32,6 +32,10 @@ _HARMLESS_EXTENSIONS = ("KHR_materials_", "KHR_texture_transform", "KHR_lights_p
 _GEOMETRY_EXTENSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh_quantization")
 _DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # what a bufferView holds: vertices, or indices
+_UNSIGNED = (5121, 5123, 5125)
+_TYPES = {"POSITION": "VEC3", "NORMAL": "VEC3", "TEXCOORD": "VEC2"}  # of the vertices that we read
+_TRANSFORM = {"matrix": 16, "translation": 3, "rotation": 4, "scale": 3}
 _GLB_MAGIC, _JSON_CHUNK, _BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 
 
@@ -39,13 +43,15 @@ _GLB_MAGIC, _JSON_CHUNK, _BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 class Gltf:
     """A checked glTF file: its JSON tree and the bytes of its buffers. `path` is the file itself.
 
-    notes: what was assumed or left out where another format was converted, one line each.
+    notes: what was assumed or left out where another format was converted, one line each. tiles: of each UDIM set the
+    numbers of the materials that are its tiles (`surface/udim.py`).
     """
 
     path: Path
     tree: dict[str, Any]
     buffers: tuple[bytes, ...]
     notes: tuple[str, ...] = ()
+    tiles: tuple[tuple[int, ...], ...] = ()
 
     def view(self, index: int) -> memoryview:
         """The bytes of bufferView `index`."""
@@ -121,10 +127,25 @@ def checked(path: Path, tree: Any, chunk: bytes, notes: tuple[str, ...] = ()) ->
         _check_meshes(tree)
         _check_nodes(tree)
         _check_textures(tree)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        _check_writable(path, tree)
+    except (RecursionError, KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError) as error:
         what = f"broken glTF ({type(error).__name__}: {error})"
         raise bad_input(path, what, "export the mesh again") from None
     return Gltf(path, tree, buffers, notes)
+
+
+def _check_writable(path: Path, tree: dict[str, Any]) -> None:
+    """Python reads NaN in JSON, which is none."""
+    try:
+        copied(tree)
+    except ValueError:
+        raise bad_input(path, "holds NaN or infinite numbers", "export the mesh again") from None
+
+
+def copied(tree: dict[str, Any]) -> dict[str, Any]:
+    """A deep copy of a JSON tree, as deep as it may be. Raises ValueError for NaN and infinity."""
+    copy: dict[str, Any] = json.loads(json.dumps(tree, allow_nan=False))
+    return copy
 
 
 def read_uri(path: Path, uri: str) -> bytes:
@@ -346,15 +367,23 @@ def _check_meshes(tree: dict[str, Any]) -> None:
         for primitive in mesh["primitives"]:
             for name, accessor in primitive["attributes"].items():
                 _index(accessor, accessors)
-                if name.startswith(("POSITION", "NORMAL", "TEXCOORD_")):
-                    _require_dense(tree["accessors"][accessor])
+                if name.startswith(tuple(_TYPES)):
+                    _require_dense(tree["accessors"][accessor], _TYPES[name.partition("_")[0]])
+            for target in primitive.get("targets", ()):
+                for accessor in target.values():
+                    _index(accessor, accessors)
             if "indices" in primitive:
-                _require_dense(tree["accessors"][_index(primitive["indices"], accessors)])
+                index = tree["accessors"][_index(primitive["indices"], accessors)]
+                _require_dense(index, "SCALAR")
+                if index["componentType"] not in _UNSIGNED:
+                    raise ValueError("indices are no unsigned integers")
             if "material" in primitive:
                 _index(primitive["material"], materials)
 
 
-def _require_dense(accessor: dict[str, Any]) -> None:
+def _require_dense(accessor: dict[str, Any], kind: str) -> None:
+    if accessor["type"] != kind:
+        raise ValueError(f"{accessor['type']} where {kind} is needed")
     if "sparse" in accessor or "bufferView" not in accessor:
         raise ValueError("triangles in sparse accessors or in accessors without data are not supported")
 
@@ -364,6 +393,10 @@ def _check_nodes(tree: dict[str, Any]) -> None:
     nodes = tree.get("nodes", [])
     parent: dict[int, int] = {}
     for index, node in enumerate(nodes):
+        for key, length in _TRANSFORM.items():
+            values = node.get(key, [0] * length)
+            if len(values) != length or not all(isinstance(value, int | float) for value in values):
+                raise ValueError(f"{key} of node {index} is not {length} numbers")
         if "mesh" in node:
             _index(node["mesh"], len(tree.get("meshes", ())))
         for child in node.get("children", ()):

@@ -31,6 +31,7 @@ from texsynth.surface.gltf import (
     TRIANGLE_MODES,
     Gltf,
     accessor_values,
+    copied,
     glb_bytes,
     image_sources,
     keep_used,
@@ -83,8 +84,8 @@ class MeshAsset:
     """A mesh file: its triangles and its textured materials (`mesh.material_index` counts in `materials`).
 
     `slots` are the materials' numbers in the file; `notes` say, one line each, what was dropped or assumed. `container`
-    is what `write_glb` edits: None is the file itself, else what it was converted to or unwrapped as. `origin`
-    is None where the mesh comes from no file.
+    is what `write_glb` edits: None is the file itself, else what it was converted to or unwrapped as. `origin` is None
+    where the mesh comes from no file. `tiles`: of each UDIM set the numbers of the materials that are its tiles.
     """
 
     path: Path
@@ -94,6 +95,7 @@ class MeshAsset:
     notes: tuple[str, ...] = ()
     container: Gltf | None = None
     origin: Origin | None = None
+    tiles: tuple[tuple[int, ...], ...] = ()
 
 
 def load_mesh(
@@ -135,9 +137,10 @@ def load_mesh(
         raise bad_input(path, "has UVs without any area", "unwrap it in your modeller and export it again")
     materials = load_materials(path, slots=slots, directx=directx, nonfinite=nonfinite, container=container)
     own = container if container is not read or path.suffix.lower() not in GLTF_SUFFIXES else None
+    tiles = tuple(tuple(map(slots.index, group)) for group in container.tiles)
     numbers, of = np.concatenate(origins, axis=1).astype(np.int32)
     names = tuple(str(each.get("name", "")) for each in container.tree.get("materials", ()))
-    return MeshAsset(path, mesh, materials, slots, tuple(notes), own, Origin(numbers, of, total, names))
+    return MeshAsset(path, mesh, materials, slots, tuple(notes), own, Origin(numbers, of, total, names), tiles)
 
 
 def uv_areas(mesh: Mesh, triangles: NDArray[Any]) -> NDArray[np.float64]:
@@ -283,6 +286,8 @@ def _bare_glb(container: Gltf) -> bytes:
             slot = primitive.get("material", len(materials))
             material = materials[slot] if slot < len(materials) else {}
             arrays, indices = _primitive_arrays(container, mesh, primitive, material)
+            if len(indices) < 3:
+                continue
             corners += len(indices)
             if corners > 3 * MAX_TRIANGLES:
                 raise bad_input(container.path, "too many triangles", f"use a mesh of at most {MAX_TRIANGLES}")
@@ -295,6 +300,8 @@ def _bare_glb(container: Gltf) -> bytes:
                 }
             )
         bare["meshes"].append({"name": str(mesh.get("name", "mesh")), "primitives": primitives})
+    if corners == 0:
+        raise bad_input(container.path, "holds no triangles", "use a mesh with a surface")
     return glb_bytes(bare, views)
 
 
@@ -413,7 +420,7 @@ class _Draft:
 
     def __init__(self, container: Gltf) -> None:
         self._container = container
-        self.tree = copy.deepcopy(container.tree)
+        self.tree = copied(container.tree)
         count = len(self.tree.get("bufferViews", ()))
         if sum(view["byteLength"] for view in self.tree.get("bufferViews", ())) > MAX_FILE_BYTES:
             raise bad_input(container.path, "its bufferViews overlap beyond 1 GiB", "export the mesh again")

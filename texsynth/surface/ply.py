@@ -17,6 +17,7 @@ from trimesh.visual.texture import TextureVisuals
 
 from texsynth.errors import bad_input
 from texsynth.surface.gltf import Gltf, as_uri, checked, read_limited, refusing_unreadable, split_glb
+from texsynth.surface.ply_polygons import with_triangles
 
 MAX_HEADER_BYTES = 1 << 20
 # Names of a vertex's texture coordinates: MeshLab's, PCL's and Blender's.
@@ -35,7 +36,7 @@ def ply_as_gltf(path: Path) -> Gltf:
     data = read_limited(path)
     texture = _checked_header(path, data)
     with refusing_unreadable(path), np.errstate(all="ignore"):
-        given: dict[str, Any] = load_ply(io.BytesIO(data), fix_texture=False, skip_materials=True)
+        given: dict[str, Any] = load_ply(io.BytesIO(with_triangles(data)), fix_texture=False, skip_materials=True)
         raw = given["metadata"]["_ply_raw"]
         faces = given.get("faces")
         if faces is None or len(faces) == 0:

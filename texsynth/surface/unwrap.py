@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from texsynth.errors import bad_input
-from texsynth.surface.gltf import Gltf, accessor_rows, accessor_values, triangle_indices
+from texsynth.surface.gltf import (
+    ARRAY_BUFFER,
+    ELEMENT_ARRAY_BUFFER,
+    Gltf,
+    accessor_rows,
+    accessor_values,
+    copied,
+    triangle_indices,
+)
 
 MAX_UNWRAPPED = 2_000_000  # triangles; about two minutes on one core
 PADDING = 8  # texels between charts; 1/256 of the side where that is more, which is what welding fills
@@ -19,7 +26,6 @@ ATLAS = 1500  # texels a side at which xatlas packs, at most, whatever the size 
 # The time that xatlas takes grows with the square of a chart's triangles: for a round mesh of 82,000 it was 40 s
 # without a limit, and 5 s with charts of 1000 triangles or so. Small meshes keep the few large charts that it finds.
 SMALL, CHART_TRIANGLES = 20_000, 1000
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def unwrapped(container: Gltf, size: int) -> Gltf:
     except ImportError:
         remedy = "unwrap it in your modeller, or pip install 'texsynth[unwrap]' to have it done here"
         raise bad_input(container.path, "has no UVs", remedy) from None
-    tree = copy.deepcopy(container.tree)
+    tree = copied(container.tree)
     parts, positions = list[_Part](), list[NDArray[np.float64]]()
     for number, linear in _first_placements(tree).items():
         for primitive in tree["meshes"][number]["primitives"]:
@@ -95,12 +101,15 @@ def _atlas(
     charts.fix_winding, packing.rotate_charts = True, False  # what xatlas calls a rotation mirrors the chart
     packing.padding = int(np.ceil(max(PADDING / size, 1 / 256) * ATLAS))
     atlas.generate(charts, packing)
-    side = max(atlas.width, atlas.height)
-    if side == 0:
+    if not atlas.width:
         raise bad_input(container.path, "has no UVs, and no area to unwrap", "export the mesh again")
-    # Equally dense in u and v, and v down, so that charts are not mirrored.
-    scale, shift = (atlas.width / side, -atlas.height / side), (0.0, atlas.height / side)
-    return int(atlas.chart_count), [(o, t, np.asarray(uvs * scale + shift, np.float32)) for o, t, uvs in atlas]
+    # Half the padding on every side, for textures repeat; equally dense in u and v; v down, against mirroring.
+    pixels, margin = np.array([atlas.width, -atlas.height]), packing.padding / 2
+    corner = np.array([margin, atlas.height + margin])
+    side = max(atlas.width, atlas.height) + packing.padding
+    return int(atlas.chart_count), [
+        (o, t, np.asarray((uvs * pixels + corner) / side, np.float32)) for o, t, uvs in atlas
+    ]
 
 
 def _first_placements(tree: dict[str, Any]) -> dict[int, NDArray[np.float64]]:
@@ -150,12 +159,12 @@ class _Writer:
             for name, number in attributes.items():
                 attributes[name] = self._vertices(number, origin)
         accessor = {"componentType": 5126, "count": len(uvs), "type": "VEC2"}
-        primitive["attributes"]["TEXCOORD_0"] = self._added(accessor, np.ascontiguousarray(uvs, "<f4"), _ARRAY_BUFFER)
+        primitive["attributes"]["TEXCOORD_0"] = self._added(accessor, np.ascontiguousarray(uvs, "<f4"), ARRAY_BUFFER)
         flat = triangles.reshape(-1)
         short = len(origin) < 1 << 16
         accessor = {"componentType": 5123 if short else 5125, "count": len(flat), "type": "SCALAR"}
         values = np.ascontiguousarray(flat, "<u2" if short else "<u4")
-        primitive["indices"] = self._added(accessor, values[:, None], _ELEMENT_ARRAY_BUFFER)
+        primitive["indices"] = self._added(accessor, values[:, None], ELEMENT_ARRAY_BUFFER)
         primitive["mode"] = 4
 
     def buffers(self) -> tuple[bytes, ...]:
@@ -175,14 +184,16 @@ class _Writer:
         rows = rows[origin]
         accessor = {key: value for key, value in old.items() if key not in ("bufferView", "byteOffset", "min", "max")}
         accessor["count"] = len(rows)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise bad_input(self._container.path, "has NaN or infinite values in its vertices", "export the mesh again")
         if "min" in old or "max" in old:
             accessor |= {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
-        return self._added(accessor, rows, _ARRAY_BUFFER)
+        return self._added(accessor, rows, ARRAY_BUFFER)
 
     def _added(self, accessor: dict[str, Any], rows: NDArray[Any], target: int) -> int:
         data = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
         view = {"buffer": self._buffer, "target": target}
-        if target == _ARRAY_BUFFER and data.shape[1] % 4:  # vertices begin at multiples of 4
+        if target == ARRAY_BUFFER and data.shape[1] % 4:  # vertices begin at multiples of 4
             data = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
             view["byteStride"] = data.shape[1]
         self._blob.extend(b"\0" * (-len(self._blob) % 4))

@@ -53,8 +53,9 @@ def shared_edges(mesh: Mesh, triangles: Ints) -> tuple[Ints, Ints]:
     swap = ends[:, 0] > ends[:, 1]
     corners[swap, :2] = corners[swap, 1::-1]
     ends.sort(axis=1)
-    order = np.lexsort((ends[:, 1], ends[:, 0]))
-    same = (ends[order[:-1]] == ends[order[1:]]).all(axis=1)
+    key = ends[:, 0] * len(mesh.positions) + ends[:, 1]
+    order = np.argsort(key, kind="stable")
+    same = key[order[:-1]] == key[order[1:]]
     pairs = np.stack([order[:-1], order[1:]], axis=1)[same & _in_pairs(same)]
     return corners[pairs], pairs % len(triangles)
 
@@ -122,23 +123,19 @@ def chosen_triangles(mesh: Mesh, material_index: int | None) -> Ints:
 
 def _places(mesh: Mesh) -> Ints:
     """A number for each vertex, equal for those at one place in space."""
+    low = mesh.positions.min(axis=0).astype(np.float64)
     extent = float(np.ptp(mesh.positions, axis=0).max()) or 1.0
-    return _numbered(np.round(mesh.positions / (extent * SAME_PLACE)).astype(np.int64))
+    x, y, z = np.round((mesh.positions - low) / (extent * SAME_PLACE)).astype(np.int64).T  # 0..10^6: 20 bits each
+    return np.asarray(np.unique(x << 42 | y << 21 | z, return_inverse=True)[1], np.int64)
 
 
 def uv_points(mesh: Mesh) -> Ints:
     """A number for each vertex, equal for those at one place in space and in the texture."""
-    return _numbered(np.c_[_places(mesh), np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64)])
-
-
-def _numbered(rows: Ints) -> Ints:
-    """For each row (N, K) its place among the different rows in order, column by column: a quarter of the time that
-    sorting whole rows takes."""
-    number = np.zeros(len(rows), np.int64)
-    for column in rows.T:
-        different, of = np.unique(column, return_inverse=True)
-        number = np.unique(number * len(different) + of, return_inverse=True)[1]
-    return np.asarray(number, np.int64)
+    points = _places(mesh)
+    for column in np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64).T:
+        distinct, number = np.unique(column, return_inverse=True)
+        points = np.unique(points * len(distinct) + number, return_inverse=True)[1]
+    return np.asarray(points, np.int64)
 
 
 def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
