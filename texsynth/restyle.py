@@ -47,6 +47,7 @@ from texsynth.region import Region, load_mask
 from texsynth.report.page import plain, write_report
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
+from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import EMBED_SIZE, Mesh, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.select import selection_weights
@@ -121,7 +122,10 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         with run.stage("seams", 0.8, 0.83):
             _weld(canvases, mesh.mesh, sources, run)
     with run.stage("publish", 0.83, 0.93):
-        maps = publish_maps(out, canvases, options.storage, run)
+        gutters = None
+        if mesh is not None and options.seams == "weld":
+            gutters = Gutters(mesh.mesh, options.size, None if asset is None else asset.replaced)
+        maps = publish_maps(out, canvases, options.storage, run, gutters)
     with run.stage("report", 0.93, 1.0):
         manifest = _finish(out, maps, canvases, sources, layers, share, compute, options, run)
     shutil.rmtree(work, ignore_errors=True)
@@ -162,7 +166,7 @@ def _load_region(asset: Asset | None, options: Options) -> Region | None:
     """What may change, by mask and by selection; None: everything."""
     masked = None if options.region is None else load_mask(options.region, options.size)
     selected = None
-    if options.selection:
+    if options.selection is not None:
         if asset is None or asset.mesh is None:
             raise bad_input("selection", "the asset is no mesh", "use --region with a mask")
         selected = selection_weights(options.selection, asset.mesh, options.size, asset.replaced)
