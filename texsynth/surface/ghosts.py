@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from texsynth.material import MapKind
-from texsynth.surface.plane import Doubles, Plane
+from texsynth.surface.plane import Doubles, Floats, Plane
 from texsynth.surface.reach import Ints, nearest_texels
 from texsynth.surface.strips import Strips
 
@@ -25,17 +25,20 @@ Mask = NDArray[np.bool_]
 Repeats = tuple[Ints, Ints, Ints, Ints]  # rows and columns of texels, and of those that they repeat
 GUTTER = 8  # texels beyond a border that show what lies across; size / 256 where that is more
 RING = 16  # texels around charts that no background is left in
+BORDER = 1.5  # texels inside a seam over which both sides mix on mip levels
 AT_ONCE = 1 << 16  # texels that are worked on together
 
 
 @dataclass(frozen=True)
 class Ghosts:
-    """Some texels, by their centres (x, y), float64 (N, 2); the places that they show, likewise; and the turns, float64
-    (N, 2, 2), that take a normal's X and Y from there to here."""
+    """Some texels, by their centres (x, y), float64 (N, 2); the places that they show, likewise; the turns, float64
+    (N, 2, 2), that take a normal's X and Y from there to here; and how much of a texel it is, float32 (N,), None: all.
+    """
 
     texels: Doubles
     places: Doubles
     turn: Doubles
+    share: NDArray[np.float32] | None = None
 
 
 def gutter_width(size: int) -> int:
@@ -64,9 +67,17 @@ def ghost_texels(
 
 def fill_ghosts(plane: Plane, ghosts: Sequence[Ghosts]) -> None:
     """Let them show what lies across. All is read before anything is written."""
-    across = [plane.turned(plane.values(each.places), each.turn) for each in ghosts]
+    across = [_shown(plane, each) for each in ghosts]
     for each, values in zip(ghosts, across, strict=True):
         plane.write(each.texels, values)
+
+
+def _shown(plane: Plane, ghosts: Ghosts) -> Floats:
+    values = plane.turned(plane.values(ghosts.places), ghosts.turn)
+    if ghosts.share is None:
+        return values
+    own = plane.values(ghosts.texels)
+    return np.asarray(own + ghosts.share[:, None] * (values - own), np.float32)
 
 
 def with_ghosts(known: Mask, ghosts: Sequence[Ghosts]) -> Mask:
@@ -101,10 +112,54 @@ def centres(mask: Mask) -> Iterator[Doubles]:
         yield np.stack([columns[part] + 0.5, rows[part] + 0.5], axis=1)
 
 
+def border_texels(strips: Strips, size: int, covered: Mask, share: float, near: cKDTree) -> list[Ghosts]:
+    """The texels of charts within `BORDER` of a seam, and as places their mirror images across it: of what lies there
+    they take `share` at the seam itself, and less the further they are from it."""
+    found = []
+    for texels in centres(covered):
+        distance, nearest = near.query(texels)
+        found.append(_mirrored(strips, size, covered, share, texels[distance < BORDER], nearest[distance < BORDER]))
+    return found
+
+
 def _across(strips: Strips, size: int, near: cKDTree, covered: Mask, width: int, texels: Doubles) -> Ghosts:
     distance, nearest = near.query(texels)
     close = distance < 2 * width
     texels, nearest = texels[close], nearest[close]
+    joint = _joint(strips, size, texels, nearest)
+    place = joint.there + np.einsum("nij,nj->ni", joint.turn, joint.offset)
+    known = _in_chart(covered, place) & joint.sound
+    return Ghosts(texels[known], place[known], joint.turn[known].swapaxes(1, 2))
+
+
+def _mirrored(
+    strips: Strips, size: int, covered: Mask, share: float, texels: Doubles, nearest: NDArray[np.int64]
+) -> Ghosts:
+    joint = _joint(strips, size, texels, nearest)
+    inward = strips.inward[nearest % len(strips.gives)]
+    # The offset from the seam as the giving side has it, where what is inside is known.
+    gives = (nearest < len(strips.gives))[:, None]
+    offset = np.where(gives, joint.offset, np.einsum("nij,nj->ni", joint.turn, joint.offset))
+    depth = np.einsum("nj,nj->n", offset, inward)
+    mirrored = offset - 2 * depth[:, None] * inward
+    place = joint.there + np.where(gives, np.einsum("nij,nj->ni", joint.turn, mirrored), mirrored)
+    shares = share * np.clip(1 - np.linalg.norm(joint.offset, axis=1) / BORDER, 0, 1)
+    known = _in_chart(covered, place) & joint.sound & (shares > 0)
+    return Ghosts(texels[known], place[known], joint.turn[known].swapaxes(1, 2), shares[known].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Of each of N texels the nearest sample of a seam: the texel's offset from it on this side, the sample's place
+    `there` on the other side, the turn from here to there, and whether that can be turned back."""
+
+    offset: Doubles
+    there: Doubles
+    turn: Doubles
+    sound: Mask
+
+
+def _joint(strips: Strips, size: int, texels: Doubles, nearest: NDArray[np.int64]) -> _Joint:
     count = len(strips.gives)
     gives, sample = nearest < count, nearest % count
     turn = strips.turn[sample]
@@ -114,7 +169,9 @@ def _across(strips: Strips, size: int, near: cKDTree, covered: Mask, width: int,
     here = np.where(gives[:, None], strips.gives[sample], strips.keeps[sample])
     there = np.where(gives[:, None], strips.keeps[sample], strips.gives[sample])
     offset = np.mod(texels - here + size / 2, size) - size / 2  # the short way round
-    place = there + np.einsum("nij,nj->ni", turn, offset)
-    cell = np.mod(np.floor(place), size).astype(np.int64)
-    known = covered[cell[:, 1], cell[:, 0]] & ~flat
-    return Ghosts(texels[known], place[known], turn[known].swapaxes(1, 2))
+    return _Joint(offset, there, turn, ~flat)
+
+
+def _in_chart(covered: Mask, place: Doubles) -> Mask:
+    cell = np.mod(np.floor(place), len(covered)).astype(np.int64)
+    return covered[cell[:, 1], cell[:, 0]]
