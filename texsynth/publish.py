@@ -73,7 +73,7 @@ _KINDS = "|".join(MapKind)
 _CONTAINERS = "|".join(get_args(Container))
 _OUR_MIP = re.compile(rf"({_KINDS})\.\d+\.({_CONTAINERS})")
 _OUR_FILE = re.compile(
-    rf"({_KINDS})\.({_CONTAINERS})|index\.npy|(preview|progress)\.png|report\.(html|json)|asset\.glb"
+    rf"({_KINDS})\.({_CONTAINERS})|index\.npy|(preview|progress|turntable)\.png|turntable\.webp|report\.(html|json)|asset\.glb"
 )
 
 

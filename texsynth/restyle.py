@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.metrics import evenness, largest_verbatim
+from mipmap.metrics.gl_context import GlUnavailable
 from texsynth import __version__
 from texsynth.blend import Blend, blended, load_blend, ranks_of_relief, with_same_maps
 from texsynth.canvas import Canvas
@@ -43,8 +44,10 @@ from texsynth.options import Options
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, require_apart, write_manifest
+from texsynth.published import Published
 from texsynth.region import Region, load_mask
 from texsynth.report.page import plain, write_report
+from texsynth.report.turntable import ANIMATION, STRIP, make_turntable
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.surface.gutters import Gutters
@@ -421,6 +424,13 @@ def _finish(
         "exemplar_wraps": exemplar.wraps,
         "layout_device": compute.facts(),
     }
+    if asset is not None and asset.mesh is not None:
+        try:
+            turned = make_turntable(out, Published(out, maps, canvases), asset.mesh, asset.replaced, run)
+            report["turntable"] = {"seconds_a_view": turned.seconds, "renderer": turned.renderer}
+            files += [STRIP, ANIMATION]
+        except GlUnavailable as error:
+            notes.append(f"there is no turntable: {error}")
     write_report(
         out, manifest, material, report, run, canvases=canvases,
         content=None if asset is None else asset.material,

@@ -19,7 +19,7 @@ SAMPLES, DIFFUSE_SAMPLES = 64, 256  # directions of a lobe
 TABLE = 32  # angles and roughnesses of the table
 # Soft boxes: direction, radiance, cosines where they begin and where they are full.
 BOXES = (
-    ((-0.50, 0.62, 0.60), 13.0, 0.90, 0.97),
+    ((-0.50, 0.62, 0.60), 18.0, 0.90, 0.97),
     ((0.85, 0.25, 0.45), 1.6, 0.70, 0.95),
     ((0.55, 0.55, -0.65), 7.0, 0.88, 0.96),
 )
@@ -28,7 +28,7 @@ BOXES = (
 def radiance(directions: Doubles) -> Doubles:
     """(..., 3) linear RGB from unit directions (..., 3): floor, horizon and sky, and the soft boxes."""
     up = directions[..., 1]
-    sky = 0.42 + 0.5 * np.clip(up, 0, 1) - 0.26 * np.clip(-3 * up, 0, 1)
+    sky = 0.32 + 0.38 * np.clip(up, 0, 1) - 0.2 * np.clip(-3 * up, 0, 1)
     light = sky[..., None] * np.array([0.97, 1.0, 1.04])
     for towards, strength, begins, full in BOXES:
         cosine = directions @ (np.array(towards) / np.linalg.norm(towards))
@@ -83,7 +83,7 @@ def split_sum_table() -> Floats:
 def _spread(count: int) -> tuple[Doubles, Doubles]:
     """Evenly spread 0..1 and angles (a Fibonacci lattice)."""
     i = np.arange(count)
-    return (i + 0.5) / count, 2 * np.pi * ((i * 0.6180339887498949) % 1)
+    return (i + 0.5) / count, np.asarray(2 * np.pi * ((i * 0.6180339887498949) % 1), np.float64)
 
 
 def _ggx_halves(roughness: float, count: int) -> Doubles:

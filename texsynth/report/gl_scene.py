@@ -17,7 +17,7 @@ from texsynth.surface.mesh import Mesh
 
 Levels = Mapping[MapKind, Sequence[Image]]
 FIELD_OF_VIEW = math.radians(28)  # as the report's other pictures
-MARGIN = 0.86  # how much of the frame the mesh fills
+MARGIN = 0.94  # how much of the frame the mesh fills
 _PACKED = (MapKind.ROUGHNESS, MapKind.METALNESS, MapKind.OPACITY)
 
 
@@ -137,4 +137,4 @@ def _fitted(maps: Sequence[Image], number: int, size: tuple[int, int]) -> Image:
     texels = next((each for each in maps if each.shape[:2] == size), maps[min(number, len(maps) - 1)])
     rows = np.arange(size[0]) * texels.shape[0] // size[0]
     columns = np.arange(size[1]) * texels.shape[1] // size[1]
-    return texels[rows][:, columns, 0]
+    return np.asarray(texels[rows][:, columns, 0], np.uint8)

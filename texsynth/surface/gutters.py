@@ -52,6 +52,7 @@ class _Border:
 
     def fill(self, maps: dict[MapKind, NDArray[Any]]) -> None:
         plane = Plane(maps)
+        fill_ring(maps, self.ring)  # ghosts read a texel beyond charts
         for ghosts in (self.ghosts, self.mixed, self.ghosts):
             fill_ghosts(plane, ghosts)
         fill_ring(maps, self.ring)

@@ -80,14 +80,16 @@ def _give_way(plane: Plane, strips: Strips, near: cKDTree, free: Mask, run: Run)
 
 
 def needed_tokens(mesh: Mesh, size: int, material_index: int | None, block: int) -> Mask:
-    """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too."""
+    """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too, and
+    those around them: a strip's texels fan out at bends, and are read with a cubic filter."""
     wanted = np.zeros((size // block, size // block), np.bool_)
     strips = seam_strips(mesh, size, material_index)
     if strips is not None:
         for depth in range(0, WIDTH, block // 2):
             place = np.mod(np.floor(strips.continued(slice(None), depth * strips.inward)), size).astype(np.int64)
             wanted[place[:, 1] // block, place[:, 0] // block] = True
-    return wanted
+    around = cv2.dilate(np.pad(wanted, 1, mode="wrap").astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(around[1:-1, 1:-1] > 0)
 
 
 def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Doubles) -> tuple[Doubles, Floats]:
