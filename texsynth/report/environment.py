@@ -19,16 +19,16 @@ SAMPLES, DIFFUSE_SAMPLES = 64, 256  # directions of a lobe
 TABLE = 32  # angles and roughnesses of the table
 # Soft boxes: direction, radiance, cosines where they begin and where they are full.
 BOXES = (
-    ((-0.50, 0.62, 0.60), 18.0, 0.90, 0.97),
+    ((-0.50, 0.62, 0.60), 11.0, 0.90, 0.97),
     ((0.85, 0.25, 0.45), 1.6, 0.70, 0.95),
-    ((0.55, 0.55, -0.65), 7.0, 0.88, 0.96),
+    ((0.55, 0.55, -0.65), 5.0, 0.88, 0.96),
 )
 
 
 def radiance(directions: Doubles) -> Doubles:
     """(..., 3) linear RGB from unit directions (..., 3): floor, horizon and sky, and the soft boxes."""
     up = directions[..., 1]
-    sky = 0.32 + 0.38 * np.clip(up, 0, 1) - 0.2 * np.clip(-3 * up, 0, 1)
+    sky = 0.24 + 0.3 * np.clip(up, 0, 1) - 0.14 * np.clip(-3 * up, 0, 1)
     light = sky[..., None] * np.array([0.97, 1.0, 1.04])
     for towards, strength, begins, full in BOXES:
         cosine = directions @ (np.array(towards) / np.linalg.norm(towards))

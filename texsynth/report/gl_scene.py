@@ -52,17 +52,16 @@ def views_around(mesh: Mesh, count: int, elevation: float = 16.0) -> Iterator[Vi
     """`count` views around +Y at one distance, from the front on, in which the mesh is always whole."""
     low, high = mesh.positions.min(axis=0).astype(np.float64), mesh.positions.max(axis=0).astype(np.float64)
     centre = (low + high) / 2
-    from_axis = mesh.positions[:, [0, 2]] - centre[[0, 2]]
-    radius, half = float(np.linalg.norm(from_axis, axis=1).max()) or 1e-6, float(high[1] - low[1]) / 2
+    y = mesh.positions[:, 1] - centre[1]
+    r = np.linalg.norm(mesh.positions[:, [0, 2]] - centre[[0, 2]], axis=1)
     tilt = math.radians(elevation)
     slope = math.tan(FIELD_OF_VIEW / 2) * MARGIN
-    # A turning mesh fills a cylinder; the eye is as near as its corners and its sides allow.
+    # A vertex goes round in a circle. From the nearest eye all of every circle lies within the margin.
     towards, up = math.cos(tilt), math.sin(tilt)
-    tall = max(
-        (abs(y * towards - z * up)) / slope + z * towards + y * up for y in (-half, half) for z in (-radius, radius)
-    )
-    distance = max(tall, radius / math.sin(math.atan(slope)) + half * up)
-    span = math.hypot(radius, half)
+    beside = r * math.hypot(1 / slope, towards) + y * up
+    above = [np.abs(y * towards - z * up) / slope + z * towards + y * up for z in (-r, r)]
+    distance = max(float(np.max([beside, *above])), 1e-6)
+    span = float(np.hypot(r, y).max())
     for number in range(count):
         turn = 2 * math.pi * number / count
         back = np.array([math.sin(turn) * towards, up, math.cos(turn) * towards])

@@ -30,11 +30,11 @@ from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import MeshAsset
 
 STRIP, ANIMATION = "turntable.png", "turntable.webp"
-IN_STRIP, FRAMES = 8, 16  # views
+IN_STRIP, FRAMES = 8, 16  # views; a slow driver draws every other one
 SIDE = 512  # pixels a view
 MOST_TEXELS = 2 * SIDE  # a side of the largest level that such a view can show
 PATIENCE_S = 60  # for a driver to draw a turntable
-FRAME_MS, QUALITY = 160, 80
+ROUND_MS, QUALITY = 2560, 80  # once around
 POLL_S = 0.1
 
 
@@ -95,9 +95,8 @@ def animation(turntable: Turntable) -> bytes:
     """All views one after the other without end, as WebP."""
     first, *more = (Image.fromarray(view) for view in turntable.views)
     data = io.BytesIO()
-    first.save(
-        data, format="WEBP", save_all=True, append_images=more, duration=FRAME_MS, loop=0, quality=QUALITY, method=1
-    )
+    pace = ROUND_MS // len(turntable.views)
+    first.save(data, format="WEBP", save_all=True, append_images=more, duration=pace, loop=0, quality=QUALITY, method=1)
     return data.getvalue()
 
 
