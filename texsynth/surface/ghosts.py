@@ -115,8 +115,13 @@ def centres(mask: Mask) -> Iterator[Doubles]:
 def border_texels(strips: Strips, size: int, covered: Mask, share: float, near: cKDTree) -> list[Ghosts]:
     """The texels of charts within `BORDER` of a seam, and as places their mirror images across it: of what lies there
     they take `share` at the seam itself, and less the further they are from it."""
+    marked = np.zeros((size, size), np.uint8)
+    for side in (strips.gives, strips.keeps):
+        cell = np.mod(np.floor(side), size).astype(np.int64)
+        marked[cell[:, 1], cell[:, 0]] = 1
+    near_seams = cv2.dilate(marked, np.ones((5, 5), np.uint8)) > 0
     found = []
-    for texels in centres(covered):
+    for texels in centres(near_seams & covered):
         distance, nearest = near.query(texels)
         found.append(_mirrored(strips, size, covered, share, texels[distance < BORDER], nearest[distance < BORDER]))
     return found
