@@ -17,6 +17,7 @@ from texsynth.options import Options
 from texsynth.restyle import restyle
 from texsynth.run import Run
 from texsynth.sample_asset import write_sample_asset
+from texsynth.surface.ghosts import RING
 from texsynth.surface.mesh import Mesh, load_mesh
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.strip_cut import TAPER, _cheapest
@@ -194,13 +195,13 @@ def test_what_is_away_from_seams_stays_to_the_bit() -> None:
     weld_seams(maps, mesh, 0, None, Run())
     changed = np.logical_or.reduce([(maps[kind] != before[kind]).any(axis=2) for kind in maps])
     strips = strips_of(mesh)
-    rows, columns = np.nonzero(changed)
+    covered = uv_mask(mesh, SIZE, 0, gutter=0)
+    rows, columns = np.nonzero(changed & covered)
     seams = np.concatenate([strips.gives, strips.keeps])
     away = np.min(
         np.hypot(*(np.stack([columns + 0.5, rows + 0.5], 1)[:, None] - seams[None]).transpose(2, 0, 1)), axis=1
     )
     assert away.max() < 40
-    covered = uv_mask(mesh, SIZE, 0, gutter=0)
     keeping = covered & (np.arange(SIZE) < 0.45 * SIZE)
     assert not (changed & keeping).any()
     assert (changed & covered).any()
@@ -218,13 +219,18 @@ def test_only_texels_that_may_change_do() -> None:
     assert not (changed & ~changeable).any()
 
 
-def test_a_mesh_without_seams_is_left_alone() -> None:
+def test_of_a_mesh_without_seams_only_the_gutters_are_filled_beyond_what_was_made() -> None:
     mesh = two_squares()
     one = Mesh(mesh.positions, mesh.normals, mesh.uvs, mesh.triangles[:2], mesh.material_index[:2])
     maps = random_maps()
     before = {kind: texels.copy() for kind, texels in maps.items()}
     weld_seams(maps, one, 0, None, Run())
-    assert all((maps[kind] == before[kind]).all() for kind in maps)
+    made = uv_mask(one, SIZE, 0)
+    around = uv_mask(one, SIZE, 0, gutter=RING + 3)
+    for kind in maps:
+        changed = (maps[kind] != before[kind]).any(axis=2)
+        assert not (changed & (made | ~around)).any()
+        assert changed.any()
     assert not needed_tokens(one, SIZE, 0, 8).any()
 
 

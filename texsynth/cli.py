@@ -801,10 +801,10 @@ def _options(*, maps: str, second: Path | None, blend: str | None, **values: Any
     return Options(maps=parse_maps(maps), second=second, blend=None if blend is None else _share(blend), **values)
 
 
-def _selection(choice: str | None) -> Selection:
-    from texsynth.selection import NOTHING, read_selection
+def _selection(choice: str | None) -> Selection | None:
+    from texsynth.selection import read_selection
 
-    return NOTHING if choice is None else read_selection(choice)
+    return None if choice is None else read_selection(choice)
 
 
 def _share(text: str) -> float | Path:

@@ -17,13 +17,14 @@ from texsynth.material import MapKind
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
 from texsynth.region import Region
+from texsynth.surface.ghosts import gutter_width
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plane
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.rebake import Rebake, carried, to_plane, to_texture
 from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_topology import repeating
-from texsynth.surface.weld import gutter_width, needed_tokens
+from texsynth.surface.weld import needed_tokens
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

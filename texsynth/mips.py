@@ -16,7 +16,7 @@ from texsynth.image_io import read_image
 from texsynth.material import MapKind, Material, NonFinite, load_material
 from texsynth.publish import SCHEMA, publish_maps, require_apart, write_manifest
 from texsynth.run import Run
-from texsynth.storage import Storage
+from texsynth.storage import Charts, Storage
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def make_mips(source: Path, out: Path, options: MipOptions, run: Run) -> dict[st
         require_apart(out, source)
         material = load_material(source, directx=options.directx, nonfinite=options.nonfinite, by_name=True)
         maps = _chosen(source, material, options.maps)
-        charts = None if options.charts is None else load_charts(options.charts, material.size)
+        charts = None if options.charts is None else Charts(load_charts(options.charts, material.size))
     with run.stage("publish", 0.2, 1.0):
         entries = publish_maps(out, {kind: material.maps[kind].texels for kind in maps}, options.storage, run, charts)
         manifest: dict[str, Any] = {

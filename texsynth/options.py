@@ -11,7 +11,7 @@ from mipmap.targets import Container
 from texsynth.checks import listed, require_choice, require_range
 from texsynth.errors import bad_input
 from texsynth.material import MapKind
-from texsynth.selection import NOTHING, Selection
+from texsynth.selection import Selection
 from texsynth.storage import Storage, TargetName, choose_storage
 
 PresetName = Literal["draft", "standard", "high"]
@@ -81,7 +81,7 @@ class Options:
     style_size: float | None = None
     geometry: Geometry = "auto"
     region: Path | None = None
-    selection: Selection = NOTHING
+    selection: Selection | None = None
     material: str | None = None
     second: Path | None = None
     blend: float | Path | None = None

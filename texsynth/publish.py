@@ -59,7 +59,7 @@ from texsynth.fault import fault_point
 from texsynth.material import MESH_SUFFIXES, MapKind
 from texsynth.material_files import TEXTURES
 from texsynth.run import Run, write_json_atomically
-from texsynth.storage import Storage, write_map
+from texsynth.storage import Gutters, Storage, write_map
 
 SCHEMA = 1
 MANIFEST = "material.json"
@@ -73,17 +73,17 @@ _KINDS = "|".join(MapKind)
 _CONTAINERS = "|".join(get_args(Container))
 _OUR_MIP = re.compile(rf"({_KINDS})\.\d+\.({_CONTAINERS})")
 _OUR_FILE = re.compile(
-    rf"({_KINDS})\.({_CONTAINERS})|index\.npy|(preview|progress)\.png|report\.(html|json)|asset\.glb"
+    rf"({_KINDS})\.({_CONTAINERS})|index\.npy|(preview|progress|turntable)\.png|turntable\.webp|report\.(html|json)|asset\.glb"
 )
 
 
 def publish_maps(
-    out: Path, sources: Mapping[MapKind, Rows], storage: Storage, run: Run, charts: Rows | None = None
+    out: Path, sources: Mapping[MapKind, Rows], storage: Storage, run: Run, gutters: Gutters | None = None
 ) -> dict[str, Any]:
     """Write every map with its mips into `out` and return the manifest's `maps`.
 
-    sources: canvases, arrays or whatever else gives rows of one size (`texsynth.storage.write_map`). charts: (H, W)
-    integers, the UV chart of each texel, for mips that mix none (`mipmap.charts`), or None.
+    sources: canvases, arrays or whatever else gives rows of one size (`texsynth.storage.write_map`). gutters: of the
+    mesh that they are for, or None.
     One pass over each source, the maps side by side in threads, a few MB of memory each. `run.step` hears 0..1.
     Nothing under a final name changes until every file is complete on disk; then the manifest of an earlier result is
     withdrawn, its other files (maps and mips that the new one lacks, report, mesh) are removed, and the new files are
@@ -101,7 +101,7 @@ def publish_maps(
             outputs[kind] = []
             for name in storage.file_names(kind, *source.shape[:2]):
                 outputs[kind].append(_PendingFile(out / name))
-        _write_all(sources, outputs, storage, run, charts)
+        _write_all(sources, outputs, storage, run, gutters)
         entries = {str(kind): _map_entry(kind, source, outputs[kind], storage) for kind, source in sources.items()}
         fault_point("before_rename")
         _replace_published(out, [file for files in outputs.values() for file in files])
@@ -287,14 +287,14 @@ def _write_all(
     outputs: Mapping[MapKind, list[_PendingFile]],
     storage: Storage,
     run: Run,
-    charts: Rows | None,
+    gutters: Gutters | None,
 ) -> None:
     """Fill and finish the pending files of every map, in threads; the calling thread reports and hears cancellation."""
     stop = threading.Event()
     written = dict.fromkeys(sources, 0.0)  # each thread writes its own entry
 
     def write(kind: MapKind) -> None:
-        for fraction in write_map(kind, sources, outputs[kind], storage, charts):
+        for fraction in write_map(kind, sources, outputs[kind], storage, gutters):
             written[kind] = fraction
             if stop.is_set():
                 return

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.metrics import evenness, largest_verbatim
+from mipmap.metrics.gl_context import GlUnavailable
 from texsynth import __version__
 from texsynth.blend import Blend, blended, load_blend, ranks_of_relief, with_same_maps
 from texsynth.canvas import Canvas
@@ -53,11 +54,14 @@ from texsynth.options import Options
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, require_apart, write_manifest
+from texsynth.published import Published
 from texsynth.region import Region, load_mask
 from texsynth.report.page import plain, write_report
+from texsynth.report.turntable import ANIMATION, STRIP, make_turntable
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.surface.geometry_guidance import geometry_tone
+from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
 from texsynth.surface.select import selection_weights
 from texsynth.surface.uv_notes import uv_notes
@@ -141,7 +145,10 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         with run.stage("fit", 0.8, 0.83):
             canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
     with run.stage("publish", 0.83, 0.93):
-        maps = publish_maps(out, canvases, options.storage, run)
+        gutters = None
+        if mesh is not None and options.seams == "weld":
+            gutters = Gutters(mesh, options.size, None if asset is None else asset.replaced)
+        maps = publish_maps(out, canvases, options.storage, run, gutters)
     with run.stage("report", 0.93, 1.0):
         manifest = _finish(out, maps, canvases, sources, layers, share, ground, compute, options, run)
     shutil.rmtree(work, ignore_errors=True)
@@ -182,7 +189,7 @@ def _load_region(asset: Asset | None, options: Options) -> Region | None:
     """What may change, by mask and by selection; None: everything."""
     masked = None if options.region is None else load_mask(options.region, options.size)
     selected = None
-    if options.selection:
+    if options.selection is not None:
         if asset is None or asset.mesh is None:
             raise bad_input("selection", "the asset is no mesh", "use --region with a mask")
         selected = selection_weights(options.selection, asset.mesh, options.size, asset.replaced)
@@ -534,6 +541,13 @@ def _finish(
         "exemplar_wraps": exemplar.wraps,
         "layout_device": compute.facts(),
     }
+    if asset is not None and asset.mesh is not None:
+        try:
+            turned = make_turntable(out, Published(out, maps, canvases), asset.mesh, asset.replaced, run)
+            report["turntable"] = {"seconds_a_view": turned.seconds, "renderer": turned.renderer}
+            files += [STRIP, ANIMATION]
+        except GlUnavailable as error:
+            notes.append(f"there is no turntable: {error}")
     write_report(
         out, manifest, material, report, run, canvases=canvases,
         content=None if asset is None else asset.material,

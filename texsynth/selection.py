@@ -68,9 +68,6 @@ class Selection:
         return bool(self.triangles or self.slots or self.brushes)
 
 
-NOTHING = Selection()
-
-
 def read_selection(choice: str) -> Selection:
     """From JSON, or from the file of this name. Raises TexsynthError(BAD_INPUT)."""
     if choice.lstrip().startswith("{"):

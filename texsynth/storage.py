@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mipmap.chain import level_sizes
 from mipmap.charts import ChartFilter
@@ -115,6 +116,33 @@ def choose_chain(filter: str, wrap: str, roughness: str, alpha_test: float | Non
     return ChainOptions(cast(ChartFilter, filter), cast(Wrap, wrap), cast(RoughnessRule, roughness), alpha_test)
 
 
+class Gutters(Protocol):
+    """What keeps the background of a mesh's texture out of its mips (`texsynth.surface.gutters`)."""
+
+    @property
+    def charts(self) -> Rows | None:
+        """(H, W), 0 for background, for `mipmap.material_chain`; None where there is none."""
+
+    def refilled(
+        self, kind: MapKind, chain: Iterator[tuple[int, int, NDArray[Any]]]
+    ) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """The chain of a map with its gutters filled."""
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Gutters of which nothing but the charts is known."""
+
+    charts: Rows
+
+    def refilled(
+        self, kind: MapKind, chain: Iterator[tuple[int, int, NDArray[Any]]]
+    ) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """The same."""
+        del kind
+        return chain
+
+
 class OutputFile(Protocol):
     """A file that a map is written into."""
 
@@ -135,7 +163,7 @@ def write_map(
     sources: Mapping[MapKind, Rows],
     files: Sequence[OutputFile],
     storage: Storage,
-    charts: Rows | None = None,
+    gutters: Gutters | None = None,
 ) -> Iterator[float]:
     """Write one map with its mips into its files (level 0 first); yields the fraction done, 0..1.
 
@@ -144,9 +172,17 @@ def write_map(
     Raises OSError, and what the files and sources raise; FormatError for a size that the container cannot have.
     """
     if storage.in_blocks:
-        yield from _write_blocks(kind, sources, files[0], storage, charts)
+        yield from _write_blocks(kind, sources, files[0], storage, gutters)
     else:
-        yield from _write_pictures(kind, sources, files, storage, charts)
+        yield from _write_pictures(kind, sources, files, storage, gutters)
+
+
+def _levels(
+    kind: MapKind, read: Mapping[str, Rows], storage: Storage, gutters: Gutters | None, *, as_float: bool = False
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    charts = None if gutters is None else gutters.charts
+    chain = map_chain(kind, read, storage.chain, charts=charts, as_float=as_float)
+    return chain if gutters is None else gutters.refilled(kind, chain)
 
 
 def _write_pictures(
@@ -154,7 +190,7 @@ def _write_pictures(
     sources: Mapping[MapKind, Rows],
     files: Sequence[OutputFile],
     storage: Storage,
-    charts: Rows | None,
+    gutters: Gutters | None,
 ) -> Iterator[float]:
     as_float = storage.container == "exr"
     read = {str(name): source if as_float else _in_codes(name, source) for name, source in sources.items()}
@@ -166,7 +202,7 @@ def _write_pictures(
             writers.append(ExrWriter(file.write, file.patch, shape))
         else:
             writers.append(PngWriter(file.write, shape, read[kind].dtype, srgb=kind is MapKind.ALBEDO))
-    for level, first_row, texels in map_chain(kind, read, storage.chain, charts=charts, as_float=as_float):
+    for level, first_row, texels in _levels(kind, read, storage, gutters, as_float=as_float):
         writers[level].write_rows(texels)
         if level == 0:
             fault_point("publish_band")
@@ -180,7 +216,7 @@ def _write_blocks(
     sources: Mapping[MapKind, Rows],
     file: OutputFile,
     storage: Storage,
-    charts: Rows | None,
+    gutters: Gutters | None,
 ) -> Iterator[float]:
     read = {str(name): _in_codes(name, source) for name, source in sources.items()}
     height, width = sources[kind].shape[:2]
@@ -191,7 +227,7 @@ def _write_blocks(
         nonlocal done
         done = fraction
 
-    chain = map_chain(kind, read, storage.chain, charts=charts)
+    chain = _levels(kind, read, storage, gutters)
     encoded = encode_chain(chain, height, width, texel_format, quality=storage.compression, progress=hear)
     stream = file.anywhere()
     writer: DdsWriter | Ktx2Writer

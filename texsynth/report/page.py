@@ -28,6 +28,7 @@ from texsynth.errors import from_os_error
 from texsynth.material import MapKind, Material, TextureMap
 from texsynth.published import Image, Published
 from texsynth.report.render import render_mesh, render_plane, render_sphere
+from texsynth.report.turntable import ANIMATION, SIDE
 from texsynth.report.views import centre_crop, reduced, telling_place
 from texsynth.run import Run, write_atomically, write_json_atomically
 from texsynth.surface.mesh import MeshAsset
@@ -60,7 +61,8 @@ def write_report(
     `manifest` is what material.json will say (`texsynth.publish`, schema 1). `report` may hold anything that JSON can;
     these keys have a place of their own on the page: `command` (str or list), `timings` (seconds by stage; else
     `run.timings`), `peak_memory_bytes`, `metrics` (as `texsynth.measure.measure` returns them), `notes`. The others
-    become a table. `canvases`: the raw maps, to crop from without decoding. For a restyled asset: `content`, its old
+    become a table; with `turntable`, OUT/turntable.webp is shown. `canvases`: the raw maps, to crop from without
+    decoding. For a restyled asset: `content`, its old
     material, and for a mesh `asset`, with `replaced` the index of the material that changed (None: all).
     Raises TexsynthError when a file cannot be read or written, or when the run was cancelled.
     """
@@ -309,6 +311,7 @@ def _page(subject: _Subject, facts: dict[str, Any], published: Published, pictur
         _section(
             "Lit preview", _gallery(pictures.lit, encode), "One key light, one soft sky; the same for every picture."
         ),
+        _turntable_section(published.out, facts),
         _section("Maps", _viewer(views, manifest, encode), _VIEWER_HINT),
         _section("Mip chain", _chains(pictures.chains, published, encode), _CHAIN_HINT),
         _metrics_section(facts.get("metrics"), manifest),
@@ -372,6 +375,16 @@ def _gallery(lit: Sequence[_Picture], encode: Encode) -> str:
         for i, picture in enumerate(lit)
     )
     return f'<div class="gallery">{"".join(figures)}</div>'
+
+
+def _turntable_section(out: Path, facts: dict[str, Any]) -> str:
+    if "turntable" not in facts:
+        return ""
+    data = base64.b64encode((out / ANIMATION).read_bytes()).decode()
+    alt = "the mesh with the new material, turning"
+    picture = f'<img src="data:image/webp;base64,{data}" width="{SIDE}" height="{SIDE}" alt="{alt}">'
+    hint = f"Image-based light and the published mip levels, drawn by {facts['turntable']['renderer']}."
+    return _section("Turntable", f'<div class="gallery"><figure>{picture}</figure></div>', hint)
 
 
 def _viewer(views: Sequence[_View], manifest: dict[str, Any], encode: Encode) -> str:

@@ -48,7 +48,7 @@ def render_sphere(maps: Maps, size: int = 512, *, supersample: int = 2) -> NDArr
     """The material on a sphere, once from pole to pole and as often around as keeps its aspect: as `render_plane`."""
     height, width = next(iter(maps.values())).shape[:2]
     return render_mesh(
-        _sphere(max(1, round(2 * height / width))), maps, size, azimuth=0, elevation=12, supersample=supersample
+        sphere(max(1, round(2 * height / width))), maps, size, azimuth=0, elevation=12, supersample=supersample
     )
 
 
@@ -78,7 +78,7 @@ def render_mesh(
         elevation = 16 + 18 * max(0.0, 1 - 2 * tall / max(math.hypot(across, deep), 1e-9))
     camera = _camera(mesh.positions.astype(np.float64), side, azimuth, elevation)
     light = _light(mesh.positions.astype(np.float64), camera)
-    frames = _tangent_frames(mesh)
+    frames = tangent_frames(mesh)
 
     seen_from_light = visible(_project(light, mesh.positions), mesh.triangles, _SHADOW_SIZE, _SHADOW_SIZE)
     shadow = np.where(seen_from_light.inverse_depth > 0, 1 / np.maximum(seen_from_light.inverse_depth, 1e-30), np.inf)
@@ -237,7 +237,7 @@ def _plane(aspect: float) -> Mesh:
     return Mesh(positions, normals, uvs, np.array([[0, 2, 1], [0, 3, 2]], np.int32), np.zeros(2, np.int32))
 
 
-def _sphere(around: int, rings: int = 64, sectors: int = 128) -> Mesh:
+def sphere(around: int, rings: int = 64, sectors: int = 128) -> Mesh:
     """A unit sphere; u runs `around` times, 0.5 in front, v from the north (0) to the south pole (1)."""
     v, u = np.mgrid[0 : rings + 1, 0 : sectors + 1]
     theta, phi = np.pi * v.ravel() / rings, 2 * np.pi * u.ravel() / sectors
@@ -273,7 +273,7 @@ class _Frames:
     mirrored: NDArray[np.uint8]
 
 
-def _tangent_frames(mesh: Mesh) -> _Frames:
+def tangent_frames(mesh: Mesh) -> _Frames:
     """Per-vertex tangents as MikkTSpace has them: averaged over the triangles around a vertex, weighted by angle, but
     never across a change of handedness."""
     corners = mesh.positions.astype(np.float64)[mesh.triangles]

@@ -17,7 +17,7 @@ Doubles = NDArray[np.float64]
 
 
 class Plane:
-    """maps: of each kind (size, size, C) uint8 or uint16, arrays or memory maps, which are written to.
+    """maps: of each kind (size, size, C) uint8, uint16 or float32, arrays or memory maps, which are written to.
 
     Values are float32 (N, channels of all maps) 0..1, as encoded. Points are (x, y) in texels, texel centres at
     (i + 0.5).
@@ -32,7 +32,7 @@ class Plane:
         parts = []
         for texels in self._maps.values():
             part = np.empty((len(points), texels.shape[2]), np.float32)
-            _sample(texels, points, cubic, np.float32(1 / np.iinfo(texels.dtype).max), part)
+            _sample(texels, points, cubic, np.float32(1 / _top(texels)), part)
             parts.append(part)
         return np.concatenate(parts, axis=1)
 
@@ -50,8 +50,10 @@ class Plane:
         """At the texels of these centres."""
         rows, columns, first = texels[:, 1].astype(np.int64), texels[:, 0].astype(np.int64), 0
         for each in self._maps.values():
-            last, top = first + each.shape[2], np.iinfo(each.dtype).max
-            each[rows, columns] = np.rint(np.clip(values[:, first:last], 0, 1) * top).astype(each.dtype)
+            last, part = first + each.shape[2], values[:, first : first + each.shape[2]]
+            if each.dtype.kind == "u":
+                part = np.rint(np.clip(part, 0, 1) * _top(each))
+            each[rows, columns] = part.astype(each.dtype)
             first = last
 
     def cells(self, points: Doubles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -62,6 +64,11 @@ class Plane:
     def shortest(self, offset: Doubles) -> Doubles:
         """The same offset the short way round."""
         return np.asarray(np.mod(offset + self.size / 2, self.size) - self.size / 2, np.float64)
+
+
+def _top(texels: NDArray[Any]) -> int:
+    """What stands for 1."""
+    return int(np.iinfo(texels.dtype).max) if texels.dtype.kind == "u" else 1
 
 
 @njit(cache=True, nogil=True)

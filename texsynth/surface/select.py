@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from texsynth.errors import bad_input
 from texsynth.selection import Brush, Selection
+from texsynth.surface.ghosts import gutter_width
 from texsynth.surface.mesh import Mesh, MeshAsset
 from texsynth.surface.raster import UvRaster, uv_mask
 from texsynth.surface.reach import nearest_texels
-from texsynth.surface.weld import gutter_width
 
 Weights = NDArray[np.uint8]
 BAND = 256  # rows that are rasterised at once

@@ -53,9 +53,12 @@ class Strips:
         )  # fmt: skip
 
 
-def seam_strips(mesh: Mesh, size: int, material_index: int | None) -> Strips | None:
-    """Along all seams of a material in a texture of `size` x `size` texels; None without seams."""
-    chains = seam_chains(mesh, material_index)
+def seam_strips(mesh: Mesh, size: int, material_index: int | None, chains: list[Chain] | None = None) -> Strips | None:
+    """Along all seams of a material in a texture of `size` x `size` texels; None without seams.
+
+    chains: `seam_chains(mesh, material_index)`, for callers that want strips at several sizes.
+    """
+    chains = seam_chains(mesh, material_index) if chains is None else chains
     if not chains:
         return None
     parts = [_along(chain, mesh.uvs, size) for chain in chains]

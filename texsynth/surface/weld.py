@@ -9,13 +9,13 @@ at the seam becomes a cut like those between pieces of the exemplar anywhere els
 slowly from one to the other (two bands, as P. Burt and E. Adelson blend images, 1983).
 
 Then every texel beyond a chart's border, up to `GUTTER`, shows what lies across the seam, so that filtering over the
-border, and every mip level for as long as the gutter lasts, blends what belongs together. Normals are turned from one
+border blends what belongs together (`ghosts`; `gutters` does it on every mip level). Normals are turned from one
 chart's tangent frame to the other's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -25,6 +25,16 @@ from scipy.spatial import cKDTree
 
 from texsynth.material import MapKind
 from texsynth.run import Run
+from texsynth.surface.ghosts import (
+    centres,
+    fill_ghosts,
+    fill_ring,
+    ghost_texels,
+    gutter_width,
+    ring_around,
+    seam_tree,
+    with_ghosts,
+)
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.plane import Doubles, Floats, Plane
 from texsynth.surface.raster import uv_mask
@@ -34,69 +44,86 @@ from texsynth.surface.strips import Strips, seam_strips
 Mask = NDArray[np.bool_]
 FADE = 1.5  # texels to either side of the cut over which the two patterns mix
 SLOW = 8  # texels at least over which the tone passes; twice the cut's depth where that is more
-GUTTER = 8  # texels beyond a border that show what lies across; size / 256 where that is more
-AT_ONCE = 1 << 16  # texels that are worked on together
 
 
 def weld_seams(
     maps: Mapping[MapKind, NDArray[Any]], mesh: Mesh, material_index: int | None, changeable: Mask | None, run: Run
 ) -> None:
-    """Weld all seams of a material in its maps, as `Plane` has them, in place.
+    """Weld all seams of a material in its maps, as `Plane` has them, in place, and fill its gutters.
 
     changeable: bool (size, size), texels that may be written, all if None; seams with a side elsewhere stay as they
     are.
     """
-    plane = Plane(maps)
-    strips = seam_strips(mesh, plane.size, material_index)
-    if strips is not None and changeable is not None:
-        strips = strips.some(changeable[plane.cells(strips.gives)] & changeable[plane.cells(strips.keeps)])
-    if strips is None or len(strips.gives) == 0:
-        return
+    plane, strips = Plane(maps), _changeable_strips(mesh, maps, material_index, changeable)
     covered = uv_mask(mesh, plane.size, material_index, gutter=0)
-    near = cKDTree(np.mod(np.concatenate([strips.gives, strips.keeps]), plane.size), boxsize=plane.size)
-    cut = cut_strips(plane, strips, run)
-    free = covered if changeable is None else covered & changeable
-    # nothing is written before all is read
-    given = [_given(plane, strips, cut, near, texels) for texels in _in_turn(_in_strips(plane, strips) & free)]
-    for texels, values in given:
-        plane.write(texels, values)
-    run.step(0.7)
-    _fill(plane, strips, near, covered, changeable)
+    near = None if strips is None else seam_tree(strips, plane.size)
+    if strips is not None and near is not None:
+        _give_way(plane, strips, near, covered if changeable is None else covered & changeable, run)
+    _fill_gutters(maps, mesh, material_index, strips, near, covered, changeable)
 
 
 def fill_gutters(
     maps: Mapping[MapKind, NDArray[Any]], mesh: Mesh, material_index: int | None, changeable: Mask | None
 ) -> None:
     """Let the texels beyond the borders of charts show what lies across; arguments as of `weld_seams`."""
+    strips = _changeable_strips(mesh, maps, material_index, changeable)
+    size = Plane(maps).size
+    near = None if strips is None else seam_tree(strips, size)
+    covered = uv_mask(mesh, size, material_index, gutter=0)
+    _fill_gutters(maps, mesh, material_index, strips, near, covered, changeable)
+
+
+def _changeable_strips(
+    mesh: Mesh, maps: Mapping[MapKind, NDArray[Any]], material_index: int | None, changeable: Mask | None
+) -> Strips | None:
+    """Of the seams both sides of which may be written; None without any."""
     plane = Plane(maps)
     strips = seam_strips(mesh, plane.size, material_index)
+    if strips is not None and changeable is not None:
+        strips = strips.some(changeable[plane.cells(strips.gives)] & changeable[plane.cells(strips.keeps)])
+    return strips if strips is not None and len(strips.gives) else None
+
+
+def _fill_gutters(
+    maps: Mapping[MapKind, NDArray[Any]],
+    mesh: Mesh,
+    material_index: int | None,
+    strips: Strips | None,
+    near: cKDTree | None,
+    covered: Mask,
+    changeable: Mask | None,
+) -> None:
+    """What lies across a seam; around that and around borders without one, a ring of the nearest texel."""
+    plane = Plane(maps)
+    known = uv_mask(mesh, plane.size, material_index)
     if strips is not None:
-        near = cKDTree(np.mod(np.concatenate([strips.gives, strips.keeps]), plane.size), boxsize=plane.size)
-        _fill(plane, strips, near, uv_mask(mesh, plane.size, material_index, gutter=0), changeable)
+        ghosts = ghost_texels(strips, plane.size, covered, gutter_width(plane.size), changeable, near)
+        fill_ghosts(plane, ghosts)
+        known = with_ghosts(known, ghosts)
+    fill_ring(maps, ring_around(known, changeable))
 
 
-def _fill(plane: Plane, strips: Strips, near: cKDTree, covered: Mask, changeable: Mask | None) -> None:
-    beyond = _gutter(covered, gutter_width(plane.size))
-    free = beyond if changeable is None else beyond & changeable
-    across = [_across(plane, strips, near, covered, texels) for texels in _in_turn(free)]
-    for texels, values in across:
+def _give_way(plane: Plane, strips: Strips, near: cKDTree, free: Mask, run: Run) -> None:
+    """Write the texels of one side that take up the pattern of the other."""
+    cut = cut_strips(plane, strips, run)
+    # nothing is written before all is read
+    given = [_given(plane, strips, cut, near, texels) for texels in centres(_in_strips(plane, strips) & free)]
+    for texels, values in given:
         plane.write(texels, values)
-
-
-def gutter_width(size: int) -> int:
-    """Texels beyond a chart's border that belong to it, in a texture of `size` x `size`."""
-    return max(GUTTER, size // 256)
+    run.step(0.7)
 
 
 def needed_tokens(mesh: Mesh, size: int, material_index: int | None, block: int) -> Mask:
-    """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too."""
+    """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too, and
+    those around them: a strip's texels fan out at bends, and are read with a cubic filter."""
     wanted = np.zeros((size // block, size // block), np.bool_)
     strips = seam_strips(mesh, size, material_index)
     if strips is not None:
         for depth in range(0, WIDTH, block // 2):
             place = np.mod(np.floor(strips.continued(slice(None), depth * strips.inward)), size).astype(np.int64)
             wanted[place[:, 1] // block, place[:, 0] // block] = True
-    return wanted
+    around = cv2.dilate(np.pad(wanted, 1, mode="wrap").astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(around[1:-1, 1:-1] > 0)
 
 
 def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Doubles) -> tuple[Doubles, Floats]:
@@ -120,39 +147,8 @@ def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Double
     return texels, np.asarray(own + sharp * (new - own - tone) + slow * tone, np.float32)
 
 
-def _across(plane: Plane, strips: Strips, near: cKDTree, covered: Mask, texels: Doubles) -> tuple[Doubles, Floats]:
-    """The texels beyond a border whose place across the seam is covered, and what is there."""
-    distance, nearest = near.query(texels)
-    close = distance < 2 * gutter_width(plane.size)
-    texels, nearest = texels[close], nearest[close]
-    count = len(strips.gives)
-    gives, sample = nearest < count, nearest % count
-    turn = strips.turn[sample]
-    flat = np.abs(np.linalg.det(turn)) < 1e-9
-    turn[flat] = np.eye(2)
-    turn[~gives] = np.linalg.inv(turn[~gives])
-    here = np.where(gives[:, None], strips.gives[sample], strips.keeps[sample])
-    there = np.where(gives[:, None], strips.keeps[sample], strips.gives[sample])
-    place = there + np.einsum("nij,nj->ni", turn, plane.shortest(texels - here))
-    known = covered[plane.cells(place)] & ~flat
-    return texels[known], plane.turned(plane.values(place[known]), turn[known].swapaxes(1, 2))
-
-
 def _in_strips(plane: Plane, strips: Strips) -> Mask:
     marked = np.zeros((plane.size, plane.size), np.uint8)
     for depth in range(WIDTH):
         marked[plane.cells(strips.gives + (depth + 0.5) * strips.inward)] = 1
     return np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0)
-
-
-def _gutter(covered: Mask, width: int) -> Mask:
-    grown = cv2.dilate(covered.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8))
-    return np.asarray((grown > 0) & ~covered)
-
-
-def _in_turn(mask: Mask) -> Iterator[Doubles]:
-    """The centres (x, y) of the texels of a mask, some at a time."""
-    rows, columns = np.nonzero(mask)
-    for first in range(0, len(rows), AT_ONCE):
-        part = slice(first, first + AT_ONCE)
-        yield np.stack([columns[part] + 0.5, rows[part] + 0.5], axis=1)

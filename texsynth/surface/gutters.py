@@ -1,0 +1,104 @@
+"""Mip levels of a mesh's texture in which no chart shows what is not its surface.
+
+A level's texel is the mean of what belongs to charts under it (`mipmap.charts`), their gutters included, never of the
+background. Then, as on level 0, the texels beyond each border at this level show what lies across the seam, and a ring
+of `RING` more repeats the nearest texel (`ghosts`). The strip on which the two sides of a seam were brought together on
+level 0 is soon less than a texel wide, and their tones meet as a step again; so a texel at a seam also takes up some of
+its mirror image on the other side, the more the coarser the level is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from texsynth.material import MapKind
+from texsynth.surface.ghosts import (
+    Ghosts,
+    Mask,
+    Repeats,
+    border_texels,
+    fill_ghosts,
+    fill_ring,
+    ghost_texels,
+    gutter_width,
+    ring_around,
+    seam_tree,
+    with_ghosts,
+)
+from texsynth.surface.mesh import Mesh
+from texsynth.surface.plane import Plane
+from texsynth.surface.raster import uv_mask
+from texsynth.surface.strips import Strips, seam_strips
+from texsynth.surface.uv_topology import seam_chains
+
+Level = tuple[int, int, NDArray[Any]]
+MIXED, MOST_MIXED = 0.1, 0.3  # share of the mirror image at a seam, for each level; and at most
+ACROSS = 4  # of them, on levels beyond the first, show what lies across a seam
+LARGEST = 2048  # texels a side of the levels that are held whole; the gutters of larger ones are that wide
+
+
+@dataclass(frozen=True)
+class _Border:
+    """What is filled around the charts of one level: ghosts, the texels at seams, ghosts of those, and the ring."""
+
+    ghosts: list[Ghosts]
+    mixed: list[Ghosts]
+    ring: list[Repeats]
+
+    def fill(self, maps: dict[MapKind, NDArray[Any]]) -> None:
+        plane = Plane(maps)
+        fill_ring(maps, self.ring)  # ghosts read a texel beyond charts
+        for ghosts in (self.ghosts, self.mixed, self.ghosts):
+            fill_ghosts(plane, ghosts)
+        fill_ring(maps, self.ring)
+
+
+class Gutters:
+    """Of one material of a mesh, in a texture of `size` x `size` texels.
+
+    charts: uint8 (size, size), 1 in charts and their gutters, for `mipmap.material_chain`; None if they cover it all.
+    """
+
+    def __init__(self, mesh: Mesh, size: int, material_index: int | None) -> None:
+        self._size = size
+        belongs = uv_mask(mesh, size, material_index, gutter_width(size))
+        self.charts: NDArray[np.uint8] | None = None if belongs.all() else belongs.view(np.uint8)
+        chains = seam_chains(mesh, material_index)
+        self._borders: dict[int, _Border] = {}
+        level, owned = 0, belongs
+        while self._size >> level > 1:
+            level += 1
+            side = size >> level
+            owned = np.asarray(owned.reshape(side, 2, side, 2).any(axis=(1, 3)))
+            if side <= LARGEST:
+                covered = uv_mask(mesh, side, material_index, gutter=0)
+                self._borders[level] = _border(seam_strips(mesh, side, material_index, chains), covered, owned, level)
+
+    def refilled(self, kind: MapKind, chain: Iterator[Level]) -> Iterator[Level]:
+        """The chain of one map, (level, first row, rows), with its borders filled. Levels of at most `LARGEST` texels
+        a side come whole."""
+        parts: dict[int, list[NDArray[Any]]] = {}
+        for level, first, rows in chain:
+            if level not in self._borders:
+                yield level, first, rows
+                continue
+            parts.setdefault(level, []).append(rows)
+            if first + len(rows) == self._size >> level:
+                maps = {kind: np.concatenate(parts.pop(level))}
+                self._borders[level].fill(maps)
+                yield level, 0, maps[kind]
+
+
+def _border(strips: Strips | None, covered: Mask, owned: Mask, level: int) -> _Border:
+    size = len(covered)
+    if strips is None:
+        return _Border([], [], ring_around(owned))
+    near = seam_tree(strips, size)
+    ghosts = ghost_texels(strips, size, covered, ACROSS, near=near)
+    mixed = border_texels(strips, size, covered, min(MIXED * level, MOST_MIXED), near)
+    return _Border(ghosts, mixed, ring_around(with_ghosts(owned, ghosts)))
