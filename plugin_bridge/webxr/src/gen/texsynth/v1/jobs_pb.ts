@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file texsynth/v1/jobs.proto.
  */
 export const file_texsynth_v1_jobs: GenFile = /*@__PURE__*/
-  fileDesc("ChZ0ZXhzeW50aC92MS9qb2JzLnByb3RvEgt0ZXhzeW50aC52MSIpCglJbnB1dEZpbGUSDAoEbmFtZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkiSgoFSW5wdXQSJQoFZmlsZXMYASADKAsyFi50ZXhzeW50aC52MS5JbnB1dEZpbGUSDAoEbWFpbhgCIAEoCRIMCgRuYW1lGAMgASgJIhkKCEZyYWN0aW9uEg0KBXZhbHVlGAEgASgCIskDCgdPcHRpb25zEgwKBHNpemUYASABKA0SDAoEbWFwcxgCIAMoCRImCgdjb250ZW50GAMgASgLMhUudGV4c3ludGgudjEuRnJhY3Rpb24SDgoGcHJlc2V0GAQgASgJEg4KBnRhcmdldBgFIAEoCRIOCgZmb3JtYXQYBiABKAkSEwoLY29tcHJlc3Npb24YByABKAkSDAoEc2VlZBgIIAEoBBIQCgh0aWxlYWJsZRgJIAEoCBIPCgdkZW5zaXR5GAogASgCEiUKBmRldGFpbBgLIAEoCzIVLnRleHN5bnRoLnYxLkZyYWN0aW9uEg8KB292ZXJsYXAYDCABKAkSEAoIbWF0ZXJpYWwYDSABKAkSDwoHbm9ybWFscxgOIAEoCRIRCglub25maW5pdGUYDyABKAkSFQoNcmVnaW9uX3NoYTI1NhgQIAEoCRIiCgZzZWNvbmQYESABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIkCgVibGVuZBgSIAEoCzIVLnRleHN5bnRoLnYxLkZyYWN0aW9uEhQKDGJsZW5kX3NoYTI1NhgTIAEoCRINCgVzZWFtcxgUIAEoCRIQCghnZW9tZXRyeRgZIAEoCSJ8CgpSZXN0eWxlSm9iEiEKBWFzc2V0GAEgASgLMhIudGV4c3ludGgudjEuSW5wdXQSJAoIZXhlbXBsYXIYAiABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIlCgdvcHRpb25zGAMgASgLMhQudGV4c3ludGgudjEuT3B0aW9ucyJcCg1TeW50aGVzaXplSm9iEiQKCGV4ZW1wbGFyGAEgASgLMhIudGV4c3ludGgudjEuSW5wdXQSJQoHb3B0aW9ucxgCIAEoCzIULnRleHN5bnRoLnYxLk9wdGlvbnMicAoHTWlwc0pvYhIiCgZzb3VyY2UYASABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIOCgZ0YXJnZXQYAiABKAkSDgoGZm9ybWF0GAMgASgJEhMKC2NvbXByZXNzaW9uGAQgASgJEgwKBG1hcHMYBSADKAkibAoKTWVhc3VyZUpvYhIlCglnZW5lcmF0ZWQYASABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIlCglyZWZlcmVuY2UYAiABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIQCgh1bnBhaXJlZBgDIAEoCCKwAQoJQmFrZUVudHJ5EgwKBG5hbWUYASABKAkSIQoFYXNzZXQYAiABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIkCghleGVtcGxhchgDIAEoCzISLnRleHN5bnRoLnYxLklucHV0EiUKB29wdGlvbnMYBCABKAsyFC50ZXhzeW50aC52MS5PcHRpb25zEiUKCXJlZmVyZW5jZRgFIAEoCzISLnRleHN5bnRoLnYxLklucHV0IjIKB0Jha2VKb2ISJwoHZW50cmllcxgBIAMoCzIWLnRleHN5bnRoLnYxLkJha2VFbnRyeSLkAQoEV29yaxIqCgdyZXN0eWxlGAEgASgLMhcudGV4c3ludGgudjEuUmVzdHlsZUpvYkgAEjAKCnN5bnRoZXNpemUYAiABKAsyGi50ZXhzeW50aC52MS5TeW50aGVzaXplSm9iSAASJAoEbWlwcxgDIAEoCzIULnRleHN5bnRoLnYxLk1pcHNKb2JIABIqCgdtZWFzdXJlGAQgASgLMhcudGV4c3ludGgudjEuTWVhc3VyZUpvYkgAEiQKBGJha2UYBSABKAsyFC50ZXhzeW50aC52MS5CYWtlSm9iSABCBgoEa2luZCIpCghKb2JFcnJvchIMCgRraW5kGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiOAoKUmVzdWx0RmlsZRIMCgRuYW1lGAEgASgJEg4KBnNoYTI1NhgCIAEoCRIMCgRzaXplGAMgASgEIl4KCFByb2dyZXNzEg0KBXN0YWdlGAEgASgJEhAKCGZyYWN0aW9uGAIgASgCEhkKEXJlbWFpbmluZ19zZWNvbmRzGAMgASgCEhYKDnByZXZpZXdfc2hhMjU2GAQgASgJIiUKBk1ldHJpYxIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgBIi8KB01ldHJpY3MSJAoHbWV0cmljcxgBIAMoCzITLnRleHN5bnRoLnYxLk1ldHJpYyKoAwoDSm9iEgoKAmlkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSJAoFc3RhdGUYAyABKA4yFS50ZXhzeW50aC52MS5Kb2JTdGF0ZRInCghwcmlvcml0eRgEIAEoDjIVLnRleHN5bnRoLnYxLlByaW9yaXR5Eh8KBHdvcmsYBSABKAsyES50ZXhzeW50aC52MS5Xb3JrEicKCHByb2dyZXNzGAYgASgLMhUudGV4c3ludGgudjEuUHJvZ3Jlc3MSEAoIYXR0ZW1wdHMYByABKA0SLQoJc3VibWl0dGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdjaGFuZ2VkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIkCgVlcnJvchgKIAEoCzIVLnRleHN5bnRoLnYxLkpvYkVycm9yEiYKBWZpbGVzGAsgAygLMhcudGV4c3ludGgudjEuUmVzdWx0RmlsZRIsCghkZWFkbGluZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihwEKDVN1Ym1pdFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIfCgR3b3JrGAIgASgLMhEudGV4c3ludGgudjEuV29yaxInCghwcmlvcml0eRgDIAEoDjIVLnRleHN5bnRoLnYxLlByaW9yaXR5EhgKEGRlYWRsaW5lX3NlY29uZHMYBCABKAIiLwoOU3VibWl0UmVzcG9uc2USHQoDam9iGAEgASgLMhAudGV4c3ludGgudjEuSm9iIhgKCkdldFJlcXVlc3QSCgoCaWQYASABKAkiLAoLR2V0UmVzcG9uc2USHQoDam9iGAEgASgLMhAudGV4c3ludGgudjEuSm9iIlsKC0xpc3RSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEiUKBnN0YXRlcxgDIAMoDjIVLnRleHN5bnRoLnYxLkpvYlN0YXRlIkcKDExpc3RSZXNwb25zZRIeCgRqb2JzGAEgAygLMhAudGV4c3ludGgudjEuSm9iEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIuCgxXYXRjaFJlcXVlc3QSCgoCaWQYASABKAkSEgoKZnJvbV9ldmVudBgCIAEoBCLJAQoNV2F0Y2hSZXNwb25zZRIOCgZudW1iZXIYASABKAQSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIQoFc3RhdGUYAyABKAsyEC50ZXhzeW50aC52MS5Kb2JIABIpCghwcm9ncmVzcxgEIAEoCzIVLnRleHN5bnRoLnYxLlByb2dyZXNzSAASJwoHbWV0cmljcxgFIAEoCzIULnRleHN5bnRoLnYxLk1ldHJpY3NIAEIHCgVldmVudCIbCg1DYW5jZWxSZXF1ZXN0EgoKAmlkGAEgASgJIi8KDkNhbmNlbFJlc3BvbnNlEh0KA2pvYhgBIAEoCzIQLnRleHN5bnRoLnYxLkpvYiIaCgxSZXRyeVJlcXVlc3QSCgoCaWQYASABKAkiLgoNUmV0cnlSZXNwb25zZRIdCgNqb2IYASABKAsyEC50ZXhzeW50aC52MS5Kb2IiGwoNRGVsZXRlUmVxdWVzdBIKCgJpZBgBIAEoCSIQCg5EZWxldGVSZXNwb25zZSqaAQoISm9iU3RhdGUSGQoVSk9CX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQSk9CX1NUQVRFX1FVRVVFRBABEhUKEUpPQl9TVEFURV9SVU5OSU5HEAISFwoTSk9CX1NUQVRFX1NVQ0NFRURFRBADEhQKEEpPQl9TVEFURV9GQUlMRUQQBBIXChNKT0JfU1RBVEVfQ0FOQ0VMTEVEEAUqUgoIUHJpb3JpdHkSGAoUUFJJT1JJVFlfVU5TUEVDSUZJRUQQABIYChRQUklPUklUWV9JTlRFUkFDVElWRRABEhIKDlBSSU9SSVRZX0JBVENIEAIyzgMKCkpvYlNlcnZpY2USQQoGU3VibWl0EhoudGV4c3ludGgudjEuU3VibWl0UmVxdWVzdBobLnRleHN5bnRoLnYxLlN1Ym1pdFJlc3BvbnNlEjgKA0dldBIXLnRleHN5bnRoLnYxLkdldFJlcXVlc3QaGC50ZXhzeW50aC52MS5HZXRSZXNwb25zZRI7CgRMaXN0EhgudGV4c3ludGgudjEuTGlzdFJlcXVlc3QaGS50ZXhzeW50aC52MS5MaXN0UmVzcG9uc2USQAoFV2F0Y2gSGS50ZXhzeW50aC52MS5XYXRjaFJlcXVlc3QaGi50ZXhzeW50aC52MS5XYXRjaFJlc3BvbnNlMAESQQoGQ2FuY2VsEhoudGV4c3ludGgudjEuQ2FuY2VsUmVxdWVzdBobLnRleHN5bnRoLnYxLkNhbmNlbFJlc3BvbnNlEj4KBVJldHJ5EhkudGV4c3ludGgudjEuUmV0cnlSZXF1ZXN0GhoudGV4c3ludGgudjEuUmV0cnlSZXNwb25zZRJBCgZEZWxldGUSGi50ZXhzeW50aC52MS5EZWxldGVSZXF1ZXN0GhsudGV4c3ludGgudjEuRGVsZXRlUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChZ0ZXhzeW50aC92MS9qb2JzLnByb3RvEgt0ZXhzeW50aC52MSIpCglJbnB1dEZpbGUSDAoEbmFtZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkiSgoFSW5wdXQSJQoFZmlsZXMYASADKAsyFi50ZXhzeW50aC52MS5JbnB1dEZpbGUSDAoEbWFpbhgCIAEoCRIMCgRuYW1lGAMgASgJIhkKCEZyYWN0aW9uEg0KBXZhbHVlGAEgASgCIkkKBUJydXNoEgkKAXgYASABKAISCQoBeRgCIAEoAhIJCgF6GAMgASgCEg4KBnJhZGl1cxgEIAEoAhIPCgdmYWxsb2ZmGAUgASgCIlYKDU1lc2hTZWxlY3Rpb24SEQoJdHJpYW5nbGVzGAEgAygNEg0KBXNsb3RzGAIgAygJEiMKB2JydXNoZXMYAyADKAsyEi50ZXhzeW50aC52MS5CcnVzaCKoBAoHT3B0aW9ucxIMCgRzaXplGAEgASgNEgwKBG1hcHMYAiADKAkSJgoHY29udGVudBgDIAEoCzIVLnRleHN5bnRoLnYxLkZyYWN0aW9uEg4KBnByZXNldBgEIAEoCRIOCgZ0YXJnZXQYBSABKAkSDgoGZm9ybWF0GAYgASgJEhMKC2NvbXByZXNzaW9uGAcgASgJEgwKBHNlZWQYCCABKAQSEAoIdGlsZWFibGUYCSABKAgSDwoHZGVuc2l0eRgKIAEoAhIlCgZkZXRhaWwYCyABKAsyFS50ZXhzeW50aC52MS5GcmFjdGlvbhIPCgdvdmVybGFwGAwgASgJEhAKCG1hdGVyaWFsGA0gASgJEg8KB25vcm1hbHMYDiABKAkSEQoJbm9uZmluaXRlGA8gASgJEhUKDXJlZ2lvbl9zaGEyNTYYECABKAkSIgoGc2Vjb25kGBEgASgLMhIudGV4c3ludGgudjEuSW5wdXQSJAoFYmxlbmQYEiABKAsyFS50ZXhzeW50aC52MS5GcmFjdGlvbhIUCgxibGVuZF9zaGEyNTYYEyABKAkSDQoFc2VhbXMYFCABKAkSLQoJc2VsZWN0aW9uGBUgASgLMhoudGV4c3ludGgudjEuTWVzaFNlbGVjdGlvbhILCgNmaXQYFiABKAkSDQoFZ3JhaW4YFyABKAISEgoKc3R5bGVfc2l6ZRgYIAEoAhIQCghnZW9tZXRyeRgZIAEoCSJ8CgpSZXN0eWxlSm9iEiEKBWFzc2V0GAEgASgLMhIudGV4c3ludGgudjEuSW5wdXQSJAoIZXhlbXBsYXIYAiABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIlCgdvcHRpb25zGAMgASgLMhQudGV4c3ludGgudjEuT3B0aW9ucyJcCg1TeW50aGVzaXplSm9iEiQKCGV4ZW1wbGFyGAEgASgLMhIudGV4c3ludGgudjEuSW5wdXQSJQoHb3B0aW9ucxgCIAEoCzIULnRleHN5bnRoLnYxLk9wdGlvbnMicAoHTWlwc0pvYhIiCgZzb3VyY2UYASABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIOCgZ0YXJnZXQYAiABKAkSDgoGZm9ybWF0GAMgASgJEhMKC2NvbXByZXNzaW9uGAQgASgJEgwKBG1hcHMYBSADKAkibAoKTWVhc3VyZUpvYhIlCglnZW5lcmF0ZWQYASABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIlCglyZWZlcmVuY2UYAiABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIQCgh1bnBhaXJlZBgDIAEoCCKwAQoJQmFrZUVudHJ5EgwKBG5hbWUYASABKAkSIQoFYXNzZXQYAiABKAsyEi50ZXhzeW50aC52MS5JbnB1dBIkCghleGVtcGxhchgDIAEoCzISLnRleHN5bnRoLnYxLklucHV0EiUKB29wdGlvbnMYBCABKAsyFC50ZXhzeW50aC52MS5PcHRpb25zEiUKCXJlZmVyZW5jZRgFIAEoCzISLnRleHN5bnRoLnYxLklucHV0IjIKB0Jha2VKb2ISJwoHZW50cmllcxgBIAMoCzIWLnRleHN5bnRoLnYxLkJha2VFbnRyeSLkAQoEV29yaxIqCgdyZXN0eWxlGAEgASgLMhcudGV4c3ludGgudjEuUmVzdHlsZUpvYkgAEjAKCnN5bnRoZXNpemUYAiABKAsyGi50ZXhzeW50aC52MS5TeW50aGVzaXplSm9iSAASJAoEbWlwcxgDIAEoCzIULnRleHN5bnRoLnYxLk1pcHNKb2JIABIqCgdtZWFzdXJlGAQgASgLMhcudGV4c3ludGgudjEuTWVhc3VyZUpvYkgAEiQKBGJha2UYBSABKAsyFC50ZXhzeW50aC52MS5CYWtlSm9iSABCBgoEa2luZCIpCghKb2JFcnJvchIMCgRraW5kGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiOAoKUmVzdWx0RmlsZRIMCgRuYW1lGAEgASgJEg4KBnNoYTI1NhgCIAEoCRIMCgRzaXplGAMgASgEIl4KCFByb2dyZXNzEg0KBXN0YWdlGAEgASgJEhAKCGZyYWN0aW9uGAIgASgCEhkKEXJlbWFpbmluZ19zZWNvbmRzGAMgASgCEhYKDnByZXZpZXdfc2hhMjU2GAQgASgJIiUKBk1ldHJpYxIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgBIi8KB01ldHJpY3MSJAoHbWV0cmljcxgBIAMoCzITLnRleHN5bnRoLnYxLk1ldHJpYyKoAwoDSm9iEgoKAmlkGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSJAoFc3RhdGUYAyABKA4yFS50ZXhzeW50aC52MS5Kb2JTdGF0ZRInCghwcmlvcml0eRgEIAEoDjIVLnRleHN5bnRoLnYxLlByaW9yaXR5Eh8KBHdvcmsYBSABKAsyES50ZXhzeW50aC52MS5Xb3JrEicKCHByb2dyZXNzGAYgASgLMhUudGV4c3ludGgudjEuUHJvZ3Jlc3MSEAoIYXR0ZW1wdHMYByABKA0SLQoJc3VibWl0dGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdjaGFuZ2VkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIkCgVlcnJvchgKIAEoCzIVLnRleHN5bnRoLnYxLkpvYkVycm9yEiYKBWZpbGVzGAsgAygLMhcudGV4c3ludGgudjEuUmVzdWx0RmlsZRIsCghkZWFkbGluZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihwEKDVN1Ym1pdFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIfCgR3b3JrGAIgASgLMhEudGV4c3ludGgudjEuV29yaxInCghwcmlvcml0eRgDIAEoDjIVLnRleHN5bnRoLnYxLlByaW9yaXR5EhgKEGRlYWRsaW5lX3NlY29uZHMYBCABKAIiLwoOU3VibWl0UmVzcG9uc2USHQoDam9iGAEgASgLMhAudGV4c3ludGgudjEuSm9iIhgKCkdldFJlcXVlc3QSCgoCaWQYASABKAkiLAoLR2V0UmVzcG9uc2USHQoDam9iGAEgASgLMhAudGV4c3ludGgudjEuSm9iIlsKC0xpc3RSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEiUKBnN0YXRlcxgDIAMoDjIVLnRleHN5bnRoLnYxLkpvYlN0YXRlIkcKDExpc3RSZXNwb25zZRIeCgRqb2JzGAEgAygLMhAudGV4c3ludGgudjEuSm9iEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIuCgxXYXRjaFJlcXVlc3QSCgoCaWQYASABKAkSEgoKZnJvbV9ldmVudBgCIAEoBCLJAQoNV2F0Y2hSZXNwb25zZRIOCgZudW1iZXIYASABKAQSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIQoFc3RhdGUYAyABKAsyEC50ZXhzeW50aC52MS5Kb2JIABIpCghwcm9ncmVzcxgEIAEoCzIVLnRleHN5bnRoLnYxLlByb2dyZXNzSAASJwoHbWV0cmljcxgFIAEoCzIULnRleHN5bnRoLnYxLk1ldHJpY3NIAEIHCgVldmVudCIbCg1DYW5jZWxSZXF1ZXN0EgoKAmlkGAEgASgJIi8KDkNhbmNlbFJlc3BvbnNlEh0KA2pvYhgBIAEoCzIQLnRleHN5bnRoLnYxLkpvYiIaCgxSZXRyeVJlcXVlc3QSCgoCaWQYASABKAkiLgoNUmV0cnlSZXNwb25zZRIdCgNqb2IYASABKAsyEC50ZXhzeW50aC52MS5Kb2IiGwoNRGVsZXRlUmVxdWVzdBIKCgJpZBgBIAEoCSIQCg5EZWxldGVSZXNwb25zZSqaAQoISm9iU3RhdGUSGQoVSk9CX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQSk9CX1NUQVRFX1FVRVVFRBABEhUKEUpPQl9TVEFURV9SVU5OSU5HEAISFwoTSk9CX1NUQVRFX1NVQ0NFRURFRBADEhQKEEpPQl9TVEFURV9GQUlMRUQQBBIXChNKT0JfU1RBVEVfQ0FOQ0VMTEVEEAUqUgoIUHJpb3JpdHkSGAoUUFJJT1JJVFlfVU5TUEVDSUZJRUQQABIYChRQUklPUklUWV9JTlRFUkFDVElWRRABEhIKDlBSSU9SSVRZX0JBVENIEAIyzgMKCkpvYlNlcnZpY2USQQoGU3VibWl0EhoudGV4c3ludGgudjEuU3VibWl0UmVxdWVzdBobLnRleHN5bnRoLnYxLlN1Ym1pdFJlc3BvbnNlEjgKA0dldBIXLnRleHN5bnRoLnYxLkdldFJlcXVlc3QaGC50ZXhzeW50aC52MS5HZXRSZXNwb25zZRI7CgRMaXN0EhgudGV4c3ludGgudjEuTGlzdFJlcXVlc3QaGS50ZXhzeW50aC52MS5MaXN0UmVzcG9uc2USQAoFV2F0Y2gSGS50ZXhzeW50aC52MS5XYXRjaFJlcXVlc3QaGi50ZXhzeW50aC52MS5XYXRjaFJlc3BvbnNlMAESQQoGQ2FuY2VsEhoudGV4c3ludGgudjEuQ2FuY2VsUmVxdWVzdBobLnRleHN5bnRoLnYxLkNhbmNlbFJlc3BvbnNlEj4KBVJldHJ5EhkudGV4c3ludGgudjEuUmV0cnlSZXF1ZXN0GhoudGV4c3ludGgudjEuUmV0cnlSZXNwb25zZRJBCgZEZWxldGUSGi50ZXhzeW50aC52MS5EZWxldGVSZXF1ZXN0GhsudGV4c3ludGgudjEuRGVsZXRlUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * A file under the name that the engine sees.
@@ -97,6 +97,90 @@ export type Fraction = Message<"texsynth.v1.Fraction"> & {
  */
 export const FractionSchema: GenMessage<Fraction> = /*@__PURE__*/
   messageDesc(file_texsynth_v1_jobs, 2);
+
+/**
+ * A ball around a point in the world space of the asset's mesh: metres in glTF, +Y up.
+ *
+ * @generated from message texsynth.v1.Brush
+ */
+export type Brush = Message<"texsynth.v1.Brush"> & {
+  /**
+   * The centre.
+   *
+   * @generated from field: float x = 1;
+   */
+  x: number;
+
+  /**
+   * The centre.
+   *
+   * @generated from field: float y = 2;
+   */
+  y: number;
+
+  /**
+   * The centre.
+   *
+   * @generated from field: float z = 3;
+   */
+  z: number;
+
+  /**
+   * How far it reaches from the centre, above 0.
+   *
+   * @generated from field: float radius = 4;
+   */
+  radius: number;
+
+  /**
+   * The outer share of the radius, 0 to 1, over which its weight falls from 1 to 0. 0: a hard edge.
+   *
+   * @generated from field: float falloff = 5;
+   */
+  falloff: number;
+};
+
+/**
+ * Describes the message texsynth.v1.Brush.
+ * Use `create(BrushSchema)` to create a new message.
+ */
+export const BrushSchema: GenMessage<Brush> = /*@__PURE__*/
+  messageDesc(file_texsynth_v1_jobs, 3);
+
+/**
+ * Parts of a mesh's surface; their union. A stroke of a brush is as many brushes as it has dabs.
+ *
+ * @generated from message texsynth.v1.MeshSelection
+ */
+export type MeshSelection = Message<"texsynth.v1.MeshSelection"> & {
+  /**
+   * Triangles by their numbers, counted from 0 as they come in the file, mesh by mesh and primitive by primitive.
+   *
+   * @generated from field: repeated uint32 triangles = 1;
+   */
+  triangles: number[];
+
+  /**
+   * Material slots: names of the file's materials, or their numbers.
+   *
+   * @generated from field: repeated string slots = 2;
+   */
+  slots: string[];
+
+  /**
+   * What the surface nearer than a radius to a point in space is, whatever chart it lies in. 4096 at most.
+   *
+   * @generated from field: repeated texsynth.v1.Brush brushes = 3;
+   */
+  brushes: Brush[];
+};
+
+/**
+ * Describes the message texsynth.v1.MeshSelection.
+ * Use `create(MeshSelectionSchema)` to create a new message.
+ */
+export const MeshSelectionSchema: GenMessage<MeshSelection> = /*@__PURE__*/
+  messageDesc(file_texsynth_v1_jobs, 4);
 
 /**
  * What a result is to be; the same as the command line's options of these names. A zero or empty field is the default.
@@ -245,6 +329,35 @@ export type Options = Message<"texsynth.v1.Options"> & {
   seams: string;
 
   /**
+   * Parts of a mesh that may change, beside those that the image of region_sha256 shows. Restyle only.
+   *
+   * @generated from field: texsynth.v1.MeshSelection selection = 21;
+   */
+  selection?: MeshSelection | undefined;
+
+  /**
+   * surface or uv: whether the pattern has one size and one way up over the whole mesh, or lies as each UV chart does.
+   * Default surface. Restyle only.
+   *
+   * @generated from field: string fit = 22;
+   */
+  fit: string;
+
+  /**
+   * Degrees, -180 to 180, that the pattern is turned on the mesh, clockwise from upright. Restyle only.
+   *
+   * @generated from field: float grain = 23;
+   */
+  grain: number;
+
+  /**
+   * How wide the exemplar is on the mesh, in the mesh's unit, metres as a rule; instead of density. Restyle only.
+   *
+   * @generated from field: float style_size = 24;
+   */
+  styleSize: number;
+
+  /**
    * auto, on or off: whether a mesh's edges and cavities are content, as strong as `content`: where the asset has no
    * texture, always, with its own, or never. Default auto. Restyle only.
    *
@@ -258,7 +371,7 @@ export type Options = Message<"texsynth.v1.Options"> & {
  * Use `create(OptionsSchema)` to create a new message.
  */
 export const OptionsSchema: GenMessage<Options> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 3);
+  messageDesc(file_texsynth_v1_jobs, 5);
 
 /**
  * Give an asset the material of an exemplar.
@@ -293,7 +406,7 @@ export type RestyleJob = Message<"texsynth.v1.RestyleJob"> & {
  * Use `create(RestyleJobSchema)` to create a new message.
  */
 export const RestyleJobSchema: GenMessage<RestyleJob> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 4);
+  messageDesc(file_texsynth_v1_jobs, 6);
 
 /**
  * Make a new texture that looks like an exemplar.
@@ -321,7 +434,7 @@ export type SynthesizeJob = Message<"texsynth.v1.SynthesizeJob"> & {
  * Use `create(SynthesizeJobSchema)` to create a new message.
  */
 export const SynthesizeJobSchema: GenMessage<SynthesizeJob> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 5);
+  messageDesc(file_texsynth_v1_jobs, 7);
 
 /**
  * Write a texture set with its mip chains for a target.
@@ -370,7 +483,7 @@ export type MipsJob = Message<"texsynth.v1.MipsJob"> & {
  * Use `create(MipsJobSchema)` to create a new message.
  */
 export const MipsJobSchema: GenMessage<MipsJob> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 6);
+  messageDesc(file_texsynth_v1_jobs, 8);
 
 /**
  * Compare two textures.
@@ -405,7 +518,7 @@ export type MeasureJob = Message<"texsynth.v1.MeasureJob"> & {
  * Use `create(MeasureJobSchema)` to create a new message.
  */
 export const MeasureJobSchema: GenMessage<MeasureJob> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 7);
+  messageDesc(file_texsynth_v1_jobs, 9);
 
 /**
  * One result of a bake.
@@ -454,7 +567,7 @@ export type BakeEntry = Message<"texsynth.v1.BakeEntry"> & {
  * Use `create(BakeEntrySchema)` to create a new message.
  */
 export const BakeEntrySchema: GenMessage<BakeEntry> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 8);
+  messageDesc(file_texsynth_v1_jobs, 10);
 
 /**
  * Make many results and one summary of them (summary.html, summary.csv, summary.json). One that fails does not keep
@@ -476,7 +589,7 @@ export type BakeJob = Message<"texsynth.v1.BakeJob"> & {
  * Use `create(BakeJobSchema)` to create a new message.
  */
 export const BakeJobSchema: GenMessage<BakeJob> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 9);
+  messageDesc(file_texsynth_v1_jobs, 11);
 
 /**
  * One kind of work with all that it needs.
@@ -537,7 +650,7 @@ export type Work = Message<"texsynth.v1.Work"> & {
  * Use `create(WorkSchema)` to create a new message.
  */
 export const WorkSchema: GenMessage<Work> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 10);
+  messageDesc(file_texsynth_v1_jobs, 12);
 
 /**
  * What went wrong, fit to be shown.
@@ -565,7 +678,7 @@ export type JobError = Message<"texsynth.v1.JobError"> & {
  * Use `create(JobErrorSchema)` to create a new message.
  */
 export const JobErrorSchema: GenMessage<JobError> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 11);
+  messageDesc(file_texsynth_v1_jobs, 13);
 
 /**
  * A file of a result.
@@ -600,7 +713,7 @@ export type ResultFile = Message<"texsynth.v1.ResultFile"> & {
  * Use `create(ResultFileSchema)` to create a new message.
  */
 export const ResultFileSchema: GenMessage<ResultFile> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 12);
+  messageDesc(file_texsynth_v1_jobs, 14);
 
 /**
  * How far a job is.
@@ -642,7 +755,7 @@ export type Progress = Message<"texsynth.v1.Progress"> & {
  * Use `create(ProgressSchema)` to create a new message.
  */
 export const ProgressSchema: GenMessage<Progress> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 13);
+  messageDesc(file_texsynth_v1_jobs, 15);
 
 /**
  * A figure that was measured of a result.
@@ -670,7 +783,7 @@ export type Metric = Message<"texsynth.v1.Metric"> & {
  * Use `create(MetricSchema)` to create a new message.
  */
 export const MetricSchema: GenMessage<Metric> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 14);
+  messageDesc(file_texsynth_v1_jobs, 16);
 
 /**
  * Figures of a result.
@@ -691,7 +804,7 @@ export type Metrics = Message<"texsynth.v1.Metrics"> & {
  * Use `create(MetricsSchema)` to create a new message.
  */
 export const MetricsSchema: GenMessage<Metrics> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 15);
+  messageDesc(file_texsynth_v1_jobs, 17);
 
 /**
  * One job.
@@ -789,7 +902,7 @@ export type Job = Message<"texsynth.v1.Job"> & {
  * Use `create(JobSchema)` to create a new message.
  */
 export const JobSchema: GenMessage<Job> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 16);
+  messageDesc(file_texsynth_v1_jobs, 18);
 
 /**
  * A job to be done.
@@ -832,7 +945,7 @@ export type SubmitRequest = Message<"texsynth.v1.SubmitRequest"> & {
  * Use `create(SubmitRequestSchema)` to create a new message.
  */
 export const SubmitRequestSchema: GenMessage<SubmitRequest> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 17);
+  messageDesc(file_texsynth_v1_jobs, 19);
 
 /**
  * The job that was submitted.
@@ -853,7 +966,7 @@ export type SubmitResponse = Message<"texsynth.v1.SubmitResponse"> & {
  * Use `create(SubmitResponseSchema)` to create a new message.
  */
 export const SubmitResponseSchema: GenMessage<SubmitResponse> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 18);
+  messageDesc(file_texsynth_v1_jobs, 20);
 
 /**
  * Which job.
@@ -874,7 +987,7 @@ export type GetRequest = Message<"texsynth.v1.GetRequest"> & {
  * Use `create(GetRequestSchema)` to create a new message.
  */
 export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 19);
+  messageDesc(file_texsynth_v1_jobs, 21);
 
 /**
  * The job that was asked for.
@@ -895,7 +1008,7 @@ export type GetResponse = Message<"texsynth.v1.GetResponse"> & {
  * Use `create(GetResponseSchema)` to create a new message.
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 20);
+  messageDesc(file_texsynth_v1_jobs, 22);
 
 /**
  * Which jobs.
@@ -930,7 +1043,7 @@ export type ListRequest = Message<"texsynth.v1.ListRequest"> & {
  * Use `create(ListRequestSchema)` to create a new message.
  */
 export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 21);
+  messageDesc(file_texsynth_v1_jobs, 23);
 
 /**
  * One page of jobs.
@@ -958,7 +1071,7 @@ export type ListResponse = Message<"texsynth.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 22);
+  messageDesc(file_texsynth_v1_jobs, 24);
 
 /**
  * From where to watch which job.
@@ -986,7 +1099,7 @@ export type WatchRequest = Message<"texsynth.v1.WatchRequest"> & {
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 23);
+  messageDesc(file_texsynth_v1_jobs, 25);
 
 /**
  * One event of a job.
@@ -1045,7 +1158,7 @@ export type WatchResponse = Message<"texsynth.v1.WatchResponse"> & {
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 24);
+  messageDesc(file_texsynth_v1_jobs, 26);
 
 /**
  * Which job to call off.
@@ -1066,7 +1179,7 @@ export type CancelRequest = Message<"texsynth.v1.CancelRequest"> & {
  * Use `create(CancelRequestSchema)` to create a new message.
  */
 export const CancelRequestSchema: GenMessage<CancelRequest> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 25);
+  messageDesc(file_texsynth_v1_jobs, 27);
 
 /**
  * The job that was called off.
@@ -1087,7 +1200,7 @@ export type CancelResponse = Message<"texsynth.v1.CancelResponse"> & {
  * Use `create(CancelResponseSchema)` to create a new message.
  */
 export const CancelResponseSchema: GenMessage<CancelResponse> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 26);
+  messageDesc(file_texsynth_v1_jobs, 28);
 
 /**
  * Which job to try again.
@@ -1108,7 +1221,7 @@ export type RetryRequest = Message<"texsynth.v1.RetryRequest"> & {
  * Use `create(RetryRequestSchema)` to create a new message.
  */
 export const RetryRequestSchema: GenMessage<RetryRequest> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 27);
+  messageDesc(file_texsynth_v1_jobs, 29);
 
 /**
  * The job that is tried again.
@@ -1129,7 +1242,7 @@ export type RetryResponse = Message<"texsynth.v1.RetryResponse"> & {
  * Use `create(RetryResponseSchema)` to create a new message.
  */
 export const RetryResponseSchema: GenMessage<RetryResponse> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 28);
+  messageDesc(file_texsynth_v1_jobs, 30);
 
 /**
  * Which job to forget.
@@ -1150,7 +1263,7 @@ export type DeleteRequest = Message<"texsynth.v1.DeleteRequest"> & {
  * Use `create(DeleteRequestSchema)` to create a new message.
  */
 export const DeleteRequestSchema: GenMessage<DeleteRequest> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 29);
+  messageDesc(file_texsynth_v1_jobs, 31);
 
 /**
  * The job is forgotten.
@@ -1165,7 +1278,7 @@ export type DeleteResponse = Message<"texsynth.v1.DeleteResponse"> & {
  * Use `create(DeleteResponseSchema)` to create a new message.
  */
 export const DeleteResponseSchema: GenMessage<DeleteResponse> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_jobs, 30);
+  messageDesc(file_texsynth_v1_jobs, 32);
 
 /**
  * Where a job stands.
