@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from gltf_builder import Builder, rigged, textured
+from gltf_builder import QUAD_INDICES, Builder, rigged, textured
 
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.material import MapKind
 from texsynth.surface.gltf import Gltf, accessor_rows, read_gltf
 from texsynth.surface.mesh import load_mesh, uv_areas, write_glb
 from texsynth.surface.raster import uv_mask
+from texsynth.surface.unwrap import MAX_UNWRAPPED
 from texsynth.surface.uv_notes import uv_notes
 
 NEW = {MapKind.ALBEDO: np.full((4, 4, 3), 9, np.uint8)}
@@ -167,3 +168,10 @@ def test_a_mesh_that_has_no_area_to_unwrap_is_refused(tmp_path: Path) -> None:
     builder = Builder()
     builder.quad(uvs=None, positions=[[1, 1, 1]] * 4)
     assert "no area to unwrap" in refusal(builder.save(tmp_path))
+
+
+def test_a_mesh_that_would_take_minutes_to_unwrap_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("xatlas")
+    builder = Builder()
+    builder.quad(uvs=None, indices=np.tile(QUAD_INDICES, MAX_UNWRAPPED // 2 + 1), index_type="<u4")
+    assert "has no UVs and 500002 triangles; unwrap it in your modeller" in refusal(builder.save(tmp_path))

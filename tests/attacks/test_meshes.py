@@ -159,6 +159,8 @@ def test_the_seeds_of_the_fuzzer_load(tmp_path: Path, suffix: str, seeds: dict[s
 def test_the_fuzzer_finds_no_mesh_that_is_not_survived(
     tmp_path: Path, suffix: str, seeds: dict[str, list[bytes]]
 ) -> None:
+    if suffix == "stl":
+        pytest.importorskip("xatlas")  # without it every .stl is refused
     rng, path = random.Random(7), tmp_path / f"fuzzed.{suffix}"
     beside(tmp_path)
     refused = 0
