@@ -30,6 +30,7 @@ _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
     ".png": "image/png",
+    ".webp": "image/webp",
     ".exr": "image/x-exr",
     ".glb": "model/gltf-binary",
     ".ktx2": "image/ktx2",

@@ -48,7 +48,7 @@ def render_sphere(maps: Maps, size: int = 512, *, supersample: int = 2) -> NDArr
     """The material on a sphere, once from pole to pole and as often around as keeps its aspect: as `render_plane`."""
     height, width = next(iter(maps.values())).shape[:2]
     return render_mesh(
-        sphere(max(1, round(2 * height / width))), maps, size, azimuth=0, elevation=12, supersample=supersample
+        _sphere(max(1, round(2 * height / width))), maps, size, azimuth=0, elevation=12, supersample=supersample
     )
 
 
@@ -237,7 +237,7 @@ def _plane(aspect: float) -> Mesh:
     return Mesh(positions, normals, uvs, np.array([[0, 2, 1], [0, 3, 2]], np.int32), np.zeros(2, np.int32))
 
 
-def sphere(around: int, rings: int = 64, sectors: int = 128) -> Mesh:
+def _sphere(around: int, rings: int = 64, sectors: int = 128) -> Mesh:
     """A unit sphere; u runs `around` times, 0.5 in front, v from the north (0) to the south pole (1)."""
     v, u = np.mgrid[0 : rings + 1, 0 : sectors + 1]
     theta, phi = np.pi * v.ravel() / rings, 2 * np.pi * u.ravel() / sectors
