@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from service_process import Guarded, Server, serving
 
 from texsynth.train.procedural import generate, write
+
+# As the command line has it: the threads of several tests share the processors, and those that wait for work in a busy
+# loop would take them from the others. libgomp reads it when torch is loaded, which nothing above does.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell starts background jobs with SIGINT ignored, and their children inherit that: Ctrl-C could not be tested there.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -109,7 +109,7 @@ def test_a_bake_makes_what_is_missing_keeps_what_is_done_and_lists_what_failed(s
 def test_an_interrupted_bake_goes_on(shop: Path, tmp_path: Path, number: signal.Signals) -> None:
     manifest = written(
         shop,
-        '[[bake]]\nexemplars = ["materials/*"]\nsize = 512\nseeds = [1, 2]\nmaps = ["albedo"]\n',
+        '[[bake]]\nexemplars = ["materials/*"]\nsize = 512\npreset = "draft"\nseeds = [1, 2]\nmaps = ["albedo"]\n',
         f"{number.name}.toml",
     )
     out = tmp_path / "out"

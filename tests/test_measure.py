@@ -22,6 +22,7 @@ from texsynth.sample_asset import write_sample_asset
 from texsynth.storage import choose_storage
 
 Texels = NDArray[np.uint8]
+SIDE = 192  # texels; whole blocks of 4 x 4 and of 6 x 6, and so are most of its mips
 
 
 @pytest.fixture(autouse=True)
@@ -89,11 +90,11 @@ def test_the_result_is_json_and_the_table_shows_every_map(tmp_path: Path) -> Non
 
 
 def test_blur_raises_the_distance_and_lowers_sharpness_and_ssim(tmp_path: Path) -> None:
-    reference = write_material(tmp_path / "reference", stone())
+    reference = write_material(tmp_path / "reference", stone(), "albedo")
     found = []
     for sigma in (0.0, 0.7, 1.5):
         blurred = ndimage.gaussian_filter(stone(), sigma, mode="wrap")
-        measured = measure(write_material(tmp_path / str(sigma), blurred), reference)
+        measured = measure(write_material(tmp_path / str(sigma), blurred, "albedo"), reference)
         found.append(measured["maps"]["albedo"])
     for name, sign in (("distance", 1), ("sharpness", -1), ("ssim", -1)):
         assert (sign * np.diff([values[name] for values in found]) > 0).all(), name
@@ -241,11 +242,11 @@ def test_video_memory_of_a_result_in_blocks_is_that_of_its_formats(
     tmp_path: Path, target: str, bits: tuple[float, ...]
 ) -> None:
     """Bits a texel, and a third more for the mips."""
-    material = write_material(tmp_path / "in", stone(768, 768))
+    material = write_material(tmp_path / "in", stone(SIDE, SIDE))
     make_mips(material, tmp_path / "out", MipOptions(choose_storage(target, None)), Run())
     memory = measure(tmp_path / "out", material)["video_memory"]
     assert memory["source"].startswith("computed, as ")
-    assert memory["bytes"] == memory["computed"] == pytest.approx(768 * 768 * sum(bits) / 8 * 4 / 3, rel=0.01)
+    assert memory["bytes"] == memory["computed"] == pytest.approx(SIDE * SIDE * sum(bits) / 8 * 4 / 3, rel=0.01)
 
 
 def test_the_step_across_the_seams_of_a_restyled_mesh_is_measured_at_the_maps_size(tmp_path: Path) -> None:

@@ -76,9 +76,10 @@ def test_a_deadline_outlives_the_service(gravel: Path, tmp_path: Path) -> None:
 
 
 def test_two_workers_do_two_jobs_at_once_and_a_person_takes_one_of_them(gravel: Path, tmp_path: Path) -> None:
+    large = LONG | {"size": 1024}  # the first one must still run when the other worker has its libraries
     with serving(tmp_path / "data", "--workers", "2") as server, server.client() as client:
         batches = [
-            client.submit(work(client, gravel, **LONG, seed=k), request_id=f"batch {k}", batch=True) for k in range(2)
+            client.submit(work(client, gravel, **large, seed=k), request_id=f"batch {k}", batch=True) for k in range(2)
         ]
         for job in batches:
             until(client, job.id, 0.2)

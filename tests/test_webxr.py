@@ -78,7 +78,7 @@ def jobs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     other = {"files": files(server, folder / "brick"), "name": "other"}
     made = {
         MESH: done(server, MESH, {"restyle": {"asset": asset, "exemplar": stone, "options": QUEST}}),
-        FLAT: done(server, FLAT, {"synthesize": {"exemplar": stone, "options": QUEST}}),
+        FLAT: done(server, FLAT, {"synthesize": {"exemplar": stone, "options": QUEST | {"size": 512}}}),
     }
     done(server, "other", {"synthesize": {"exemplar": other, "options": {"size": 64, "preset": "draft"}}})
     for surface, job in made.items():

@@ -1,9 +1,9 @@
 """Minimum cut: where two pieces of the exemplar meet, every texel chooses the piece that it is fetched from.
 
 The energy is the seam cost of graph cuts (Kwatra et al. 2003): for two neighbouring texels p, q that are fetched from
-pieces A and B, |A(p) - B(p)|^2 + |A(q) - B(q)|^2, and a little for the length of the cut. It is lowered by a Gibbs
-sampler at a falling temperature, first with cells of a whole block, then of 4, 2 and 1 texels, so that a cut may move
-far and still ends to the texel: between two stones it runs through the mortar.
+pieces A and B, |A(p) - B(p)|^2 + |A(q) - B(q)|^2, of the texels and of their tone, and a little for the length of the
+cut. It is lowered by a Gibbs sampler at a falling temperature, first with cells of a whole block, then of 4, 2 and 1
+texels, so that a cut may move far and still ends to the texel: between two stones it runs through the mortar.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ SPREAD = 20.0  # and of a texel beside a cut that continues a piece at twice its
 GAP = 6  # tokens; two parts of one piece that lie nearer than this could grow together
 SAMPLE = 4096  # joins that the unit is measured on
 FEATURES = 4  # principal components of the maps that mismatch is measured in
+# Tone, the maps smoothed by so many texels, counts so many times beside the texels themselves: within a brick two
+# pieces may differ in tone by less than in grain, but the eye sees it all along the cut. In the mortar they agree.
+TONE_BLUR, TONE_GAIN = 2.0, 2.0
 
 
 @njit(cache=True, fastmath=True, inline="always")
@@ -167,6 +171,17 @@ def _sweep(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 (one kerne
             labels[y, x] = label[pick]
 
 
+def _with_tone(features: Floats, wraps: tuple[bool, bool]) -> Floats:
+    """float32 (H, W, 2 C): the features, (H, W, C), and their tone times TONE_GAIN."""
+    reach = math.ceil(4 * TONE_BLUR)
+    padded = features
+    for axis, wrap in enumerate(wraps):
+        widths = [(reach, reach) if axis == other else (0, 0) for other in range(3)]
+        padded = np.pad(padded, widths, mode="wrap" if wrap else "edge")
+    tone = cv2.GaussianBlur(padded, (0, 0), TONE_BLUR)[reach:-reach, reach:-reach]
+    return np.concatenate([features, np.float32(TONE_GAIN) * tone], axis=2)
+
+
 def _principal(features: Floats) -> Floats:
     """The first FEATURES principal components of float32 (H, W, C); fewer channels are padded with zeros."""
     flat = features.reshape(-1, features.shape[2])
@@ -198,7 +213,7 @@ def cut_overlaps(
     from a piece's middle beyond which it costs to continue it. wanted: bool (h, w), blocks worth the work, or None for
     all. step: told the fraction done. The same for any number of threads.
     """
-    features = _principal(features)
+    features = _principal(_with_tone(_principal(features), wraps))
     middles = middles_of_pieces(positions, features.shape[:2], wraps, torus, GAP)
     labels: Labels = np.full(positions.shape[:2], OWN, np.uint8)
     wanted = np.ones(positions.shape[:2], np.bool_) if wanted is None else wanted

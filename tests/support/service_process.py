@@ -21,7 +21,7 @@ from plugin_bridge.client import Client
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 QUICK = {"size": 128, "preset": "draft"}
-LONG = {"size": 1024, "preset": "draft"}  # some seconds
+LONG = {"size": 512, "preset": "draft"}  # some seconds
 
 
 class Server:

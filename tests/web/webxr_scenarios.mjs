@@ -13,7 +13,7 @@ import { texels } from "./texels.mjs";
 
 const settings = JSON.parse(await readFile(process.argv[2], "utf8"));
 const { scene, mesh, flat } = settings; // a scene of two surfaces
-const SLOW = 100_000; // bytes a second
+const SLOW = 300_000; // bytes a second, of the 3.3 MB that the scene has
 const WINDOW = 512 << 10;
 const figures = {};
 
