@@ -97,7 +97,7 @@ def test_the_help_of_the_main_commands_names_every_option(command: str) -> None:
         if command == "synthesize" and field.name in RESTYLE_ONLY:
             continue
         flag = {"nonfinite": "clamp-nonfinite"}.get(field.name, field.name)
-        assert f"--{flag}" in shown
+        assert f"--{flag.replace('_', '-')}" in shown
 
 
 @pytest.mark.parametrize("command", [cli.restyle_command, cli.synthesize_command])

@@ -17,7 +17,7 @@ from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.material import CHANNELS, MapKind, TextureMap
 from texsynth.publish import file_entry, publish_maps, verify, write_manifest
 from texsynth.run import Run
-from texsynth.storage import Storage, choose_storage
+from texsynth.storage import Charts, Storage, choose_storage
 
 KINDS = (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS)
 BLOCKS = [("quest3", "ktx2"), ("desktop", "ktx2"), ("desktop", "dds")]
@@ -131,7 +131,7 @@ def test_the_filter_and_the_charts_reach_the_files(tmp_path: Path) -> None:
     charts = np.repeat(np.array([[1, 2]], np.int32), 16, axis=1).repeat(32, axis=0)
     for name, chain, given in (("kaiser", ChainOptions("kaiser", "repeat"), None), ("charts", ChainOptions(), charts)):
         storage = choose_storage("desktop", "dds", chain=chain)
-        publish_maps(tmp_path / name, sources, storage, Run(), given)
+        publish_maps(tmp_path / name, sources, storage, Run(), None if given is None else Charts(given))
         wanted = material_levels({str(k): texels for k, texels in sources.items()}, chain, charts=given)
         texture = read_dds(tmp_path / name / "albedo.dds")
         for number, texels in enumerate(wanted["albedo"]):

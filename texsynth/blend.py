@@ -100,7 +100,8 @@ def blended(first: Floats, second: Floats, shares: Floats, normal: int) -> tuple
     """
     weights = _weights(first[:, :, -1], second[:, :, -1], shares)
     a, b = first[:, :, :-1], second[:, :, :-1]
-    mixed = np.ascontiguousarray(a + weights[:, :, None] * (b - a))
+    share = weights[:, :, None]
+    mixed = np.ascontiguousarray((1 - share) * a + share * b)  # to the bit either one where the share is 0 or 1
     if normal >= 0:
         vectors = mixed[:, :, normal : normal + 3] * 2 - 1
         vectors /= np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), np.float32(1e-6))

@@ -139,10 +139,10 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         finish = _Finish(content, sources, options.size) if ground.plane is None else None
         canvases, share = _gather_maps(layers, sources, blend, finish, ground.size, options, work, run)
     if ground.mesh is not None and options.seams == "weld":
-        with run.stage("seams", 0.8, 0.83):
+        with run.stage("seams", 0.8, 0.815):
             _weld(canvases, ground, sources.region, run)
     if ground.plane is not None:
-        with run.stage("fit", 0.8, 0.83):
+        with run.stage("fit", 0.815, 0.83):
             canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
     with run.stage("publish", 0.83, 0.93):
         gutters = None
