@@ -1,6 +1,6 @@
 """Bricks of one size: how high the courses are on every chart of a restyled mesh, and which way they run.
 
-    python benchmarks/courses.py --meshes FOLDER [--size 2048] [--width 0.25] [--picture docs/pictures/courses.jpg]
+    python benchmarks/courses.py --meshes FOLDER [--size 2048] [--width 0.8] [--picture docs/pictures/courses.jpg]
 
 Every mesh below FOLDER is restyled in our own bricks, with `--fit uv` and `--fit surface`. Each chart is then laid flat
 and upright at the size that it has on the surface, and the height of its courses is where its autocorrelation downwards
@@ -33,7 +33,9 @@ from texsynth.surface.rebake import carried, to_plane
 from texsynth.surface.uv_topology import charts
 
 Floats = npt.NDArray[np.float64]
-COURSES = 3  # on a chart that is measured
+IN_EXEMPLAR = 15  # courses
+TEXELS = 24  # of a course on the charts laid flat
+COURSES = 5  # on a chart that is measured
 STRONG = 0.15  # of the autocorrelation, for a peak to be one
 SPREAD = 0.10
 
@@ -43,7 +45,7 @@ def main() -> int:
     add_arguments(parser, "courses")
     parser.add_argument("--meshes", type=Path, required=True, metavar="FOLDER", help="searched deep")
     parser.add_argument("--size", type=int, default=2048)
-    parser.add_argument("--width", type=float, default=0.25, help="of the exemplar, of the mesh's extent")
+    parser.add_argument("--width", type=float, default=0.8, help="of the exemplar, of the mesh's extent")
     parser.add_argument("--preset", choices=("draft", "standard", "high"), default="standard")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="the renders once more, as this JPEG")
     arguments = parser.parse_args()
@@ -72,10 +74,10 @@ def main() -> int:
 
 
 def courses(mesh: MeshAsset, index: int | None, out: Path, size: int, width: float) -> dict[str, Any]:
-    """Spread of the courses' heights, and the share that is level, of the published albedo."""
-    texels = read_image(out / "albedo.png").texels.astype(np.float32) / 255
-    plane = plan_plane(mesh.mesh, index, size, 256 / width, 0.0, join=False)  # courses of some thirty texels
-    flat = carried(texels.mean(axis=2), to_plane(plane, mesh.mesh, plane.size)).astype(np.float64)
+    """Spread of the courses' heights, over that which `--style-size` asks for, and the share that is level."""
+    texels = read_image(out / "roughness.png", colour=False).texels.astype(np.float32) / 255  # knows joints from bricks
+    plane = plan_plane(mesh.mesh, index, size, TEXELS * IN_EXEMPLAR / width, 0.0, join=False)
+    flat = carried(texels[:, :, 0], to_plane(plane, mesh.mesh, plane.size)).astype(np.float64)
     of = charts(plane.mesh, plane.mesh.triangles.astype(np.int64))
     here = to_plane(plane, mesh.mesh, plane.size).here.rows(0, plane.size).triangle
     heights, weights, total = list[float](), list[float](), 0.0
@@ -84,14 +86,14 @@ def courses(mesh: MeshAsset, index: int | None, out: Path, size: int, width: flo
         (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
         part = slice(int(top), int(bottom)), slice(int(left), int(right))
         inside = (here[part] >= 0) & (of[here[part]] == chart)
-        expected = plane.density * width / 8  # the exemplar has eight courses
+        expected = plane.density * width / IN_EXEMPLAR
         if inside.sum() < (COURSES * expected) ** 2 or bottom - top < COURSES * expected:
             continue
         area = float(np.abs(areas(plane.corners[of == chart])).sum())
         total += area
         down, across = (period(each, mask) for each, mask in ((flat[part], inside), (flat[part].T, inside.T)))
         if down is not None and (across is None or down[1] > across[1]):
-            heights.append(down[0] / plane.density / width)
+            heights.append(down[0] / expected)
             weights.append(area)
     if not heights:
         return {"charts": 0, "level": 0.0, "spread": 1.0, "height": 0.0}
@@ -116,7 +118,7 @@ def period(image: Floats, inside: npt.NDArray[np.bool_]) -> tuple[float, float] 
     if not peaks:
         return None
     highest = max(line[peaks])
-    first = next(i for i in peaks if line[i] > 0.7 * highest)  # and not one of its multiples
+    first = next(i for i in peaks if line[i] > 0.5 * highest)  # and not one of its multiples
     a, b, c = line[first - 1 : first + 2]
     return first + 0.5 * (a - c) / min(a - 2 * b + c, -1e-12), float(b)
 
@@ -124,11 +126,20 @@ def period(image: Floats, inside: npt.NDArray[np.bool_]) -> tuple[float, float] 
 def summary(details: list[dict[str, Any]]) -> list[Row]:
     rows = []
     for fit in ("surface", "uv"):
-        mine = [each for each in details if each["fit"] == fit]
+        mine = [each for each in details if each["fit"] == fit and each["charts"]]
         bar = f"<= {SPREAD}" if fit == "surface" else "-"
         passed = (lambda values: max(values) <= SPREAD) if fit == "surface" else None
         rows.append(
             row(f"spread of the courses' heights, {fit}", bar, [(m["mesh"], m["spread"]) for m in mine], passed)
+        )
+        rows.append(
+            row(
+                f"height of the courses over that asked for, {fit}",
+                "-",
+                [(m["mesh"], m["height"]) for m in mine],
+                None,
+                lambda value: abs(value - 1),
+            )
         )
         rows.append(
             row(f"share of the area whose courses are level, {fit}", "-", [(m["mesh"], m["level"]) for m in mine])
