@@ -11,7 +11,7 @@ import json
 import resource
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -347,7 +347,8 @@ def _gather_maps(
         covered += float(weights.mean()) * (last - first) / size
         return band
 
-    canvases = _write_bands(rows, kinds, finish, size, options, work, "", run)
+    bands = (rows(first, min(first + BAND, size)) for first in range(0, size, BAND))
+    canvases = _write_bands(bands, kinds, finish, size, options, work, "", run)
     return canvases, covered
 
 
@@ -368,7 +369,7 @@ def _in_texture(
     assert mesh is not None
     rebake = in_texture(plane, mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
     finish = _Finish(content, sources, options.size)
-    made = _write_bands(rebake.rows, exemplar.maps, finish, options.size, options, work, "fitted_", run)
+    made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, options, work, "fitted_", run)
     for canvas in canvases.values():
         canvas.path.unlink()
     if options.seams == "weld":
@@ -377,7 +378,7 @@ def _in_texture(
 
 
 def _write_bands(
-    rows: Callable[[int, int], Floats],
+    bands: Iterator[Floats],
     kinds: tuple[MapKind, ...],
     finish: _Finish | None,
     size: int,
@@ -386,20 +387,21 @@ def _write_bands(
     prefix: str,
     run: Run,
 ) -> dict[MapKind, Canvas]:
-    """Canvases of `size` x `size` texels from rows(first, last), encoded float32 (rows, size, K)."""
+    """Canvases of `size` x `size` texels from encoded bands, float32 (rows, size, K), from the top."""
     dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
     top = np.float32(np.iinfo(dtype).max)
     canvases = {
         kind: Canvas.create(work / f"{prefix}{kind}.raw", kind, size, size, CHANNELS[kind], dtype) for kind in kinds
     }
-    for first in range(0, size, BAND):
+    first = 0
+    for band in bands:
         run.step(first / size)
-        band = rows(first, min(first + BAND, size))
         if finish is not None:
             finish.relief(band, kinds, first)
         for kind, part in zip(kinds, channels_of(kinds), strict=True):
             made = (band[:, :, part] * top + np.float32(0.5)).astype(dtype)
             canvases[kind].write_rows(first, made if finish is None else finish.region(made, kind, first))
+        first += len(band)
         fault_point("gather_band")
     return canvases
 

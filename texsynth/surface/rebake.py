@@ -8,7 +8,9 @@ keeps more of the detail than a bilinear one. Normals turn with their triangle.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,6 +31,7 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 SHARPEN = 0.07  # what resampling takes from the energy of the Laplacian, which it halves on photos of materials
+BAND, THREADS = 128, 2  # rows at once, and how often
 MOST_SAMPLES = 8  # along each side of a texel: charts that are eight times as coarse as the plane
 
 
@@ -83,7 +86,9 @@ class Passage:
         offset = np.stack([columns - source % self.size, rows + (first - top) - source // self.size], axis=1)
         of = triangle.ravel()[source].astype(np.int64)
         weights = found.weights.reshape(-1, 3)[source].astype(np.float64)
-        place = np.einsum("nk,nki->ni", weights, self.there[of]) + np.einsum("nij,nj->ni", self.maps[of], offset)
+        place = np.einsum("nk,nki->ni", weights, self.there[of])
+        beyond = offset.any(axis=1)
+        place[beyond] += np.einsum("nij,nj->ni", self.maps[of[beyond]], offset[beyond])
         return wanted, place, of
 
 
@@ -109,7 +114,8 @@ class Rebake:
         self._albedo = slice(0, 3) if next(iter(maps)) is MapKind.ALBEDO else slice(0, 0)
         scale = np.linalg.svd(passage.maps, compute_uv=False)[:, 0]
         self._samples = np.clip(np.ceil(scale - 0.25), 1, MOST_SAMPLES).astype(np.int64)
-        self._turns = passage.turns
+        self._turns = passage.turns.astype(np.float32)
+        self._turned = MapKind.NORMAL in maps
 
     def rows(self, first: int, last: int) -> Floats:
         """float32 (last - first, size, K), encoded 0..1."""
@@ -121,6 +127,18 @@ class Rebake:
             values[single] = cv2.sepFilter2D(values, -1, edge, edge, borderType=cv2.BORDER_REPLICATE)[single]
         return np.clip(band[first - top : last - top], 0, 1)
 
+    def bands(self) -> Iterator[Floats]:
+        """All rows, `BAND` at a time, from the top; `THREADS` of them are made at once."""
+        size = self._passage.size
+        with ThreadPoolExecutor(THREADS) as pool:
+            made = deque[Future[Floats]]()
+            for first in range(0, size, BAND):
+                made.append(pool.submit(self.rows, first, min(first + BAND, size)))
+                if len(made) == THREADS:
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
+
     def _resampled(self, first: int, last: int) -> tuple[Floats, Mask]:
         """Those rows without sharpening, and which texels are not means of several places."""
         wanted, place, of = self._passage.rows(first, last, self._gutter)
@@ -130,7 +148,7 @@ class Rebake:
         for count in np.unique(samples):
             some = samples == count
             values[some] = self._means(place[some], of[some], int(count))
-        band[wanted] = self._plane.turned(values, self._turns[of])
+        band[wanted] = self._plane.turned(values, self._turns[of]) if self._turned else values
         single = np.zeros_like(wanted)
         single[wanted] = samples == 1
         return band, single

@@ -13,9 +13,10 @@ def turned_normals(values: NDArray[np.float32], turn: NDArray[Any]) -> NDArray[n
 
     turn: (N, 2, 2), takes a direction (x, y) in one chart, y downwards, to the same one in the other.
     """
-    scale = np.sqrt(np.maximum(np.abs(np.linalg.det(turn)), 1e-12))
+    a, b, c, d = turn[:, 0, 0], turn[:, 0, 1], turn[:, 1, 0], turn[:, 1, 1]
+    half = 0.5 / np.sqrt(np.maximum(np.abs(a * d - b * c), 1e-12))
     x, y = values[:, 0] * 2 - 1, 1 - values[:, 1] * 2
     turned = values.copy()
-    turned[:, 0] = (turn[:, 0, 0] * x + turn[:, 0, 1] * y) / scale / 2 + 0.5
-    turned[:, 1] = 0.5 - (turn[:, 1, 0] * x + turn[:, 1, 1] * y) / scale / 2
+    turned[:, 0] = (a * x + b * y) * half + 0.5
+    turned[:, 1] = 0.5 - (c * x + d * y) * half
     return turned
