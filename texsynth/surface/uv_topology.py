@@ -102,7 +102,7 @@ def repeating(mesh: Mesh, material_index: int | None) -> tuple[bool, bool]:
     triangles = mesh.uvs[chosen_triangles(mesh, material_index)].astype(np.float64)
     if len(triangles) == 0:
         return False, False
-    across = np.floor(triangles.min(axis=1) + SAME_EDGE) != np.floor(triangles.max(axis=1) - SAME_EDGE)
+    across = np.floor(triangles.min(axis=1) + SAME_EDGE) < np.floor(triangles.max(axis=1) - SAME_EDGE)
     found = across.any(axis=0)
     edges = mesh.uvs[seam_edges(mesh, material_index)][:, :, :2].astype(np.float64)
     if len(edges):
