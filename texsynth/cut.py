@@ -37,7 +37,7 @@ SAMPLE = 4096  # joins that the unit is measured on
 FEATURES = 4  # principal components of the maps that mismatch is measured in
 # Tone, the maps smoothed by so many texels, counts so many times beside the texels themselves: within a brick two
 # pieces may differ in tone by less than in grain, but the eye sees it all along the cut. In the mortar they agree.
-TONE_BLUR, TONE_GAIN = 2.0, 2.0
+TONE_BLUR, TONE_GAIN = 2.0, 1.0
 
 
 @njit(cache=True, fastmath=True, inline="always")
