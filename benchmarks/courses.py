@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from exemplars import add_arguments, generated
@@ -66,9 +67,10 @@ def main() -> int:
         pictures.append(line)
     rows = summary(details)
     show(f"courses, {arguments.size} px, {arguments.preset}", rows)
-    contact_sheet(arguments.out / "sheet.png", pictures, 900)
+    contact_sheet(arguments.out / "sheet.png", pictures, 800)
     if arguments.picture is not None:
-        contact_sheet(arguments.picture, pictures, 700)
+        sheet = cv2.imread(str(arguments.out / "sheet.png"))
+        cv2.imwrite(str(arguments.picture), sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])
     write_results(arguments.out, "courses", arguments, rows, details)
     return 0 if all(line.passed is not False for line in rows) else 1
 
