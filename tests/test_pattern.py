@@ -214,6 +214,17 @@ def test_what_lies_on_the_plane_arrives_at_its_place_in_the_texture() -> None:
     assert (made[inside] > 0).any(axis=1).all()
 
 
+def test_a_chart_that_holds_no_texels_centre_has_a_texel() -> None:
+    mesh = quads(
+        [FRONT, TOP], [rectangle(0.1, 0.1, 0.3, 0.3), rectangle(0.8 + 0.7 / SIZE, 0.8, 0.2 / SIZE, 0.2 / SIZE)]
+    )
+    plane = plane_of(mesh)
+    maps = {MapKind.ROUGHNESS: np.full((plane.size, plane.size, 1), 200, np.uint8)}
+    made = Rebake(to_texture(plane, mesh, SIZE), maps, 8, np.zeros(1, np.float32)).rows(0, SIZE)[:, :, 0]
+    x, y = np.floor(mesh.uvs[4:8].mean(axis=0) * SIZE).astype(int)
+    assert made[y, x] == pytest.approx(200 / 255, abs=1e-3)
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_normals_turn_with_the_chart_that_they_are_carried_to(mirrored: bool) -> None:
     uvs = turned(rectangle(0.1, 0.1, 0.5, 0.5), 1)

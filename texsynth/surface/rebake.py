@@ -24,7 +24,7 @@ from texsynth.surface.flatten import linear_maps
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.pattern import PatternPlane
 from texsynth.surface.plane import Floats, Plane
-from texsynth.surface.raster import UvRaster
+from texsynth.surface.raster import TexelTriangles, UvRaster
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -60,6 +60,22 @@ class Passage:
         return self.here.size
 
     @cached_property
+    def _middles(self) -> tuple[Ints, Ints]:
+        """Columns and rows of the texels that the middles of the triangles here lie in."""
+        corners = self.here.corners / (1 << self.here.bits)
+        columns, rows = np.mod(np.floor(corners.mean(axis=1)).astype(np.int64), self.size).T
+        return columns, rows
+
+    def _add_small(self, found: TexelTriangles, top: int, bottom: int) -> None:
+        """Let a texel without a triangle have the one whose middle lies in it: charts that hold no texel's centre
+        would have no texel."""
+        columns, rows = self._middles
+        near = np.flatnonzero((rows >= top) & (rows < bottom))[::-1]  # of several the first counts
+        near = near[found.triangle[rows[near] - top, columns[near]] < 0]
+        found.triangle[rows[near] - top, columns[near]] = self.here.chosen[near]
+        found.weights[rows[near] - top, columns[near]] = 1 / 3
+
+    @cached_property
     def turns(self) -> Doubles:
         """float64 (T, 2, 2): the rotation, or mirroring, of a direction there to the same one here."""
         u, _, v = np.linalg.svd(self.maps)
@@ -71,6 +87,7 @@ class Passage:
         top, bottom = max(0, first - gutter), min(self.size, last + gutter)
         found = self.here.rows(top, bottom)
         triangle = found.triangle
+        self._add_small(found, top, bottom)
         covered = triangle >= 0
         if not covered.any():
             return np.zeros((last - first, self.size), np.bool_), np.zeros((0, 2)), np.zeros(0, np.int64)
