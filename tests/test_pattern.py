@@ -13,7 +13,7 @@ from PIL import Image
 
 from texsynth.content import Content
 from texsynth.errors import TexsynthError
-from texsynth.fit import choose_ground, content_on, course_shift, wanted_tokens
+from texsynth.fit import choose_ground, content_on, course_shift, shown_on, wanted_tokens
 from texsynth.material import MapKind
 from texsynth.options import Options
 from texsynth.region import Region
@@ -192,6 +192,16 @@ def test_shapes_are_packed_without_overlap_in_a_small_square() -> None:
         taken[y : y + shape.shape[0], x : x + shape.shape[1]] += shape
     assert taken.max() == 1
     assert taken.mean() > 0.5
+
+
+def test_the_preview_shows_what_is_fitted_on_the_plane_and_other_materials_in_their_texture() -> None:
+    mesh = replace(corner_of_a_house(), material_index=np.array([0, 0, 1, 1], np.int32))
+    plane = plane_of(mesh)
+    shown = shown_on(plane, mesh)
+    np.testing.assert_array_equal(shown.material_index, [0, 0, 1, 1])
+    np.testing.assert_array_equal(shown.uvs[shown.triangles[:2]] * plane.size, plane.corners.astype(np.float32))
+    np.testing.assert_array_equal(shown.uvs[shown.triangles[2:]], mesh.uvs[mesh.triangles[2:]])
+    np.testing.assert_array_equal(shown.positions[shown.triangles], mesh.positions[mesh.triangles])
 
 
 # Carrying

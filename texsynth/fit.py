@@ -99,6 +99,17 @@ def any_in_blocks(mask: Mask, block: int) -> Mask:
     return np.asarray(mask.reshape(h, block, w, block).any(axis=(1, 3)))
 
 
+def shown_on(plane: PatternPlane, mesh: Mesh) -> Mesh:
+    """The mesh with the plane for the texture of what lies on it, and everything of other materials as it was."""
+    fitted = np.isin(mesh.material_index, plane.mesh.material_index)  # charts that share texels have no place there
+    others = mesh.triangles[~fitted] + len(mesh.positions)
+    return Mesh(
+        np.concatenate([mesh.positions, mesh.positions]), np.concatenate([mesh.normals, mesh.normals]),
+        np.concatenate([plane.mesh.uvs, mesh.uvs]), np.concatenate([plane.mesh.triangles, others.astype(np.int32)]),
+        np.concatenate([plane.mesh.material_index, mesh.material_index[~fitted]]),
+    )  # fmt: skip
+
+
 def content_on(plane: PatternPlane, mesh: Mesh, content: Content) -> Content:
     """An asset's content as it lies on the plane."""
     passage = to_plane(plane, mesh, min(plane.size, LARGEST_GUIDE))

@@ -36,6 +36,7 @@ from texsynth.fit import (
     course_shift,
     in_texture,
     index_in_texture,
+    shown_on,
     wanted_tokens,
 )
 from texsynth.layer import Layer, Texels, channels_of, make_layer
@@ -260,7 +261,7 @@ def _previewer(path: Path, run: Run, ground: Ground, asset: Asset | None) -> Pre
         return Previewer(path, run, None, None)
     if ground.plane is None:
         return Previewer(path, run, asset.mesh, asset.replaced)
-    return Previewer(path, run, replace(asset.mesh, mesh=ground.plane.mesh, materials=()), None)
+    return Previewer(path, run, replace(asset.mesh, mesh=shown_on(ground.plane, asset.mesh.mesh)), asset.replaced)
 
 
 # --- the state of an unfinished run ------------------------------------------------------------------------------
