@@ -16,7 +16,7 @@ from texsynth.image_io import decode_image, save_image
 from texsynth.material import MapKind
 from texsynth.surface.gltf import read_gltf
 from texsynth.surface.mesh import Mesh, load_mesh, write_glb
-from texsynth.surface.raster import MAX_UV_TILES, UvRaster, uv_mask, uv_triangles, visible
+from texsynth.surface.raster import MAX_UV_TILES, UvRaster, uv_mask, visible
 from texsynth.surface.uv_notes import uv_notes
 
 
@@ -618,19 +618,19 @@ def crowd() -> Mesh:
 
 @pytest.mark.parametrize("size", [1, 20, 64])
 def test_texels_with_a_triangle_are_those_of_the_mask(size: int) -> None:
-    found = uv_triangles(crowd(), size, None, (0, size))
+    found = UvRaster(crowd(), size, None).rows(0, size)
     np.testing.assert_array_equal(found.triangle >= 0, uv_mask(crowd(), size, gutter=0))
 
 
 def test_where_triangles_overlap_the_lowest_number_wins() -> None:
     alone = np.array([uv_mask(soup(corners, [[0, 1, 2]]), 48, gutter=0) for corners in CROWD])
     lowest = np.where(alone.any(axis=0), alone.argmax(axis=0), -1)
-    np.testing.assert_array_equal(uv_triangles(crowd(), 48, None, (0, 48)).triangle, lowest)
+    np.testing.assert_array_equal(UvRaster(crowd(), 48, None).rows(0, 48).triangle, lowest)
 
 
 def test_weights_rebuild_the_centre_of_the_texel() -> None:
     size = 256
-    found = uv_triangles(crowd(), size, None, (0, size))
+    found = UvRaster(crowd(), size, None).rows(0, size)
     covered = found.triangle >= 0
     corners = CROWD[found.triangle[covered]].astype(np.float64)
     rebuilt = (found.weights[covered][:, :, None] * corners).sum(axis=1) * size
@@ -664,14 +664,14 @@ def test_every_triangle_that_reaches_into_a_band_is_near_it_once() -> None:
 
 def test_triangles_are_numbered_as_in_the_mesh_whatever_the_material() -> None:
     mesh = soup(QUAD_UVS, [[0, 1, 2], [0, 2, 3]], [0, 1])
-    assert set(np.unique(uv_triangles(mesh, 16, 1, (0, 16)).triangle)) == {-1, 1}
-    assert set(np.unique(uv_triangles(mesh, 16, 7, (0, 16)).triangle)) == {-1}
+    assert set(np.unique(UvRaster(mesh, 16, 1).rows(0, 16).triangle)) == {-1, 1}
+    assert set(np.unique(UvRaster(mesh, 16, 7).rows(0, 16).triangle)) == {-1}
 
 
 def test_a_sliver_that_only_snapping_gives_an_area_still_has_weights_inside_it() -> None:
     # on a line through texel centres, in 1/4096 texel: the halves of the first two round up and down
     line = np.array([[1, 1024.5], [59999, 31023.5], [10000, 6024]]) / (16 * 4096)
-    found = uv_triangles(soup(line, [[0, 1, 2]]), 16, None, (0, 16))
+    found = UvRaster(soup(line, [[0, 1, 2]]), 16, None).rows(0, 16)
     weights = found.weights[found.triangle >= 0]
     assert len(weights)
     assert weights.min() >= 0

@@ -112,8 +112,8 @@ class Relief:
 
     def __init__(self, content: Content, size: tuple[int, int]) -> None:
         around = cv2.GaussianBlur(content.tone, (0, 0), max(content.tone.shape) / 24, borderType=cv2.BORDER_REFLECT)
-        self._detail = _no_larger(content.tone - around, size)
-        self._slope = None if content.slope is None else _no_larger(content.slope, size)
+        self._detail = no_larger(content.tone - around, size)
+        self._slope = None if content.slope is None else no_larger(content.slope, size)
         self._content = content
         self._size = size
 
@@ -138,7 +138,7 @@ class Relief:
         np.clip(stack, 0, 1, out=stack)
 
 
-def _no_larger(image: Floats, size: tuple[int, int]) -> Floats:
+def no_larger(image: Floats, size: tuple[int, int]) -> Floats:
     """Averaged down to `size` where it is larger: taking single texels of it would alias."""
     height, width = min(image.shape[0], size[0]), min(image.shape[1], size[1])
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from texsynth.blend import Blend
-from texsynth.content import Content
+from texsynth.content import Content, no_larger
 from texsynth.material import MapKind
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
@@ -113,11 +113,11 @@ def shown_on(plane: PatternPlane, mesh: Mesh) -> Mesh:
 def content_on(plane: PatternPlane, mesh: Mesh, content: Content) -> Content:
     """An asset's content as it lies on the plane."""
     passage = to_plane(plane, mesh, min(plane.size, LARGEST_GUIDE))
-    tone = carried(_reduced(content.tone, passage.size), passage)
+    tone = carried(no_larger(content.tone, (passage.size, passage.size)), passage)
     if content.slope is None:
         return replace(content, tone=tone)
     flat = np.concatenate([content.slope, np.zeros_like(content.slope[:, :, :1])], axis=2) * _HALF + _HALF
-    slope = carried(_reduced(flat, passage.size), passage)
+    slope = carried(no_larger(flat, (passage.size, passage.size)), passage)
     _, _, triangles = passage.rows(0, passage.size, 2 * passage.size)
     turned = turned_normals(slope.reshape(-1, 3), passage.turns[triangles]).reshape(slope.shape)
     return replace(content, tone=tone, slope=np.ascontiguousarray(turned[:, :, :2] * 2 - 1))
@@ -162,10 +162,3 @@ def index_in_texture(plane: PatternPlane, mesh: Mesh, size: int, index: NDArray[
     degrees = np.rint(np.rad2deg(np.arctan2(turn[:, 1, 0], turn[:, 0, 0]))).astype(np.int32) % 360
     degrees += MIRRORED * (np.linalg.det(turn) < 0)
     return np.concatenate([places, degrees[:, None]], axis=1).astype(np.int32).reshape(blocks, blocks, 3)
-
-
-def _reduced(image: Floats, side: int) -> Floats:
-    """No larger than `side` texels: taking single texels of a larger one would alias."""
-    if max(image.shape[:2]) <= side:
-        return image
-    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.metrics.gl_context import GlContext, GlUnavailable
+from mipmap.metrics.gl_program import linked_program
 from mipmap.metrics.images import Image
 from mipmap.metrics.oblique import ANISOTROPY, View
 from mipmap.metrics.textures import Texture
@@ -115,14 +116,7 @@ class GlSampler:
 
     def _prepare(self) -> None:
         gl = self._gl
-        self._program = gl.glCreateProgram()
-        for kind, source in ((gl.GL_VERTEX_SHADER, VERTEX), (gl.GL_FRAGMENT_SHADER, FRAGMENT)):
-            shader = gl.glCreateShader(kind)
-            gl.glShaderSource(shader, source)
-            gl.glCompileShader(shader)
-            gl.glAttachShader(self._program, shader)
-        gl.glLinkProgram(self._program)
-        gl.glUseProgram(self._program)
+        self._program = linked_program(gl, VERTEX, FRAGMENT)
         gl.glBindVertexArray(gl.glGenVertexArrays(1))
         gl.glBindTexture(gl.GL_TEXTURE_2D, gl.glGenTextures(1))
         gl.glTexParameteri(gl.GL_TEXTURE_2D, gl.GL_TEXTURE_MIN_FILTER, gl.GL_LINEAR_MIPMAP_LINEAR)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.metrics.gl_context import GlContext, GlUnavailable, gl_displays
+from mipmap.metrics.gl_program import linked_program
 from texsynth.report.environment import ROUGHNESSES, prefiltered, split_sum_table
 
 Floats = NDArray[np.float32]
@@ -245,16 +246,7 @@ class GlRenderer:
 
     def _linked(self) -> int:
         gl = self._gl
-        program = gl.glCreateProgram()
-        for kind, source in ((gl.GL_VERTEX_SHADER, _VERTEX), (gl.GL_FRAGMENT_SHADER, _FRAGMENT)):
-            shader = gl.glCreateShader(kind)
-            gl.glShaderSource(shader, source)
-            gl.glCompileShader(shader)
-            if not gl.glGetShaderiv(shader, gl.GL_COMPILE_STATUS):
-                raise GlUnavailable(f"GL: {gl.glGetShaderInfoLog(shader)!r:.200}")
-            gl.glAttachShader(program, shader)
-        gl.glLinkProgram(program)
-        gl.glUseProgram(program)
+        program = linked_program(gl, _VERTEX, _FRAGMENT)
         gl.glEnable(gl.GL_DEPTH_TEST)
         gl.glPixelStorei(gl.GL_UNPACK_ALIGNMENT, 1)
         gl.glUniform1i(gl.glGetUniformLocation(program, "lit"), self._lit)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mipmap.metrics.gl_context import GlContext, GlUnavailable, gl_displays
 from mipmap.metrics.gl_osmesa import OsMesaContext
+from mipmap.metrics.gl_program import linked_program
 from texsynth.surface.gbuffer import GBuffer, TriangleFacts, triangle_facts
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.raster import UvRaster
@@ -219,16 +220,7 @@ class GlGBufferRaster:
             raise GlUnavailable(f"{self.source} has GL {version[0]}.{version[1]}, and 4.2 is needed")
         if self._raster.size > gl.glGetIntegerv(gl.GL_MAX_RENDERBUFFER_SIZE):
             raise GlUnavailable(f"{self.source} draws no {self._raster.size} texels a side")
-        program = gl.glCreateProgram()
-        for kind, source in ((gl.GL_VERTEX_SHADER, VERTEX), (gl.GL_FRAGMENT_SHADER, FRAGMENT)):
-            shader = gl.glCreateShader(kind)
-            gl.glShaderSource(shader, source)
-            gl.glCompileShader(shader)
-            if not gl.glGetShaderiv(shader, gl.GL_COMPILE_STATUS):
-                raise GlUnavailable(f"{self.source} compiles no G-buffer: {gl.glGetShaderInfoLog(shader)!r:.200}")
-            gl.glAttachShader(program, shader)
-        gl.glLinkProgram(program)
-        gl.glUseProgram(program)
+        program = linked_program(gl, VERTEX, FRAGMENT)
         self._from, self._extent = (gl.glGetUniformLocation(program, name) for name in ("from", "extent"))
         gl.glUniform1i(gl.glGetUniformLocation(program, "bits"), self._raster.bits)
         gl.glBindVertexArray(gl.glGenVertexArrays(1))

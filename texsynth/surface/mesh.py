@@ -26,6 +26,7 @@ from texsynth.image_io import read_image
 from texsynth.material import CHANNELS, MapKind, Material, encode_linear, load_materials, unit_range
 from texsynth.run import write_atomically
 from texsynth.surface.container import GLTF_SUFFIXES, read_container
+from texsynth.surface.flatten import areas
 from texsynth.surface.gltf import (
     MAX_FILE_BYTES,
     TRIANGLE_MODES,
@@ -146,9 +147,7 @@ def load_mesh(
 def uv_areas(mesh: Mesh, triangles: NDArray[Any]) -> NDArray[np.float64]:
     """Of triangles (T, 3) their areas in the texture, 1 the whole of it, float64 (T,); negative where a
     chart is not mirrored, since v points down."""
-    corners = mesh.uvs[triangles].astype(np.float64)
-    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    return np.asarray(one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0], np.float64) / 2
+    return areas(mesh.uvs[triangles].astype(np.float64))
 
 
 def write_glb(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from texsynth.surface.flatten import areas, flattened, triangle_shapes
-from texsynth.surface.mesh import Mesh
+from texsynth.surface.mesh import Mesh, uv_areas
 from texsynth.surface.packing import packed
 from texsynth.surface.raster import UvRaster
 from texsynth.surface.unfold import Seam, covered_cells, turned_upright, unfolded
@@ -62,14 +62,14 @@ def fits(mesh: Mesh, material_index: int | None) -> bool:
     repeat with it, nor where no triangle has an area in the texture."""
     if any(repeating(mesh, material_index)):
         return False
-    return bool((np.abs(areas(mesh.uvs[chosen_triangles(mesh, material_index)].astype(np.float64))) > 1e-14).any())
+    return bool((np.abs(uv_areas(mesh, chosen_triangles(mesh, material_index))) > 1e-14).any())
 
 
 def mean_density(mesh: Mesh, material_index: int | None, size: int) -> float:
     """Texels per unit of length that a texture of `size` x `size` has on the surface, by the two's areas."""
     triangles = chosen_triangles(mesh, material_index)
     world = np.abs(areas(triangle_shapes(mesh.positions[triangles].astype(np.float64)))).sum()
-    return float(size * np.sqrt(np.abs(areas(mesh.uvs[triangles].astype(np.float64))).sum() / world))
+    return float(size * np.sqrt(np.abs(uv_areas(mesh, triangles)).sum() / world))
 
 
 def plan_plane(
@@ -124,7 +124,7 @@ def _owners(mesh: Mesh, material_index: int | None) -> NDArray[np.bool_]:
     chart = charts(mesh, mesh.triangles[numbers].astype(np.int64))
     of = np.full(len(mesh.triangles), -1)
     of[numbers] = chart
-    covers = np.bincount(chart, np.abs(areas(mesh.uvs[mesh.triangles[numbers]].astype(np.float64))) * OWNER_SIZE**2)
+    covers = np.bincount(chart, np.abs(uv_areas(mesh, mesh.triangles[numbers])) * OWNER_SIZE**2)
     shown = UvRaster(mesh, OWNER_SIZE, material_index).rows(0, OWNER_SIZE).triangle
     owned = np.bincount(of[shown[shown >= 0]], minlength=len(covers))
     # charts of a texel or two may show none: no texel is lost if they go, and none is wrong if they stay

@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from texsynth.errors import bad_input
+from texsynth.surface.flatten import areas
 from texsynth.surface.mesh import Mesh
 
 MAX_UV_TILES = 256  # a triangle may repeat the texture this often; more is a broken export, not a tiling
@@ -207,7 +208,7 @@ class UvRaster:
         self.corners, self.bits, tile = _snap(uvs, size)
         texels = (uvs - tile) * size
         # of a triangle whose area only snapping made, the snapped corners count
-        flat = np.abs(_areas(texels)) < SMALLEST_AREA
+        flat = 2 * np.abs(areas(texels)) < SMALLEST_AREA
         texels[flat] = self.corners[flat] / (1 << self.bits)
         self.origin, self.to_weights = texels[:, 0].copy(), _to_weights(texels)
         first, last = self.corners[:, :, 1].min(axis=1) >> self.bits, self.corners[:, :, 1].max(axis=1) >> self.bits
@@ -248,22 +249,11 @@ class UvRaster:
         return TexelTriangles(triangle, weights)
 
 
-def _areas(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Twice the area of each triangle (T, 3, 2); above 0 where its corners run clockwise in the image (y down)."""
-    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    return np.asarray(one[:, 0] * two[:, 1] - two[:, 0] * one[:, 1])
-
-
 def _to_weights(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """float64 (T, 2, 2): the inverse of [second - first, third - first]; 0 where a triangle has no area."""
-    one, two, area = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], _areas(corners)
+    one, two, area = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], 2 * areas(corners)
     adjugate = np.stack([two[:, 1], -two[:, 0], -one[:, 1], one[:, 0]], axis=1).reshape(-1, 2, 2)
     return np.divide(adjugate, area[:, None, None], out=np.zeros_like(adjugate), where=area[:, None, None] != 0)
-
-
-def uv_triangles(mesh: Mesh, size: int, material_index: int | None, rows: tuple[int, int]) -> TexelTriangles:
-    """One band, rows[0]..rows[1] - 1, of `UvRaster`; for several bands of one mesh make that once."""
-    return UvRaster(mesh, size, material_index).rows(*rows)
 
 
 @njit(cache=True, nogil=True)
