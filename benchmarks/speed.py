@@ -10,17 +10,13 @@ counts, the operating system's file cache does not). One exemplar, the first one
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
 from math import log
 from pathlib import Path
 from typing import Any
 
 from exemplars import add_arguments, find_exemplars
+from measured import measured_run
 from reporting import Row, row, show, write_results
 
 # Seconds, by preset and size, on two CPU cores.
@@ -62,29 +58,8 @@ def main() -> int:
 
 def synthesize_in_a_process(exemplar: Path, size: int, preset: str) -> dict[str, Any]:
     """Wall seconds, processor seconds and peak resident memory of one run of the command."""
-    out = Path(tempfile.mkdtemp(prefix="texsynth-speed-"))
-    command = [sys.executable, "-m", "texsynth", "synthesize", str(exemplar), "-o", str(out)]
-    command += ["--size", str(size), "--preset", preset, "--seed", "0", "--json"]
-    try:
-        began = time.monotonic()
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.monotonic() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                errors.seek(0)
-                raise SystemExit(f"{' '.join(command)}: exit status {process.returncode}\n{errors.read().decode()}")
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "preset": preset,
-        "size": size,
-        "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_gb": usage.ru_maxrss * unit / 1e9,
-    }
+    options = ["--size", str(size), "--preset", preset, "--seed", "0"]
+    return {"preset": preset, "size": size, **measured_run("synthesize", str(exemplar), *options)}
 
 
 def summary(runs: list[dict[str, Any]]) -> list[Row]:

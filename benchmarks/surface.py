@@ -3,11 +3,11 @@
     python benchmarks/surface.py --meshes FOLDER [--data FOLDER] [--only NAME --only NAME] [--size 2048]
         [--picture docs/pictures/seams.jpg]
 
-Every mesh below FOLDER is restyled without its own content in every exemplar, with `--seams leave` and
-`--seams weld`. The step is the mean absolute difference of encoded values at points half a texel to either side of the
-seam over that of points as far apart inside the charts, in the published mip levels (`texsynth.surface.uv_seams`);
-normals are turned into one chart first. Renders of both stand side by side on sheet.png, where they differ most on
-close_ups.png, to be looked at.
+Every mesh below FOLDER, and a ball of 384 charts, upright and with every other one mirrored, is restyled without its
+own content in every exemplar, with `--seams leave` and `--seams weld`. The step is the mean absolute difference of
+encoded values at points half a texel to either side of the seam over that of points as far apart inside the charts, in
+the published mip levels (`texsynth.surface.uv_seams`); normals are turned into one chart first. Renders of both stand
+side by side on sheet.png, where they differ most on close_ups.png, to be looked at.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from cube_sphere import write_cube_sphere
 from exemplars import add_arguments, find_exemplars
 from reporting import Row, contact_sheet, row, show, write_results
 
@@ -37,6 +38,7 @@ BARS = {MapKind.ALBEDO: 1.15, MapKind.NORMAL: 1.25, MapKind.ROUGHNESS: 1.15}
 SMALLEST = 64  # texels a side of the last level that is measured
 COST = 0.08  # of the time without
 PICTURE, CLOSE_UP = 1800, 450  # pixels
+CELLS, SPLIT = 64, 8  # of the ball: 49,152 triangles in 384 charts
 
 
 def main() -> int:
@@ -50,6 +52,8 @@ def main() -> int:
     meshes = sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     if not meshes:
         raise SystemExit(f"{arguments.meshes}: holds no {MESH_NAMES}")
+    for name, mirrored in (("many_charts", False), ("mirrored_charts", True)):
+        meshes.append(write_cube_sphere(arguments.out / f"{name}.glb", CELLS, SPLIT, mirrored))
     details, pictures, close_ups = list[dict[str, Any]](), [], []
     for path in meshes:
         mesh = load_mesh(path)
