@@ -14,6 +14,7 @@ from texsynth.material import MapKind
 from texsynth.options import Options
 from texsynth.publish import verify
 from texsynth.run import Progress, Run
+from texsynth.selection import Selection
 from texsynth.surface.mesh import MeshAsset, load_mesh
 from texsynth.tiles import restyle_tiles
 
@@ -138,3 +139,31 @@ def test_a_region_needs_one_tile(tmp_path: Path, gravel: Path) -> None:
 def test_tiles_are_not_published_over_the_mesh(tmp_path: Path, gravel: Path) -> None:
     with pytest.raises(TexsynthError, match="could be overwritten"):
         restyle_tiles(obj(tmp_path), gravel, tmp_path, options(), Run())
+
+
+def test_patterns_go_on_from_tile_to_tile(tmp_path: Path, gravel: Path) -> None:
+    restyle_tiles(obj(tmp_path, tiles=(1001, 1002)), gravel, tmp_path / "out", options(), Run())
+    left, right = (
+        read_image(tmp_path / "out" / folder / "albedo.png", colour=True).texels.astype(int)
+        for folder in ("1001", "1002")
+    )
+    where_they_meet, inside = np.abs(left[:, -1] - right[:, 0]).mean(), np.abs(np.diff(left, axis=1)).mean()
+    outer_edges = np.abs(right[:, -1] - left[:, 0]).mean()  # which do not meet
+    assert where_they_meet < 1.25 * inside < outer_edges
+
+
+def test_a_selection_may_lie_across_tiles(tmp_path: Path, gravel: Path) -> None:
+    picked = Selection(triangles=(0, 1))
+    restyle_tiles(obj(tmp_path, tiles=(1001, 1002)), gravel, tmp_path / "out", options(selection=picked), Run())
+    changed, kept = (
+        read_image(tmp_path / "out" / folder / "albedo.png", colour=True).texels for folder in ("1001", "1002")
+    )
+    assert changed[16:48, 16:48].std() > 1
+    assert (kept[16:48, 16:48] == (0, 200, 0)).all()
+
+
+def test_tiles_too_large_for_one_texture_are_made_by_themselves(tmp_path: Path, gravel: Path) -> None:
+    result = restyle_tiles(
+        obj(tmp_path, tiles=(1001, 1002)), gravel, tmp_path / "out", options(tileable=True), Run()
+    )  # as those that repeat are
+    assert [manifest["seed"] for manifest in result["tiles"].values()] == [0, 1]

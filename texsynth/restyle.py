@@ -111,11 +111,33 @@ def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Opti
 
 
 def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
-    compute = choose_compute(options.profile)
-    with run.stage("load", 0.0, 0.02):
-        sources = _load_sources(exemplar_path, asset_path, out, options)
-        work = _work_folder(out, sources, options)
-        asset = sources.asset
+    with run.stage("load", 0.0, 0.015):
+        asset = None if asset_path is None else load_asset(asset_path, options)
+        sources = load_sources(exemplar_path, asset, out, options)
+        work = work_folder(out, sources, options)
+    made = make_maps(sources, work, out / PREVIEW, options, run)
+    manifest = publish_made(made, sources, out, options, run)
+    end_work(out)
+    return manifest
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run has made, before it is published. canvases: the texture's maps. indices: of each layer, int32
+    (H / 8, W / 8, 3), where in its exemplar the texture's blocks come from and how they are turned, as `index.npy`.
+    layers: on the ground. share: of the second layer."""
+
+    canvases: dict[MapKind, Canvas]
+    indices: tuple[NDArray[np.int32], ...]
+    layers: list[Layer]
+    share: float
+    compute: Compute
+
+
+def make_maps(sources: Sources, work: Path, preview: Path, options: Options, run: Run) -> Made:
+    """All maps, in `work`: the first 83 % of a run. preview: the file of the progress picture."""
+    compute, asset = choose_compute(options.profile), sources.asset
+    with run.stage("load", 0.015, 0.02):
         mesh = None if asset is None or asset.mesh is None else asset.mesh.mesh
         ground = choose_ground(mesh, None if asset is None else asset.replaced, sources.exemplars[0].size[1], options)
         prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
@@ -126,7 +148,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
             content = with_geometry(content, tone, options.content)
     guide, blend = _guides(ground, content, sources)
     layers = []
-    previewer = _previewer(out / PREVIEW, run, ground, asset)
+    previewer = _previewer(preview, run, ground, asset)
     shift = None if ground.plane is None else course_shift(ground.plane)
     wanted = wanted_tokens(ground, sources.region, options)
     for number, exemplar in enumerate(prepared):
@@ -145,16 +167,28 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
     if ground.plane is not None:
         with run.stage("fit", 0.815, 0.83):
             canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
-    with run.stage("publish", 0.83, 0.93):
+    indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
+    return Made(canvases, indices, layers, share, compute)
+
+
+def publish_made(
+    made: Made, sources: Sources, out: Path, options: Options, run: Run, span: tuple[float, float] = (0.83, 1.0)
+) -> dict[str, Any]:
+    """Write to `out` what was made; returns the manifest. span: the part of the run that this is."""
+    asset, middle = sources.asset, span[0] + 0.6 * (span[1] - span[0])
+    with run.stage("publish", span[0], middle):
         gutters = None
-        if mesh is not None and options.seams == "weld":
-            gutters = Gutters(mesh, options.size, None if asset is None else asset.replaced)
-        maps = publish_maps(out, canvases, options.storage, run, gutters)
-    with run.stage("report", 0.93, 1.0):
-        manifest = _finish(out, maps, canvases, sources, layers, share, ground, compute, options, run)
-    shutil.rmtree(work, ignore_errors=True)
+        if asset is not None and asset.mesh is not None and options.seams == "weld":
+            gutters = Gutters(asset.mesh.mesh, options.size, asset.replaced)
+        maps = publish_maps(out, made.canvases, options.storage, run, gutters)
+    with run.stage("report", middle, span[1]):
+        return _finish(out, maps, made, sources, options, run)
+
+
+def end_work(out: Path) -> None:
+    """Remove what an unfinished run would have needed."""
+    shutil.rmtree(out / WORK, ignore_errors=True)
     (out / PREVIEW).unlink(missing_ok=True)
-    return manifest
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------
@@ -170,9 +204,10 @@ class Sources:
     region: Region | None
 
 
-def _load_sources(exemplar: Path, asset: Path | None, out: Path, options: Options) -> Sources:
+def load_sources(exemplar: Path, asset: Asset | None, out: Path, options: Options) -> Sources:
+    """Everything that a run reads. Raises TexsynthError for what cannot be read, and where `out` could overwrite it."""
     paths = [exemplar, *([] if options.second is None else [options.second])]
-    for path in [*paths, *([] if asset is None else [asset])]:
+    for path in [*paths, *([] if asset is None else [asset.path])]:
         require_apart(out, path)
     loaded = [
         estimate_missing(load_material(path, directx=options.directx, nonfinite=options.nonfinite), options.maps)
@@ -182,8 +217,7 @@ def _load_sources(exemplar: Path, asset: Path | None, out: Path, options: Option
     if options.second is not None:
         loaded = [*with_same_maps(loaded[0], loaded[1], options.maps)]
         blend = load_blend(options.blend, options.size)
-    found = None if asset is None else _load_asset(asset, options)
-    return Sources(tuple(loaded), blend, found, _load_region(found, options))
+    return Sources(tuple(loaded), blend, asset, _load_region(asset, options))
 
 
 def _load_region(asset: Asset | None, options: Options) -> Region | None:
@@ -202,7 +236,8 @@ def _takes_geometry(asset: Asset, options: Options) -> bool:
     return options.content > 0 and (options.geometry == "on" or (options.geometry == "auto" and asset.material is None))
 
 
-def _load_asset(path: Path, options: Options) -> Asset:
+def load_asset(path: Path, options: Options) -> Asset:
+    """The asset in a file or folder. Raises TexsynthError where it cannot be read or has no such material."""
     if path.suffix.lower() not in MESH_SUFFIXES:
         if options.geometry == "on":
             raise bad_input("geometry", f"{path.name} is no mesh and has no edges", "use auto or off")
@@ -267,7 +302,7 @@ def _previewer(path: Path, run: Run, ground: Ground, asset: Asset | None) -> Pre
 # --- the state of an unfinished run ------------------------------------------------------------------------------
 
 
-def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
+def work_folder(out: Path, sources: Sources, options: Options) -> Path:
     """OUT/.work, emptied unless `resume` is asked for and what lies there belongs to this very job."""
     unmoved = {k: v for k, v in asdict(options).items() if not isinstance(v, Path)}  # files count by what is in them
     choices = {k: str(v) for k, v in unmoved.items() if k not in ("resume", "profile")}
@@ -450,6 +485,18 @@ def _inside_region(
     return np.where(weight > 0, (mixed + 0.5).astype(texels.dtype), old)
 
 
+def _in_blocks(layer: Layer, ground: Ground, size: int) -> NDArray[np.int32]:
+    """Where the texture's blocks come from, as in `Made`."""
+    if ground.plane is not None and ground.texture is not None:
+        return index_in_texture(ground.plane, ground.texture, size, layer.index)
+    return _upright(layer)
+
+
+def _upright(layer: Layer) -> NDArray[np.int32]:
+    """The index of a layer's own blocks, none of which are turned."""
+    return np.concatenate([layer.index, np.zeros_like(layer.index[:, :, :1])], axis=2)
+
+
 # --- what goes with the maps --------------------------------------------------------------------------------------
 
 
@@ -466,26 +513,18 @@ def _glb_maps(out: Path, maps: dict[str, Any], canvases: dict[MapKind, Canvas], 
 def _finish(
     out: Path,
     maps: dict[str, Any],
-    canvases: dict[MapKind, Canvas],
+    made: Made,
     sources: Sources,
-    layers: list[Layer],
-    share: float,
-    ground: Ground,
-    compute: Compute,
     options: Options,
     run: Run,
 ) -> dict[str, Any]:
     """Index, mesh, report and, last, the manifest."""
-    material, exemplar, asset = sources.exemplars[0], layers[0].exemplar, sources.asset
+    material, exemplar, asset = sources.exemplars[0], made.layers[0].exemplar, sources.asset
+    canvases = made.canvases
     notes = [note for each in sources.exemplars for note in each.notes]
     estimated = frozenset[MapKind]().union(*(each.estimated for each in sources.exemplars))
     files = ["preview.png", "report.html", "report.json"]
-    indices = []
-    for layer, name in zip(layers, ("index.npy", "index_second.npy"), strict=False):
-        indices.append(np.concatenate([layer.index, np.zeros_like(layer.index[:, :, :1])], axis=2))
-        shown = indices[-1]
-        if ground.plane is not None and ground.texture is not None:
-            shown = index_in_texture(ground.plane, ground.texture, options.size, layer.index)
+    for layer, shown, name in zip(made.layers, made.indices, ("index.npy", "index_second.npy"), strict=False):
         try:
             with (out / name).open("wb") as file:
                 np.save(file, shown.astype(np.int16 if max(layer.exemplar.size) < 2**15 else np.int32))
@@ -497,10 +536,9 @@ def _finish(
         second = sources.exemplars[1]
         model["second"] = material_digest(second)
         notes.append(
-            f"blended with {second.name}, which covers {share:.0%}; figures that compare with the exemplar know only "
-            f"{material.name}"
+            f"blended with {second.name}, which covers {made.share:.0%}; figures that compare with the exemplar know "
+            f"only {material.name}"
         )
-    index = indices[0]
     if asset is not None and asset.mesh is not None:
         notes += [*asset.mesh.notes, *uv_notes(asset.mesh.mesh, asset.replaced)]
         if options.storage.in_blocks:
@@ -526,23 +564,24 @@ def _finish(
         "notes": notes,
     }
     if sources.blend is not None:
-        manifest["second_share"] = share
+        manifest["second_share"] = made.share
     if asset is not None and asset.mesh is not None:
         manifest["replaced_material"] = asset.replaced
+    on_ground = _upright(made.layers[0])
     report = {
         "command": ["texsynth", *sys.argv[1:]],
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "copying": {
-            "largest_verbatim_region": largest_verbatim(index, exemplar.size),
-            "evenness": evenness(index, exemplar.size),
+            "largest_verbatim_region": largest_verbatim(on_ground, exemplar.size),
+            "evenness": evenness(on_ground, exemplar.size),
         },
         "lattice": {"periods": len(exemplar.lattice.waves), "strength": exemplar.lattice.strength},
         "token_steps": {
-            "done": sum(layer.steps.done for layer in layers),
-            "saved": sum(layer.steps.saved for layer in layers),
+            "done": sum(layer.steps.done for layer in made.layers),
+            "saved": sum(layer.steps.saved for layer in made.layers),
         },
         "exemplar_wraps": exemplar.wraps,
-        "layout_device": compute.facts(),
+        "layout_device": made.compute.facts(),
     }
     if asset is not None and asset.mesh is not None:
         try:

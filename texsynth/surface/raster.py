@@ -61,9 +61,10 @@ def _snap(uvs: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], int, 
         )
     bits = min(_MAX_FRACTION_BITS, _COORDINATE_BITS - int(np.ceil(np.log2(size * (tiles + 1)))))
     # The whole tiles go AFTER rounding, so that corners shared by two triangles stay shared.
-    fixed = np.rint(uvs * (size << bits)).astype(np.int64)
+    fixed: NDArray[np.int64] = np.rint(uvs * (size << bits)).astype(np.int64)
     tile = np.int64(size << bits)
-    moved = np.floor_divide(np.minimum(np.minimum(fixed[:, 0], fixed[:, 1]), fixed[:, 2]), tile)[:, None]
+    lowest: NDArray[np.int64] = np.minimum(np.minimum(fixed[:, 0], fixed[:, 1]), fixed[:, 2])
+    moved: NDArray[np.int64] = np.floor_divide(lowest, tile)[:, None]
     return fixed - moved * tile, bits, moved
 
 

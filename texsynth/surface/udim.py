@@ -57,7 +57,7 @@ def with_tiles(container: Gltf) -> Gltf:
         if len(slots) > 1:
             groups.append(tuple(slots.values()))
             listed = ", ".join(tree["materials"][each]["name"] for each in slots.values())
-            notes.append(f"UDIM tiles {listed}: each is a texture of its own, and patterns end where two meet")
+            notes.append(f"UDIM tiles {listed}: each is a texture of its own")
     if not blob:
         return container
     tree["buffers"].append({"byteLength": len(blob)})
