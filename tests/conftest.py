@@ -20,6 +20,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files that take a minute or more by themselves, the longest first: begun last, they would leave one process without
+# work (`make test` gives whole files to its two processes, in this order).
+LONG = ("webxr", "upkeep", "resume", "bake", "textures", "failing_storage", "web", "service", "failures", "turntable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session")
 def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small exemplar: a folder of maps."""

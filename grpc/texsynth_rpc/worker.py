@@ -27,6 +27,7 @@ from texsynth_rpc.work import BadWork, carry_out
 
 HEARTBEAT = 2.0  # seconds between signs of life
 PROGRESS = 0.25  # seconds between two reports of progress
+IDLE = 1.0  # seconds without a job after which freed memory goes back to the system
 
 
 class _Worker:
@@ -48,12 +49,14 @@ class _Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._orders)
+                # A job that follows at once is quicker with the pages of the one before.
+                if not self._arrived.wait_for(lambda: self._orders, IDLE):
+                    release_freed_memory()
+                    self._arrived.wait_for(lambda: self._orders)
                 order = self._orders.pop(0)
             if order.get("end"):
                 return
             self._do(Path(order["job"]), order["run"])
-            release_freed_memory()
 
     def _listen(self) -> None:
         for line in sys.stdin:
