@@ -145,6 +145,35 @@ const scenarios = {
     assert.match(await says("asset"), /^asset: asset\.glb /);
   },
 
+  async "a second exemplar, masks and a deadline go with the job"(page) {
+    await page.goto(`${url}#/new`);
+    await page.setInputFiles("#exemplar-files", exemplar);
+    await page.click("summary");
+    assert.ok(!(await page.isVisible("#zone-cover")) && !(await page.isVisible("#zone-region")) && !(await page.isVisible("#option-blend")));
+    await page.setInputFiles("#asset-files", inputs.mesh);
+    await page.setInputFiles("#second-files", exemplar);
+    await page.setInputFiles("#cover-files", inputs.mesh);
+    assert.match(await page.textContent("#zone-cover .wrong"), /^asset\.glb: one image is wanted/);
+    const mask = exemplar.find((path) => path.includes("height")) ?? exemplar[0];
+    await page.setInputFiles("#cover-files", mask);
+    await page.setInputFiles("#region-files", mask);
+    await page.selectOption("#option-size", "64");
+    await page.selectOption("#option-preset", "draft");
+    await page.fill("#deadline", "soon");
+    await page.click("button[type=submit]");
+    assert.match(await page.textContent("#deadline-wrong"), /^got soon; give seconds/);
+    await page.fill("#deadline", "600");
+    const sent = page.waitForRequest(/JobService\/Submit/);
+    await page.click("button[type=submit]");
+    const { work, deadline_seconds } = (await sent).postDataJSON();
+    const digest = createHash("sha256").update(await readFile(mask)).digest("hex");
+    assert.equal(deadline_seconds, 600);
+    assert.equal(work.restyle.options.blend_sha256, digest);
+    assert.equal(work.restyle.options.region_sha256, digest);
+    assert.deepEqual(work.restyle.options.second, work.restyle.exemplar);
+    await isDone(page);
+  },
+
   async "maps, levels and texels are those of the files"(page) {
     await openJob(page);
     await page.focus("canvas.texture");

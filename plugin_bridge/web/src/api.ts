@@ -89,10 +89,10 @@ export const cancel = async (id: string): Promise<Job> => (await call<{ job: Job
 export const retry = async (id: string): Promise<Job> => (await call<{ job: Job }>("JobService/Retry", { id })).job;
 export const forget = (id: string): Promise<unknown> => call("JobService/Delete", { id });
 
-/** label: what the person would call it; it becomes a part of the request's name. */
-export async function submit(work: Work, label: string, priority: string): Promise<Job> {
+/** label: what the person would call it; it becomes a part of the request's name. deadline_seconds: 0 is never. */
+export async function submit(work: Work, label: string, priority: string, deadline_seconds = 0): Promise<Job> {
   const request_id = `${label.replace(/[^\p{L}\p{N}\p{P}\p{S} ]/gu, "").slice(0, 80)} ${crypto.randomUUID()}`;
-  return (await call<{ job: Job }>("JobService/Submit", { request_id, work, priority })).job;
+  return (await call<{ job: Job }>("JobService/Submit", { request_id, work, priority, deadline_seconds })).job;
 }
 
 /** The events of a job from a number on, until it has ended, the line breaks or `signal` says so. */

@@ -10,8 +10,10 @@ export interface Chosen { files: Picked[]; main: string; label: string; folder: 
 export const isMesh = (path: string): boolean => MESHES.includes(suffix(path));
 export const isShown = (path: string): boolean => ["png", "jpg", "jpeg", "webp"].includes(suffix(path));
 
-/** What of `picked` makes one input. Throws an Error of one line. */
-export function choose(picked: Picked[]): Chosen {
+/** What of `picked` makes one input; one: a single image. Throws an Error of one line. */
+export function choose(picked: Picked[], one = false): Chosen {
+  if (one && (picked.length > 1 || !IMAGES.includes(suffix(picked[0].path))))
+    throw new Error(`${picked.length > 1 ? `${picked.length} files` : picked[0].path}: one image is wanted; drop ${IMAGES.slice(0, 4).join(", ")}`);
   const mesh = picked.find(({ path }) => isMesh(path));
   if (mesh) {
     const folder = mesh.path.slice(0, mesh.path.lastIndexOf("/") + 1);

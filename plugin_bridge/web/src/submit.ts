@@ -6,7 +6,7 @@ import type { Jobs } from "./jobs";
 import offered from "./options.json";
 
 interface Offered {
-  name: string; label: string; kind: string; value: string; help: string; choices?: string[]; restyle?: boolean; more?: boolean;
+  name: string; label: string; kind: string; value: string; help: string; choices?: string[]; restyle?: boolean; second?: boolean; more?: boolean;
 }
 
 /** A place to drop files, with buttons that do the same. */
@@ -18,8 +18,9 @@ class Zone {
   private readonly wrong = h("p", { class: "wrong", role: "alert" });
   private readonly clear = h("button", { type: "button", class: "small clear", hidden: true, onclick: () => this.set(null) }, "Remove");
 
-  constructor(readonly name: string, label: string, private readonly help: string, private readonly changed: () => void) {
-    const files = h("input", { type: "file", multiple: true, class: "unseen", tabIndex: -1, "aria-hidden": "true", id: `${name}-files` });
+  /** one: takes a single image, and no folder. */
+  constructor(readonly name: string, label: string, private readonly help: string, private readonly changed: () => void, private readonly one = false) {
+    const files = h("input", { type: "file", multiple: !one, class: "unseen", tabIndex: -1, "aria-hidden": "true", id: `${name}-files` });
     const folder = h("input", { type: "file", class: "unseen", tabIndex: -1, "aria-hidden": "true", id: `${name}-folder` });
     folder.webkitdirectory = true;
     for (const input of [files, folder])
@@ -28,8 +29,8 @@ class Zone {
       "section", { class: "zone", id: `zone-${name}`, "aria-label": label },
       h("h3", {}, label), this.says, this.pictures, this.wrong,
       h("div", { class: "buttons" },
-        h("button", { type: "button", onclick: () => files.click() }, "Choose files"),
-        h("button", { type: "button", onclick: () => folder.click() }, "Choose a folder"), this.clear),
+        h("button", { type: "button", onclick: () => files.click() }, one ? "Choose an image" : "Choose files"),
+        !one && h("button", { type: "button", onclick: () => folder.click() }, "Choose a folder"), this.clear),
       files, folder,
     );
     this.element.addEventListener("dragover", (event) => (event.preventDefault(), this.element.classList.add("over")));
@@ -47,7 +48,7 @@ class Zone {
   take(picked: inputs.Picked[]): void {
     if (picked.length === 0) return;
     try {
-      this.set(inputs.choose(picked));
+      this.set(inputs.choose(picked, this.one));
     } catch (error) {
       this.complain((error as Error).message);
     }
@@ -123,27 +124,44 @@ export class Form {
   readonly element: HTMLFormElement;
   private readonly exemplar: Zone;
   private readonly asset: Zone;
+  private readonly second: Zone;
+  private readonly cover: Zone;
+  private readonly region: Zone;
   private readonly fields = (offered as Offered[]).map((option) => new Field(option));
   private readonly send = h("button", { type: "submit", class: "primary" });
   private readonly bar = h("progress", { max: 1, hidden: true, "aria-label": "upload" });
   private readonly says = h("p", { class: "says" });
   private readonly wrong = h("p", { class: "wrong general", role: "alert" });
   private readonly batch = h("input", { type: "checkbox", id: "batch" });
+  private readonly deadline = h("input", { type: "text", inputMode: "decimal", id: "deadline", autocomplete: "off", "aria-describedby": "deadline-help deadline-wrong" });
+  private readonly late = h("p", { class: "wrong", role: "alert", id: "deadline-wrong" });
 
   constructor(private readonly jobs: Jobs) {
     this.exemplar = new Zone("exemplar", "Exemplar", "A photo, a folder of maps, or a textured mesh. Drop it here.", () => this.changed());
     this.asset = new Zone("asset", "Asset (optional)", "A mesh (.glb, .gltf, .obj, .ply, .stl), a folder of maps or one image, to get that material.", () => this.changed());
+    const changed = (): void => this.changed();
+    this.second = new Zone("second", "Second exemplar (optional)", "Shows in the low places of the first.", changed);
+    this.cover = new Zone("cover", "Where the second shows (optional)", "An image, white where it covers all; without it the share below says how much.", changed, true);
+    this.region = new Zone("region", "Region (optional)", "An image over the asset's texture, white where it may change.", changed, true);
     const shown = (more: boolean) => this.fields.filter(({ option }) => Boolean(option.more) === more).map(({ element }) => element);
     this.element = h(
       "form", { class: "new", noValidate: true, "aria-label": "New texture", onsubmit: (event: Event) => (event.preventDefault(), void this.submit()) },
       h("h2", {}, "New texture"),
       h("div", { class: "zones" }, this.exemplar.element, this.asset.element),
       h("div", { class: "fields" }, ...shown(false)),
-      h("details", {}, h("summary", {}, "More options"), h("div", { class: "fields" }, ...shown(true),
-        h("div", { class: "field switch" }, h("label", { htmlFor: "batch" }, "Batch"), h("div", { class: "control" }, this.batch), h("p", { class: "help" }, "Nobody waits for it: runs when no person's job does.")))),
+      h("details", {}, h("summary", {}, "More options"), h("div", { class: "zones small" }, this.second.element, this.cover.element, this.region.element), h("div", { class: "fields" }, ...shown(true),
+        h("div", { class: "field switch" }, h("label", { htmlFor: "batch" }, "Batch"), h("div", { class: "control" }, this.batch), h("p", { class: "help" }, "Nobody waits for it: runs when no person's job does.")),
+        h("div", { class: "field" }, h("label", { htmlFor: "deadline" }, "Deadline, seconds"), h("div", { class: "control" }, this.deadline), h("p", { class: "help", id: "deadline-help" }, "Called off if it is not done by then; without it never."), this.late))),
       h("div", { class: "end" }, this.send, this.bar, this.says, this.wrong),
     );
+    this.deadline.addEventListener("input", () => say(this.late, ""));
     this.changed();
+  }
+
+  /** The inputs, of those that are in use. */
+  private get zones(): Zone[] {
+    const restyles = this.asset.chosen !== null, blends = this.second.chosen !== null;
+    return [this.exemplar, this.asset, this.second, ...(blends ? [this.cover] : []), ...(restyles ? [this.region] : [])];
   }
 
   /** Takes files that were dropped beside the zones: the exemplar first, then the asset. */
@@ -153,15 +171,22 @@ export class Form {
   }
 
   private changed(): void {
-    if (!this.asset) return; // while it is made
-    const restyles = this.asset.chosen !== null;
+    if (!this.region) return; // while it is made
+    const restyles = this.asset.chosen !== null, blends = this.second.chosen !== null;
     say(this.send, restyles ? "Restyle the asset" : "Synthesize a texture");
-    for (const { option, element } of this.fields) element.hidden = Boolean(option.restyle) && !restyles;
+    for (const { option, element } of this.fields) element.hidden = !this.uses(option);
+    this.cover.element.hidden = !blends;
+    this.region.element.hidden = !restyles;
+  }
+
+  /** Whether an option means something with the inputs that are chosen. */
+  private uses(option: Offered): boolean {
+    return (!option.restyle || this.asset.chosen !== null) && (!option.second || this.second.chosen !== null);
   }
 
   private async submit(): Promise<void> {
     if (this.send.disabled) return;
-    for (const each of [...this.fields, this.exemplar, this.asset]) each.complain("");
+    for (const each of [...this.fields, ...this.zones]) each.complain("");
     say(this.wrong, "");
     const exemplar = this.exemplar.chosen;
     if (!exemplar) {
@@ -169,15 +194,23 @@ export class Form {
       this.exemplar.element.querySelector("button")!.focus();
       return;
     }
+    const seconds = Number(this.deadline.value.trim() || 0);
+    if (!(seconds >= 0 && seconds < Infinity)) {
+      say(this.late, `got ${this.deadline.value}; give seconds, or nothing for never`);
+      this.deadline.focus();
+      return;
+    }
     this.send.disabled = true;
     this.bar.hidden = false;
     try {
-      const sent = await this.upload([exemplar, ...(this.asset.chosen ? [this.asset.chosen] : [])]);
-      const restyles = this.asset.chosen !== null;
-      const options = Object.fromEntries(this.fields.filter(({ option }) => restyles || !option.restyle).map((field) => [field.option.name, field.value]).filter(([, value]) => value !== undefined));
-      const work: api.Work = restyles ? { restyle: { asset: sent[1], exemplar: sent[0], options } } : { synthesize: { exemplar: sent[0], options } };
-      const label = restyles ? `${this.asset.chosen!.label} ← ${exemplar.label}` : exemplar.label;
-      const job = await api.submit(work, label, this.batch.checked ? "PRIORITY_BATCH" : "PRIORITY_INTERACTIVE");
+      const sent = await this.upload();
+      const options: api.Options = Object.fromEntries(this.fields.filter(({ option }) => this.uses(option)).map((field) => [field.option.name, field.value]).filter(([, value]) => value !== undefined));
+      if (sent.second) options.second = sent.second;
+      if (sent.cover) [options.blend_sha256, options.blend] = [sent.cover.files[0].sha256, undefined];
+      if (sent.region) options.region_sha256 = sent.region.files[0].sha256;
+      const work: api.Work = sent.asset ? { restyle: { asset: sent.asset, exemplar: sent.exemplar, options } } : { synthesize: { exemplar: sent.exemplar, options } };
+      const label = sent.asset ? `${this.asset.chosen!.label} ← ${exemplar.label}` : exemplar.label;
+      const job = await api.submit(work, label, this.batch.checked ? "PRIORITY_BATCH" : "PRIORITY_INTERACTIVE", seconds);
       this.jobs.put(job);
       announce(`${label}: submitted`);
       location.hash = `#/job/${job.id}`;
@@ -190,18 +223,21 @@ export class Form {
     }
   }
 
-  private async upload(chosen: inputs.Chosen[]): Promise<api.Input[]> {
+  /** The inputs in use, by name, once they are sent. */
+  private async upload(): Promise<Record<string, api.Input>> {
     say(this.says, "sends the files");
-    const files = chosen.flatMap((each) => each.files.map(({ file }) => file));
+    const used = this.zones.flatMap(({ name, chosen }) => (chosen ? [{ name, chosen }] : []));
+    const files = used.flatMap(({ chosen }) => chosen.files.map(({ file }) => file));
     const digests = await api.upload(files, (share) => (this.bar.value = share));
     let at = 0;
-    return chosen.map((each) => ({ main: each.main, name: each.folder, files: each.files.map(({ path }) => ({ name: path, sha256: digests[at++] })) }));
+    const input = ({ main, folder, files }: inputs.Chosen): api.Input => ({ main, name: folder, files: files.map(({ path }) => ({ name: path, sha256: digests[at++] })) });
+    return Object.fromEntries(used.map(({ name, chosen }) => [name, input(chosen)]));
   }
 
   /** Shows the one line of the service at the field that it names. */
   private complain(error: Error): void {
     const field = error instanceof api.ServiceError ? error.field : "";
-    const zone = [this.exemplar, this.asset].find(({ name }) => field.includes(`.${name}`));
+    const zone = this.zones.find(({ name }) => field.includes(`.${name === "cover" ? "blend_sha256" : name}`));
     const [, option, text] = /^([a-z]+): (.*)$/.exec(error.message) ?? ["", field.split(".").pop()!, error.message];
     const named = this.fields.find((each) => each.option.name === option || each.option.name === field.split(".").pop());
     if (zone) zone.complain(error.message);
