@@ -18,16 +18,20 @@ from texsynth.material import MapKind, Material, TextureMap
 from texsynth.model import photo
 from texsynth.model.map_estimator import MapEstimator, MapEstimatorConfig
 from texsynth.model.material_autoencoder import MaterialAutoencoder, MaterialAutoencoderConfig
+from texsynth.model.reference_unet import ReferenceUNetConfig
 from texsynth.model.stack import CHANNELS, KINDS, SLICES, channel_mask, unit_vectors
 from texsynth.model.weights import CONFIG, TENSORS, load_model, save_model
 from texsynth.run import Progress, Run
-from texsynth.train import autoencoder, corpus, estimator, evaluation, training
+from texsynth.train import autoencoder, corpus, estimator, evaluation, reference, training
 from texsynth.train.corpus import Corpus, TrainingMaterial, load_corpus, random_crop, to_training, turned
 from texsynth.train.loop import CHECKPOINT, CURVE, Schedule
 from texsynth.train.procedural import generate, write
 
 SMALL = MapEstimatorConfig(widths=(8, 8), down=(1, 1), up=(1, 1))
-SMALL_AUTOENCODER = MaterialAutoencoderConfig(latent_channels=4, widths=(8, 8), encoder=(1, 1), decoder=(1, 1))
+SMALL_AUTOENCODER = MaterialAutoencoderConfig(
+    latent_channels=4, widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1, 1)
+)
+SMALL_REFERENCE = ReferenceUNetConfig(widths=(16, 16), head=8, groups=8)
 SCHEDULE = Schedule(steps=6, batch=2, crop=32, warmup=2, report_every=2, save_every=2)
 
 
@@ -45,6 +49,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks and schedules of a size for tests; everything else is as it is."""
     monkeypatch.setattr(estimator, "MapEstimatorConfig", lambda: SMALL)
     monkeypatch.setattr(autoencoder, "MaterialAutoencoderConfig", lambda: SMALL_AUTOENCODER)
+    monkeypatch.setattr(reference, "ReferenceUNetConfig", lambda: SMALL_REFERENCE)
     for name, recipe in training.RECIPES.items():
         fast = replace(recipe, schedules={"small": SCHEDULE, "base": SCHEDULE}, procedural_seeds=0)
         monkeypatch.setitem(training.RECIPES, name, fast)
@@ -158,7 +163,7 @@ def test_a_checkpoint_of_another_schedule_is_refused(
 
 @pytest.mark.usefixtures("quick")
 def test_unknown_models_and_presets_are_named(materials: Path, tmp_path: Path) -> None:
-    with pytest.raises(TexsynthError, match="estimator, autoencoder"):
+    with pytest.raises(TexsynthError, match="estimator, autoencoder, reference"):
         run_training("unet", materials, tmp_path)
 
 
