@@ -16,9 +16,10 @@ from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.estimate import log_luminance, normal_from_height
 from texsynth.material import MapKind, Material, TextureMap
 from texsynth.model import photo
+from texsynth.model.common_axes import CommonAxes, CommonAxesConfig
 from texsynth.model.map_estimator import MapEstimator, MapEstimatorConfig
 from texsynth.model.material_autoencoder import MaterialAutoencoder, MaterialAutoencoderConfig
-from texsynth.model.reference_unet import ReferenceUNetConfig
+from texsynth.model.reference_unet import ReferenceUNet, ReferenceUNetConfig, save_reference_unet
 from texsynth.model.stack import CHANNELS, KINDS, SLICES, channel_mask, unit_vectors
 from texsynth.model.weights import CONFIG, TENSORS, load_model, save_model
 from texsynth.run import Progress, Run
@@ -50,6 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimator, "MapEstimatorConfig", lambda: SMALL)
     monkeypatch.setattr(autoencoder, "MaterialAutoencoderConfig", lambda: SMALL_AUTOENCODER)
     monkeypatch.setattr(reference, "ReferenceUNetConfig", lambda: SMALL_REFERENCE)
+    monkeypatch.setattr(reference, "WATCHED_SIDE", 32)
     for name, recipe in training.RECIPES.items():
         fast = replace(recipe, schedules={"small": SCHEDULE, "base": SCHEDULE}, procedural_seeds=0)
         monkeypatch.setitem(training.RECIPES, name, fast)
@@ -278,6 +280,18 @@ def test_an_autoencoder_is_judged_by_its_reconstruction(materials: Path, tmp_pat
     save_model(MaterialAutoencoder(SMALL_AUTOENCODER), tmp_path)
     rows = evaluation.evaluate_model("autoencoder", materials, tmp_path)
     assert {"psnr_albedo", "detail", "shift", "normal_angle", "psnr_roughness"} <= set(rows[-1])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_reference_unet_is_judged_beside_the_closed_form(materials: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = ReferenceUNet.create(SMALL_REFERENCE, CommonAxes(CommonAxesConfig(directions=32)))
+    save_reference_unet(network, tmp_path)
+    row = evaluation.evaluate_model("reference", materials, tmp_path)[-1]
+    for sigma in ("0.7", "1.4", "2.8"):  # a fresh one says what suits white data
+        fresh = [row[f"{seen}_{sigma}"] for seen in ("right", "wrong", "none")]
+        assert fresh == pytest.approx([row[f"white_{sigma}"]] * 3, rel=1e-3)
+        assert 0 < row[f"closed_{sigma}"] < 3
 
 
 def test_a_directx_normal_is_turned_over_for_training() -> None:
