@@ -12,7 +12,6 @@ autocorrelation peak is kept. Leaves results.json and sheet.png, exemplar and bo
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -24,11 +23,13 @@ from exemplars import add_arguments, find_exemplars
 from reporting import Row, contact_sheet, row, show, write_results
 
 from mipmap.metrics import regularity, texture_distance
-from texsynth.material import MapKind, load_material
+from texsynth.exemplar import Exemplar, prepare_exemplar
+from texsynth.layer import Texels, make_layer
+from texsynth.material import load_material
 from texsynth.model.mixed_denoiser import Learned
 from texsynth.model.reference_unet import load_reference_unet
 from texsynth.options import Options
-from texsynth.restyle import synthesize
+from texsynth.profiles import ON_CPU
 from texsynth.run import Run
 
 Floats = npt.NDArray[np.float32]
@@ -47,14 +48,15 @@ def main() -> int:
     learned = Learned(load_reference_unet(arguments.model), arguments.level, arguments.share)
     details, pictures = list[dict[str, Any]](), []
     for folder in find_exemplars(arguments):
-        exemplar = load_material(folder).maps[MapKind.ALBEDO].encoded()
-        line = [(folder.name, exemplar[: arguments.size, : arguments.size])]
+        exemplar = prepare_exemplar(load_material(folder), Options.maps)
+        albedo = exemplar.stack[..., :3]
+        line = [(folder.name, albedo[: arguments.size, : arguments.size])]
         for seed in range(arguments.seeds):
             options = Options(size=arguments.size, preset=arguments.preset, seed=seed, tileable=True)
             found: dict[str, Any] = {"exemplar": folder.name, "seed": seed}
             for name, network in (("without", None), ("with", learned)):
-                made = synthesised(folder, options, network)
-                found[name] = measured(made, exemplar)
+                made = synthesised(exemplar, options, network)
+                found[name] = measured(made, albedo)
                 line.append((f"seed {seed}, {name}", made))
             print(f"{folder.name:24} seed {seed}  without {found['without']}  with {found['with']}", flush=True)
             details.append(found)
@@ -66,14 +68,14 @@ def main() -> int:
     return 0 if all(line.passed is not False for line in rows) else 1
 
 
-def synthesised(exemplar: Path, options: Options, learned: Learned | None) -> Floats:
-    """The albedo of a result, encoded."""
-    folder = Path(tempfile.mkdtemp(prefix="texsynth-learned-"))
-    try:
-        synthesize(exemplar, folder, options, Run(), learned=learned)
-        return load_material(folder).maps[MapKind.ALBEDO].encoded()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def synthesised(exemplar: Exemplar, options: Options, learned: Learned | None) -> Floats:
+    """The albedo of a tileable result, encoded: the texels that `synthesize` publishes, without what comes after."""
+    with tempfile.TemporaryDirectory(prefix="texsynth-learned-") as work:
+        layer = make_layer(
+            exemplar, None, None, options.size, options, ON_CPU, Path(work), Run(), torus=(True, True), span=(0.0, 1.0),
+            show=lambda *_: None, learned=learned,
+        )  # fmt: skip
+        return Texels(layer, options.detail).rows(0, options.size)[..., :3]
 
 
 def measured(made: Floats, exemplar: Floats) -> dict[str, Any]:
