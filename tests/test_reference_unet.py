@@ -318,7 +318,7 @@ def test_an_unfinished_run_knows_with_which_network_it_was_made(network: Referen
     other = random_network()
     assert Learned(network).fingerprint() == Learned(other).fingerprint()
     other.unet.conv_in.bias.data += 1e-3  # type: ignore[union-attr, operator]
-    prints = {each.fingerprint() for each in (Learned(network), Learned(other), Learned(network, 2.0))}
+    prints = {each.fingerprint() for each in (Learned(network), Learned(other), Learned(network, 3.0))}
     assert len(prints) == 3
 
 

@@ -97,7 +97,11 @@ class ReferenceUNet(nn.Module):
 
     def forward(self, z: Tensor, sigma: Tensor, reference: Reference | None) -> Tensor:
         """Mean of the clean tokens for z = clean + sigma * noise, (N, C, h, w), sigma (N,); None: without exemplar."""
-        return self._mean(z, sigma, _Pass(reference))
+        levels = sigma[:, None, None, None]
+        total = (1 + levels.square()).sqrt()
+        out = _through(self.unet, z / total, _timestep(sigma), _Pass(reference))
+        mean: Tensor = z / total.square() + levels / total * out.float()
+        return mean
 
     def attention(self, z: Tensor, sigma: float, reference: Reference | None) -> tuple[Attention, ...]:
         """The decoder's self-attentions in a run over `z` (1, C, h, w) without noise: own tokens only, unmixed."""
@@ -112,13 +116,6 @@ class ReferenceUNet(nn.Module):
         """How many self-attentions there are on the way up."""
         unet: Any = self.unet
         return sum(len(getattr(block, "attentions", ())) for block in unet.up_blocks)
-
-    def _mean(self, z: Tensor, sigma: Tensor, looking: _Pass) -> Tensor:
-        levels = sigma[:, None, None, None]
-        total = (1 + levels.square()).sqrt()
-        out = _through(self.unet, z / total, _timestep(sigma), looking)
-        mean: Tensor = z / total.square() + levels / total * out.float()
-        return mean
 
 
 class _Pass:
