@@ -1,7 +1,7 @@
 """What a learned network at high noise does for the layout: structure kept and d, with it and without it.
 
     python benchmarks/learned.py --model out/train/reference/model [--data FOLDER] [--only NAME] [--seeds 2]
-                                 [--size 1024] [--preset standard] [--level 1] [--share 0.5]
+                                 [--size 1024] [--preset standard] [--level 2] [--share 0.5]
 
 For each exemplar and seed a tileable texture is synthesised twice, with the closed form at every noise level and with
 the network (`texsynth model train reference`) above noise LEVEL, whose mean counts SHARE there. Compared are the

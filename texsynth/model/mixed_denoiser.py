@@ -24,7 +24,7 @@ class Learned:
     say. share: its part in the mean there, 0..1; lattice and content act through the rest."""
 
     network: ReferenceUNet
-    level: float = 1.0
+    level: float = 2.0
     share: float = 0.5
 
     def fingerprint(self) -> bytes:
