@@ -23,6 +23,7 @@ from texsynth.exemplar import Exemplar, halved
 from texsynth.lattice import Lattice
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import BLOCK, to_tensor
+from texsynth.model.mixed_denoiser import Learned, mixed_denoiser
 from texsynth.presets import Preset
 from texsynth.profiles import ON_CPU, Compute
 from texsynth.run import Run
@@ -101,25 +102,28 @@ def coarsest_scale(exemplar: Exemplar) -> int:
 
 
 def sample_layout(
-    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run, compute: Compute = ON_CPU
-) -> tuple[Ints, int]:
+    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run, compute: Compute = ON_CPU,
+    learned: Learned | None = None,
+) -> tuple[Ints, int]:  # fmt: skip
     """Positions int32 (h, w, 2) at the coarsest level, in that level's texels, and the level's scale.
 
+    learned: a network for high noise; None, as shipped: the closed form at every noise level.
     Random numbers are drawn on the CPU: a seed means the same layout on every device, up to rounding.
     """
     scale = coarsest_scale(exemplar)
-    image = halved(exemplar.weighted, int(math.log2(scale)))
+    image = to_tensor(halved(exemplar.weighted, int(math.log2(scale))))
     rows, columns = frame.tokens(scale)
     most = min(MOST_KEYS, max(1024, MOST_PAIRS // (rows * columns)))
     stride = 1
-    while stride < BLOCK and (image.shape[0] // stride) * (image.shape[1] // stride) > most:
+    while stride < BLOCK and (image.shape[1] // stride) * (image.shape[2] // stride) > most:
         stride *= 2
-    patch = max(3, int(PATCH_SHARE * min(image.shape[:2]) / BLOCK) // 2 * 2 + 1)
+    patch = max(3, int(PATCH_SHARE * min(image.shape[1:]) / BLOCK) // 2 * 2 + 1)
     score = ExemplarScore(
-        to_tensor(image), exemplar.wraps, patch=patch, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
+        image, exemplar.wraps, patch=patch, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
         dimensions=KEY_DIMENSIONS, cell=CELL, device=compute.device, dtype=compute.dtype,
     )  # fmt: skip
     prior = _priors(exemplar, frame, content, score, scale).to(compute.device)
+    denoiser = mixed_denoiser(score, prior, learned, image, exemplar.maps, exemplar.wraps)
     generator = torch.Generator().manual_seed(frame.seed)
     sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, preset.base_steps)
     z = (torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE).to(compute.device)
@@ -128,7 +132,7 @@ def sample_layout(
         score.balance(z, sigma, frame.torus, prior, BALANCE_ITERATIONS, 1.0, generator)
         if following == 0:
             break
-        mean = score.denoise(z, sigma, frame.torus, prior)
+        mean = denoiser.denoise(z, sigma, frame.torus)
         keep, fresh = step_weights(sigma, following)
         z = mean + (z - mean) * keep + fresh * torch.randn(z.shape, generator=generator).to(compute.device)
     return score.attended(z, sigmas[-2], frame.torus, prior).cpu().numpy(), scale

@@ -51,6 +51,7 @@ from texsynth.material import (
     load_material,
     material_digest,
 )
+from texsynth.model.mixed_denoiser import Learned
 from texsynth.options import Options
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
@@ -86,34 +87,44 @@ class Asset:
     replaced: int | None = None
 
 
-def synthesize(exemplar: Path, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def synthesize(
+    exemplar: Path, out: Path, options: Options, run: Run, *, learned: Learned | None = None
+) -> dict[str, Any]:
     """Make a new texture that looks like the exemplar; returns the manifest (what material.json says).
 
+    learned: a network that has a say in the layout; none is shipped.
     Raises TexsynthError for bad input, a full disk or cancellation; `options.resume` continues an interrupted run.
     """
-    return _make(exemplar, None, out, options, run)
+    return _make(exemplar, None, out, options, run, learned)
 
 
-def restyle(asset: Path, exemplar: Path, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def restyle(
+    asset: Path, exemplar: Path, out: Path, options: Options, run: Run, *, learned: Learned | None = None
+) -> dict[str, Any]:
     """Give the asset (mesh, folder of maps or image) the exemplar's material; returns the manifest.
 
+    learned: as of `synthesize`.
     Raises TexsynthError for bad input, a full disk or cancellation; `options.resume` continues an interrupted run.
     """
-    return _make(exemplar, asset, out, options, run)
+    return _make(exemplar, asset, out, options, run, learned)
 
 
-def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def _make(
+    exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run, learned: Learned | None
+) -> dict[str, Any]:
     settle_threads()
     try:
-        return _run(exemplar_path, asset_path, out, options, run)
+        return _run(exemplar_path, asset_path, out, options, run, learned)
     except OSError as error:  # of the run's state and of the preview
         raise from_os_error(error, error.filename or out) from error
 
 
-def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def _run(
+    exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run, learned: Learned | None
+) -> dict[str, Any]:
     with run.stage("load", 0.0, 0.015):
         asset = None if asset_path is None else load_asset(asset_path, options)
-        sources = load_sources(exemplar_path, asset, out, options)
+        sources = replace(load_sources(exemplar_path, asset, out, options), learned=learned)
         work = work_folder(out, sources, options)
     made = make_maps(sources, work, out / PREVIEW, options, run)
     manifest = publish_made(made, sources, out, options, run)
@@ -156,6 +167,7 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, run
         layer = make_layer(
             exemplar, guide, _shown(wanted, blend, number), ground.size, options, compute, work / str(number), run,
             torus=ground.torus, shift=shift, name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
+            learned=sources.learned,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
@@ -196,12 +208,14 @@ def end_work(out: Path) -> None:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a run is made from: one exemplar, or two and how they blend; the asset and the region that may change."""
+    """What a run is made from: one exemplar, or two and how they blend; the asset and the region that may change; and
+    the network that has a say in the layout."""
 
     exemplars: tuple[Material, ...]
     blend: Blend | None
     asset: Asset | None
     region: Region | None
+    learned: Learned | None = None
 
 
 def load_sources(exemplar: Path, asset: Asset | None, out: Path, options: Options) -> Sources:
@@ -315,6 +329,7 @@ def work_folder(out: Path, sources: Sources, options: Options) -> Path:
     for part in () if region is None else (region.masked, region.selected):
         digest.update(b"-" if part is None else part.tobytes())
     digest.update(b"" if blend is None or blend.mask is None else blend.mask.tobytes())
+    digest.update(b"" if sources.learned is None else sources.learned.fingerprint())
     work = out / WORK
     key = work / "job"
     try:
