@@ -27,6 +27,10 @@ help:
 	@bash scripts/install.sh '.[test]'
 	@touch .venv/.installed $@
 
+.venv/.installed-diffusers: pyproject.toml scripts/install.sh
+	@bash scripts/install.sh '.[diffusers]'
+	@touch .venv/.installed $@
+
 demo: .venv/.installed
 	$(BIN)/texsynth procedural stone_wall -o $(DEMO)/exemplar --size 1024
 	$(BIN)/texsynth sample-asset -o $(DEMO)/asset
@@ -42,10 +46,11 @@ page:
 	npm ci --prefix plugin_bridge/web --no-audit --no-fund
 	npm run build --prefix plugin_bridge/web
 
-train: .venv/.installed
+train: .venv/.installed-diffusers
 	@test -n "$(DATA)" || { echo "make train: name a folder with one folder of maps a material: make train DATA=FOLDER"; exit 2; }
 	$(BIN)/texsynth model train estimator --data "$(DATA)" -o out/train/estimator --preset $(PRESET) --resume
 	$(BIN)/texsynth model train autoencoder --data "$(DATA)" -o out/train/autoencoder --preset $(PRESET) --resume
+	$(BIN)/texsynth model train reference --data "$(DATA)" -o out/train/reference --preset $(PRESET) --resume
 
 soak: .venv/.installed
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)

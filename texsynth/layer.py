@@ -29,6 +29,7 @@ from texsynth.layout import Frame, plan_frame, sample_layout
 from texsynth.levelling import level
 from texsynth.material import CHANNELS, MapKind
 from texsynth.model.latent import BLOCK
+from texsynth.model.mixed_denoiser import Learned
 from texsynth.options import Options
 from texsynth.presets import PRESETS, Preset
 from texsynth.profiles import Compute
@@ -77,12 +78,13 @@ def make_layer(
     name: str = "",
     span: tuple[float, float],
     show: Callable[[Exemplar, Frame, Ints, int], None],
+    learned: Learned | None = None,
 ) -> Layer:
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
     mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that
     tile. shift: as of `layout.Frame`. name: of the layer, before its stages' names. span: the fractions of the run
-    that it fills. show(exemplar, frame, positions, scale) is called after each level.
+    that it fills. show(exemplar, frame, positions, scale) is called after each level. learned: of `sample_layout`.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
@@ -92,7 +94,9 @@ def make_layer(
         return span[0] + (span[1] - span[0]) * share
 
     with run.stage(f"{name}layout", at(0), at(LAYOUT_END)):
-        layout = _kept(work / "layout.npz", lambda: sample_layout(exemplar, frame, content, preset, run, compute))
+        layout = _kept(
+            work / "layout.npz", lambda: sample_layout(exemplar, frame, content, preset, run, compute, learned)
+        )
     with run.stage(f"{name}expand", at(LAYOUT_END), at(EXPAND_END)):
         positions, steps = expand(
             exemplar, frame, content, layout, mask, preset, work, run, lambda p, scale: show(exemplar, frame, p, scale)

@@ -23,8 +23,11 @@ from texsynth.exemplar import Exemplar, halved
 from texsynth.lattice import Lattice
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import BLOCK, to_tensor
+from texsynth.model.mixed_denoiser import Learned, mixed_denoiser
+from texsynth.model.reference_unet import STEP
 from texsynth.presets import Preset
 from texsynth.profiles import ON_CPU, Compute
+from texsynth.prune.variants import window_importance
 from texsynth.run import Run
 
 Ints = NDArray[np.int32]
@@ -101,37 +104,51 @@ def coarsest_scale(exemplar: Exemplar) -> int:
 
 
 def sample_layout(
-    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run, compute: Compute = ON_CPU
-) -> tuple[Ints, int]:
+    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run, compute: Compute = ON_CPU,
+    learned: Learned | None = None,
+) -> tuple[Ints, int]:  # fmt: skip
     """Positions int32 (h, w, 2) at the coarsest level, in that level's texels, and the level's scale.
 
+    learned: a network for high noise; None, as shipped: the closed form at every noise level.
     Random numbers are drawn on the CPU: a seed means the same layout on every device, up to rounding.
     """
     scale = coarsest_scale(exemplar)
-    image = halved(exemplar.weighted, int(math.log2(scale)))
+    image = to_tensor(halved(exemplar.weighted, int(math.log2(scale))))
     rows, columns = frame.tokens(scale)
     most = min(MOST_KEYS, max(1024, MOST_PAIRS // (rows * columns)))
     stride = 1
-    while stride < BLOCK and (image.shape[0] // stride) * (image.shape[1] // stride) > most:
+    while stride < BLOCK and (image.shape[1] // stride) * (image.shape[2] // stride) > most:
         stride *= 2
-    patch = max(3, int(PATCH_SHARE * min(image.shape[:2]) / BLOCK) // 2 * 2 + 1)
+    patch = max(3, int(PATCH_SHARE * min(image.shape[1:]) / BLOCK) // 2 * 2 + 1)
     score = ExemplarScore(
-        to_tensor(image), exemplar.wraps, patch=patch, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
+        image, exemplar.wraps, patch=patch, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
         dimensions=KEY_DIMENSIONS, cell=CELL, device=compute.device, dtype=compute.dtype,
     )  # fmt: skip
     prior = _priors(exemplar, frame, content, score, scale).to(compute.device)
     generator = torch.Generator().manual_seed(frame.seed)
     sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, preset.base_steps)
+    denoiser = mixed_denoiser(
+        score, prior, learned, image, exemplar.maps, exemplar.wraps, _importance(content, rows, columns),
+        sum(sigma > learned.level for sigma in sigmas) if learned else 0,
+    )  # fmt: skip
     z = (torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE).to(compute.device)
     for i, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
         run.step(i / preset.base_steps)
         score.balance(z, sigma, frame.torus, prior, BALANCE_ITERATIONS, 1.0, generator)
         if following == 0:
             break
-        mean = score.denoise(z, sigma, frame.torus, prior)
+        mean = denoiser.denoise(z, sigma, frame.torus)
         keep, fresh = step_weights(sigma, following)
         z = mean + (z - mean) * keep + fresh * torch.randn(z.shape, generator=generator).to(compute.device)
     return score.attended(z, sigmas[-2], frame.torus, prior).cpu().numpy(), scale
+
+
+def _importance(content: Content | None, rows: int, columns: int) -> NDArray[np.float32]:
+    """Of the tokens, by what the content says there; all alike where nothing says which matter."""
+    visible = np.ones((rows, columns), np.float32)
+    if content is None:
+        return visible
+    return window_importance(guidance_of_content(content, rows, columns), visible, STEP)
 
 
 def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: ExemplarScore, scale: int) -> Prior:

@@ -51,6 +51,7 @@ from texsynth.material import (
     load_material,
     material_digest,
 )
+from texsynth.model.mixed_denoiser import Learned
 from texsynth.options import Options
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
@@ -86,35 +87,45 @@ class Asset:
     replaced: int | None = None
 
 
-def synthesize(exemplar: Path, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def synthesize(
+    exemplar: Path, out: Path, options: Options, run: Run, *, learned: Learned | None = None
+) -> dict[str, Any]:
     """Make a new texture that looks like the exemplar; returns the manifest (what material.json says).
 
+    learned: a network that has a say in the layout; none is shipped.
     Raises TexsynthError for bad input, a full disk or cancellation; `options.resume` continues an interrupted run.
     """
-    return _make(exemplar, None, out, options, run)
+    return _make(exemplar, None, out, options, run, learned)
 
 
-def restyle(asset: Path, exemplar: Path, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def restyle(
+    asset: Path, exemplar: Path, out: Path, options: Options, run: Run, *, learned: Learned | None = None
+) -> dict[str, Any]:
     """Give the asset (mesh, folder of maps or image) the exemplar's material; returns the manifest.
 
+    learned: as of `synthesize`.
     Raises TexsynthError for bad input, a full disk or cancellation; `options.resume` continues an interrupted run.
     """
-    return _make(exemplar, asset, out, options, run)
+    return _make(exemplar, asset, out, options, run, learned)
 
 
-def _make(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def _make(
+    exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run, learned: Learned | None
+) -> dict[str, Any]:
     settle_threads()
     try:
-        return _run(exemplar_path, asset_path, out, options, run)
+        return _run(exemplar_path, asset_path, out, options, run, learned)
     except OSError as error:  # of the run's state and of the preview
         raise from_os_error(error, error.filename or out) from error
 
 
-def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run) -> dict[str, Any]:
+def _run(
+    exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run, learned: Learned | None
+) -> dict[str, Any]:
     compute = choose_compute(options.profile)
     with run.stage("load", 0.0, 0.02):
         sources = _load_sources(exemplar_path, asset_path, out, options)
-        work = _work_folder(out, sources, options)
+        work = _work_folder(out, sources, options, learned)
         asset = sources.asset
         mesh = None if asset is None or asset.mesh is None else asset.mesh.mesh
         ground = choose_ground(mesh, None if asset is None else asset.replaced, sources.exemplars[0].size[1], options)
@@ -133,7 +144,7 @@ def _run(exemplar_path: Path, asset_path: Path | None, out: Path, options: Optio
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
             exemplar, guide, _shown(wanted, blend, number), ground.size, options, compute, work / str(number), run,
-            torus=ground.torus, shift=shift, name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
+            torus=ground.torus, shift=shift, name="second " * number, span=(ends[0], ends[1]), show=previewer.show, learned=learned,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
@@ -267,7 +278,7 @@ def _previewer(path: Path, run: Run, ground: Ground, asset: Asset | None) -> Pre
 # --- the state of an unfinished run ------------------------------------------------------------------------------
 
 
-def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
+def _work_folder(out: Path, sources: Sources, options: Options, learned: Learned | None) -> Path:
     """OUT/.work, emptied unless `resume` is asked for and what lies there belongs to this very job."""
     unmoved = {k: v for k, v in asdict(options).items() if not isinstance(v, Path)}  # files count by what is in them
     choices = {k: str(v) for k, v in unmoved.items() if k not in ("resume", "profile")}
@@ -280,6 +291,7 @@ def _work_folder(out: Path, sources: Sources, options: Options) -> Path:
     for part in () if region is None else (region.masked, region.selected):
         digest.update(b"-" if part is None else part.tobytes())
     digest.update(b"" if blend is None or blend.mask is None else blend.mask.tobytes())
+    digest.update(b"" if learned is None else learned.fingerprint())
     work = out / WORK
     key = work / "job"
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from texsynth import __version__
 from texsynth.errors import ErrorKind, TexsynthError, bad_input, from_os_error
@@ -30,16 +31,21 @@ def save_model(model: nn.Module, folder: Path, dtype: torch.dtype = torch.float1
 
     pruned: it is smaller than its configuration says (`texsynth.prune`); its sizes are those of the tensors.
     """
-    tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
-    data = save(tensors, metadata={"format": "pt"})
     shape: Any = model.config
     fields = dataclasses.asdict(shape) if dataclasses.is_dataclass(shape) else dict(shape)  # type: ignore[arg-type]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / TENSORS, data)
     config = {**fields, "_class_name": type(model).__name__, "_texsynth_version": __version__}
     if pruned:
         config[PRUNED] = described(model)
-    write_json_atomically(folder / CONFIG, config)
+    return save_tensors(model.state_dict(), config, folder, dtype)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path, dtype: torch.dtype) -> str:
+    """Write `tensors` as `dtype`, and `config`, to `folder`; returns the SHA-256 of the tensors' file."""
+    stored = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in tensors.items()}
+    data = save(stored, metadata={"format": "pt"})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / TENSORS, data)
+    write_json_atomically(folder / CONFIG, dict(config))
     return hashlib.sha256(data).hexdigest()
 
 

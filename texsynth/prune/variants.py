@@ -58,22 +58,20 @@ def guidance_entropy(guide: Float32) -> float:
 
 
 def window_importance(guide: Float32, visibility: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-    """Importance of windows of `window` x `window` tokens, (rows, columns): entropy of `guide` (h, w, G), each feature
+    """Importance (h, w), one value for each `window` x `window` tokens: the entropy of `guide` (h, w, G), each feature
     brought to 0..1 over the plane, times the largest `visibility` (h, w), 0..1, there."""
     low, high = guide.min(axis=(0, 1), initial=np.inf), guide.max(axis=(0, 1), initial=-np.inf)
     even = (guide - low) / np.maximum(high - low, 1e-12)
-    rows, columns = (range(0, size, window) for size in guide.shape[:2])
-    made = [
-        [
-            guidance_entropy(even[y : y + window, x : x + window]) * visibility[y : y + window, x : x + window].max()
-            for x in columns
-        ]
-        for y in rows
-    ]
-    return np.array(made, np.float32)
+    height, width = visibility.shape
+    made = np.zeros((height, width), np.float32)
+    for y in range(0, height, window):
+        for x in range(0, width, window):
+            place = slice(y, y + window), slice(x, x + window)
+            made[place] = guidance_entropy(even[place]) * visibility[place].max()
+    return made
 
 
-class MixedDenoiser:
+class VariantDenoiser:
     """Variants of one network as one `Denoiser` for one run of `steps` calls, each a step.
 
     variants: by retention; the nearest to an effort's is taken. importance: (h, w) of the tokens; a window has that of

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from texsynth.checks import require_choice
+from texsynth.model.reference_unet import save_reference_unet
 from texsynth.model.weights import save_model
 from texsynth.run import Run, write_json_atomically
-from texsynth.train import autoencoder, estimator
+from texsynth.train import autoencoder, estimator, reference
 from texsynth.train.corpus import Corpus, load_corpus
 from texsynth.train.loop import Batch, Loss, Schedule, Stateful, train
 
@@ -23,16 +24,24 @@ from texsynth.train.loop import Batch, Loss, Schedule, Stateful, train
 HELD_OUT = 10
 
 
+def _crops(corpus: Corpus, count: int, size: int, generator: np.random.Generator) -> Batch:
+    return next(corpus.batches(size, count, generator))
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one model is trained. prepare: (corpus, schedule, seed, device) to the model, its loss and what else the
-    loss trains; validate: figures on materials that were kept out. procedural_seeds: variants of every kind."""
+    loss trains; validate: figures on materials that were kept out. procedural_seeds: variants of every kind. batch:
+    (corpus, crops, side of a crop, generator) to what the loss gets; save: to a folder, and the SHA-256 of the weights.
+    """
 
     schedules: Mapping[str, Schedule]
     procedural_seeds: int
     prepare: Callable[[Corpus, Schedule, int, torch.device], tuple[nn.Module, Loss, dict[str, Stateful]]]
     validate: Callable[[nn.Module, Corpus], dict[str, float]]
     select: Callable[[Corpus], Corpus] = lambda corpus: corpus
+    batch: Callable[[Corpus, int, int, np.random.Generator], Batch] = _crops
+    save: Callable[[Any, Path], str] = save_model
 
 
 RECIPES = {
@@ -40,6 +49,14 @@ RECIPES = {
         estimator.SCHEDULES, 24, estimator.prepare, estimator.validate_estimator, estimator.with_something_to_learn
     ),
     "autoencoder": Recipe(autoencoder.SCHEDULES, 3, autoencoder.prepare, autoencoder.validate_autoencoder),
+    "reference": Recipe(
+        reference.SCHEDULES,
+        3,
+        reference.prepare,
+        reference.validate_reference,
+        batch=reference.batch_of_pairs,
+        save=save_reference_unet,
+    ),
 }
 PRESETS = ("small", "base")
 
@@ -62,7 +79,7 @@ def train_model(
         model, loss, extra = recipe.prepare(kept, schedule, seed, device)
 
     def batch_of(step: int) -> Batch:
-        return next(kept.batches(schedule.crop, schedule.batch, np.random.default_rng((seed, step))))
+        return recipe.batch(kept, schedule.batch, schedule.crop, np.random.default_rng((seed, step)))
 
     with run.stage("train", 0.02, 1.0):
         trained = train(
@@ -76,7 +93,7 @@ def train_model(
         "schedule": dataclasses.asdict(schedule),
         "materials": len(kept.materials),
         "held_out": [material.name for material in held.materials],
-        "sha256": save_model(trained, out / "model"),
+        "sha256": recipe.save(trained, out / "model"),
     }
     write_json_atomically(out / "training.json", facts)
     return facts
