@@ -53,7 +53,8 @@ from texsynth.train.loop import Batch, Schedule, train
 CPU = torch.device("cpu")
 RETENTIONS = (0.6, 0.4)
 ROUNDS, GRADIENTS = 4, 8
-CROP, BATCH, CHANNELS = 64, 8, 16
+CROP, BATCH, PAIRS, CHANNELS = 64, 8, 4, 16  # PAIRS: a batch of the U-Net
+DISTANCES = 4  # every so manyth material that is not trained on has its d taken
 TIMED_SIDE, REPEATS = 32, 30  # tokens a side
 MATERIAL, MATERIAL_SIZE, TOKENS = "pebbles", 512, 16
 SIGMAS, LEAST_NOISE, MOST_NOISE, SAMPLING_STEPS = (0.3, 1.0, 3.0), 0.1, 5.0, 24
@@ -65,7 +66,7 @@ class Subject:
     """A network and how it is run and judged.
 
     call: on example inputs. batch_of: the batch of a step. forward: on a batch. loss: what it is trained for, of a
-    batch. judge: error and d. picture: something to look at.
+    batch. error, distance: of the figures. picture: something to look at.
     """
 
     network: nn.Module
@@ -73,7 +74,8 @@ class Subject:
     batch_of: Callable[[int], Batch]
     forward: Callable[[nn.Module, Batch], Tensor]
     loss: Callable[[nn.Module, Batch], Tensor]
-    judge: Callable[[nn.Module], dict[str, float]]
+    error: Callable[[nn.Module], float]
+    distance: Callable[[nn.Module], float]
     picture: Callable[[nn.Module], Any]
 
 
@@ -108,16 +110,21 @@ def decoder(steps: int, seeds: int, out: Path) -> Subject:
         decoded: Tensor = linear + network(latent)
         return decoded
 
-    def judge(network: nn.Module) -> dict[str, float]:
-        errors, distances = [], []
-        with torch.no_grad():
-            for material in judged_on.materials:
-                true, present = _stack(material.texels), torch.tensor([material.present])
-                decoded = made(network, (true, present))
-                errors.append(float(_total(fidelity(decoded, true, present))))
-                known = _albedo(true)
-                distances.append(float(texture_distance(_albedo(decoded), known, unit=distance_unit(known))))
-        return {"error": mean(errors), "d": mean(distances)}
+    cases = [(_stack(material.texels), torch.tensor([material.present])) for material in judged_on.materials]
+    known = [_albedo(true) for true, _ in cases[::DISTANCES]]
+    units = [distance_unit(image) for image in known]
+
+    @torch.no_grad()
+    def error(network: nn.Module) -> float:
+        return mean(float(_total(fidelity(made(network, case), *case))) for case in cases)
+
+    @torch.no_grad()
+    def distance(network: nn.Module) -> float:
+        decoded = [_albedo(made(network, case)) for case in cases[::DISTANCES]]
+        return mean(
+            float(texture_distance(image, true, unit=unit))
+            for image, true, unit in zip(decoded, known, units, strict=True)
+        )
 
     def picture(network: nn.Module) -> Any:
         material = next(m for m in judged_on.materials if m.name.startswith("brick"))
@@ -131,7 +138,8 @@ def decoder(steps: int, seeds: int, out: Path) -> Subject:
         batch_of,
         made,
         lambda network, batch: _total(fidelity(made(network, batch), *batch)),
-        judge,
+        error,
+        distance,
         picture,
     )
 
@@ -153,8 +161,8 @@ def unet(steps: int, seeds: int, out: Path) -> Subject:
     def batch_of(step: int) -> Batch:
         """Exemplar, clean and noisy tokens (N, 3, C, h, w) and noise levels (N,)."""
         generator = np.random.default_rng((1, step))
-        sigma = np.exp(generator.uniform(np.log(LEAST_NOISE), np.log(MOST_NOISE), BATCH)).astype(np.float32)
-        exemplar, clean = crops(generator, TOKENS, BATCH), crops(generator, TOKENS, BATCH)
+        sigma = np.exp(generator.uniform(np.log(LEAST_NOISE), np.log(MOST_NOISE), PAIRS)).astype(np.float32)
+        exemplar, clean = crops(generator, TOKENS, PAIRS), crops(generator, TOKENS, PAIRS)
         noise = torch.from_numpy(generator.standard_normal(clean.shape, dtype=np.float32))
         noisy = clean + torch.from_numpy(sigma)[:, None, None, None] * noise
         return torch.stack([exemplar, clean, noisy], dim=1), torch.from_numpy(sigma)
@@ -186,17 +194,19 @@ def unet(steps: int, seeds: int, out: Path) -> Subject:
                 z = clean + (z - clean) * keep + fresh * torch.randn(z.shape, generator=generator)
             return _albedo(linear.synthesis(z))
 
-    def judge(network: nn.Module) -> dict[str, float]:
+    @torch.no_grad()
+    def error(network: nn.Module) -> float:
         errors = []
-        with torch.no_grad():
-            for number, sigma in enumerate(SIGMAS * 8):
-                stack, _ = batch_of(500_000 + number)
-                generator = torch.Generator().manual_seed(number)
-                stack[:, 2] = stack[:, 1] + sigma * torch.randn(stack[:, 1].shape, generator=generator)
-                error = (made(network, (stack, torch.full((BATCH,), sigma))) - stack[:, 1]).square().mean()
-                errors.append(float(error / tokens.var()))
-        distances = [float(texture_distance(sample(network, seed), known, unit=scale)) for seed in range(seeds)]
-        return {"error": mean(errors), "d": mean(distances)}
+        for number, sigma in enumerate(SIGMAS * 8):
+            stack, _ = batch_of(500_000 + number)
+            generator = torch.Generator().manual_seed(number)
+            stack[:, 2] = stack[:, 1] + sigma * torch.randn(stack[:, 1].shape, generator=generator)
+            squared = (made(network, (stack, torch.full((PAIRS,), sigma))) - stack[:, 1]).square().mean()
+            errors.append(float(squared / tokens.var()))
+        return mean(errors)
+
+    def distance(network: nn.Module) -> float:
+        return mean(float(texture_distance(sample(network, seed), known, unit=scale)) for seed in range(seeds))
 
     z, level, seen = torch.randn(1, CHANNELS, TIMED_SIDE, TIMED_SIDE), torch.tensor([1.0]), tokens[None, :, :32, :32]
     return Subject(
@@ -205,7 +215,8 @@ def unet(steps: int, seeds: int, out: Path) -> Subject:
         batch_of,
         made,
         loss,
-        judge,
+        error,
+        distance,
         lambda network: sample(network, 0),
     )
 
@@ -221,8 +232,9 @@ def variants(subject: Subject) -> Iterator[tuple[str, nn.Module]]:
         smallest[retention] = pruned(subject, retention, by_threshold)
         yield f"threshold {retention:.0%}", smallest[retention]
     target = multiply_adds(smallest[RETENTIONS[0]], subject.call)
-    yield "fixed ratio", as_small_as(target, subject, lambda kept: pruned(subject, kept, by_fixed_ratio))
-    yield "random", as_small_as(target, subject, lambda kept: randomly_pruned(subject, kept))
+    retention, random = as_small_as(target, subject)
+    yield "fixed ratio", pruned(subject, retention, by_fixed_ratio)
+    yield "random", random
     yield "layer drop", without_layers(subject, target)
     if isinstance(subject.network, ReferenceUNet):
         for retention in RETENTIONS:
@@ -255,17 +267,18 @@ def randomly_pruned(subject: Subject, retention: float) -> nn.Module:
     return small
 
 
-def as_small_as(target: float, subject: Subject, make: Callable[[float], nn.Module]) -> nn.Module:
-    """The largest of `make`(retention) with at most `target` multiply-adds, to 1/64."""
-    low, high, best = 0.15, 1.0, make(0.15)
+def as_small_as(target: float, subject: Subject) -> tuple[float, nn.Module]:
+    """The largest share of every layer, to 1/64, with at most `target` multiply-adds, and a random choice of it."""
+    low, high = 0.15, 1.0
+    best = randomly_pruned(subject, low)
     for _ in range(6):
         middle = (low + high) / 2
-        made = make(middle)
+        made = randomly_pruned(subject, middle)
         if multiply_adds(made, subject.call) <= target:
             low, best = middle, made
         else:
             high = middle
-    return best
+    return low, best
 
 
 class Skipped(nn.Module):
@@ -328,24 +341,24 @@ def measured(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"{name}: trained in {time.monotonic() - began:.0f} s", flush=True)
     found, networks, pictures = [], [], []
     for what, network in variants(subject):
-        before = subject.judge(network.eval())
+        before = subject.error(network.eval())
+        tuned = network
         if network is not subject.network:
-            network = fine_tune(
+            tuned = fine_tune(
                 network, subject.network, subject.forward, lambda step: subject.batch_of(600_000 + step),
                 schedule(arguments.tune), out / "tuned", Run(), device=CPU,
             )  # fmt: skip
-        after = subject.judge(network)
-        networks.append(network.eval().requires_grad_(False))
-        pictures.append((what, subject.picture(network)))
+        networks.append(tuned.eval().requires_grad_(False))
+        pictures.append((what, subject.picture(tuned)))
         found.append(
             {
                 "subject": name,
                 "variant": what,
-                "multiply_adds": multiply_adds(network, subject.call),
-                "parameters": sum(parameter.numel() for parameter in network.parameters()),
-                **after,
-                "error_untuned": before["error"],
-                "d_untuned": before["d"],
+                "multiply_adds": multiply_adds(tuned, subject.call),
+                "parameters": sum(parameter.numel() for parameter in tuned.parameters()),
+                "error": subject.error(tuned),
+                "error_untuned": before,
+                "d": subject.distance(tuned),
             }
         )
         print(found[-1], flush=True)
@@ -385,7 +398,7 @@ def main() -> int:
 def table(found: Sequence[dict[str, Any]]) -> str:
     """For the page."""
     lines = [
-        "| network | variant | multiply-adds | of full | ms | of full | error (untuned) | d (untuned) |",
+        "| network | variant | multiply-adds | of full | ms | of full | error (untuned) | d |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for line in found:
@@ -394,7 +407,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
             f"| {line['subject']} | {line['variant']} | {line['multiply_adds'] / 1e6:.1f} M"
             f" | {line['multiply_adds'] / full['multiply_adds']:.2f} | {line['ms']:.1f}"
             f" | {line['ms'] / full['ms']:.2f} | {line['error']:.4f} ({line['error_untuned']:.4f})"
-            f" | {line['d']:.2f} ({line['d_untuned']:.2f}) |"
+            f" | {line['d']:.3f} |"
         )
     return "\n".join(lines)
 
