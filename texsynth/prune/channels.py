@@ -7,6 +7,7 @@ all layers, chosen so that the wanted share of channels stays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -18,6 +19,9 @@ from texsynth.prune.graph import Call, ChannelGraph, ChannelGroup
 FIRST_RETENTION, LAST_RETENTION = 0.95, 0.40
 # No layer is left with less than this share of its channels: a single one would cut the network in two.
 LEAST = 0.15
+# Numbers of channels that are no multiple of this are slower than the next larger one: in a decoder of 48 and 64
+# channels, 60 % of them took 1.1 times as long as all of them.
+MULTIPLE = 8
 
 Importance = dict[Tensor, Tensor]
 # From the scores of every group's units, how many channels a unit is, and the share of channels to keep, to a mask of
@@ -105,7 +109,8 @@ def prune_channels(
     """Remove channels of `network`, in place, until about `retention` of them are left; returns the share that is.
 
     call: runs it on example inputs. score: importance of a group's channels, see `channel_importance`. kept: layers
-    whose channels stay. Channels that are normalised in parts go by the same number from each part.
+    whose channels stay. Channels that are normalised in parts go by the same number from each part, and what is left of a
+    layer is a multiple of MULTIPLE where it was one.
     """
     graph = ChannelGraph(network, call, kept)
     groups = graph.groups()
@@ -113,11 +118,23 @@ def prune_channels(
         raise ValueError(f"{type(network).__name__} has no channels that could be removed")
     units = [score(group).reshape(group.blocks, -1).mean(dim=0) for group in groups]
     left = 0
-    for group, mask in zip(groups, choose(units, [group.blocks for group in groups], retention), strict=True):
-        whole = mask.repeat(group.blocks)
+    masks = choose(units, [group.blocks for group in groups], retention)
+    for group, scores, mask in zip(groups, units, masks, strict=True):
+        whole = _rounded(mask, scores, group).repeat(group.blocks)
         graph.remove(group, (~whole).nonzero().flatten().tolist())
         left += int(whole.sum())
     return left / sum(group.channels for group in groups)
+
+
+def _rounded(mask: Tensor, scores: Tensor, group: ChannelGroup) -> Tensor:
+    """`mask` of units, with the next best or without the worst ones, so that a multiple of MULTIPLE channels is kept."""
+    step = MULTIPLE // math.gcd(MULTIPLE, group.blocks)
+    if group.channels % MULTIPLE:
+        return mask
+    count = max(step, round(int(mask.sum()) / step) * step)
+    kept = torch.zeros_like(mask)
+    kept[scores.topk(min(count, len(mask))).indices] = True
+    return kept
 
 
 def prune_in_rounds(
