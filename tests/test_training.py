@@ -16,18 +16,23 @@ from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.estimate import log_luminance, normal_from_height
 from texsynth.material import MapKind, Material, TextureMap
 from texsynth.model import photo
+from texsynth.model.common_axes import CommonAxes, CommonAxesConfig
 from texsynth.model.map_estimator import MapEstimator, MapEstimatorConfig
 from texsynth.model.material_autoencoder import MaterialAutoencoder, MaterialAutoencoderConfig
+from texsynth.model.reference_unet import ReferenceUNet, ReferenceUNetConfig, save_reference_unet
 from texsynth.model.stack import CHANNELS, KINDS, SLICES, channel_mask, unit_vectors
 from texsynth.model.weights import CONFIG, TENSORS, load_model, save_model
 from texsynth.run import Progress, Run
-from texsynth.train import autoencoder, corpus, estimator, evaluation, training
+from texsynth.train import autoencoder, corpus, estimator, evaluation, reference, training
 from texsynth.train.corpus import Corpus, TrainingMaterial, load_corpus, random_crop, to_training, turned
 from texsynth.train.loop import CHECKPOINT, CURVE, Schedule
 from texsynth.train.procedural import generate, write
 
 SMALL = MapEstimatorConfig(widths=(8, 8), down=(1, 1), up=(1, 1))
-SMALL_AUTOENCODER = MaterialAutoencoderConfig(latent_channels=4, widths=(8, 8), encoder=(1, 1), decoder=(1, 1))
+SMALL_AUTOENCODER = MaterialAutoencoderConfig(
+    latent_channels=4, widths=(8, 8), encoder_blocks=(1, 1), decoder_blocks=(1, 1)
+)
+SMALL_REFERENCE = ReferenceUNetConfig(widths=(16, 16), head=8, groups=8)
 SCHEDULE = Schedule(steps=6, batch=2, crop=32, warmup=2, report_every=2, save_every=2)
 
 
@@ -45,6 +50,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks and schedules of a size for tests; everything else is as it is."""
     monkeypatch.setattr(estimator, "MapEstimatorConfig", lambda: SMALL)
     monkeypatch.setattr(autoencoder, "MaterialAutoencoderConfig", lambda: SMALL_AUTOENCODER)
+    monkeypatch.setattr(reference, "ReferenceUNetConfig", lambda: SMALL_REFERENCE)
+    monkeypatch.setattr(reference, "WATCHED_SIDE", 32)
     for name, recipe in training.RECIPES.items():
         fast = replace(recipe, schedules={"small": SCHEDULE, "base": SCHEDULE}, procedural_seeds=0)
         monkeypatch.setitem(training.RECIPES, name, fast)
@@ -158,7 +165,7 @@ def test_a_checkpoint_of_another_schedule_is_refused(
 
 @pytest.mark.usefixtures("quick")
 def test_unknown_models_and_presets_are_named(materials: Path, tmp_path: Path) -> None:
-    with pytest.raises(TexsynthError, match="estimator, autoencoder"):
+    with pytest.raises(TexsynthError, match="estimator, autoencoder, reference"):
         run_training("unet", materials, tmp_path)
 
 
@@ -273,6 +280,18 @@ def test_an_autoencoder_is_judged_by_its_reconstruction(materials: Path, tmp_pat
     save_model(MaterialAutoencoder(SMALL_AUTOENCODER), tmp_path)
     rows = evaluation.evaluate_model("autoencoder", materials, tmp_path)
     assert {"psnr_albedo", "detail", "shift", "normal_angle", "psnr_roughness"} <= set(rows[-1])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_reference_unet_is_judged_beside_the_closed_form(materials: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = ReferenceUNet.create(SMALL_REFERENCE, CommonAxes(CommonAxesConfig(directions=32)))
+    save_reference_unet(network, tmp_path)
+    row = evaluation.evaluate_model("reference", materials, tmp_path)[-1]
+    for sigma in ("0.7", "1.4", "2.8"):  # a fresh one says what suits white data
+        fresh = [row[f"{seen}_{sigma}"] for seen in ("right", "wrong", "none")]
+        assert fresh == pytest.approx([row[f"white_{sigma}"]] * 3, rel=1e-3)
+        assert 0 < row[f"closed_{sigma}"] < 3
 
 
 def test_a_directx_normal_is_turned_over_for_training() -> None:

@@ -674,7 +674,7 @@ def serve_command(
 
 @models.command("train")
 def train_command(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator or autoencoder.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator, autoencoder or reference.")],
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="One folder of maps for each material.")],
     output: Out,
     preset: Annotated[
@@ -705,7 +705,7 @@ def train_command(
 
 @models.command("evaluate")
 def evaluate_command(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator or autoencoder.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator, autoencoder or reference.")],
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="One folder of maps for each material.")],
     model: Annotated[Path, typer.Option("--model", metavar="FOLDER", help="The weights: OUT/model of train.")],
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,

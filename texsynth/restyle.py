@@ -144,7 +144,8 @@ def _run(
         ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
             exemplar, guide, _shown(wanted, blend, number), ground.size, options, compute, work / str(number), run,
-            torus=ground.torus, shift=shift, name="second " * number, span=(ends[0], ends[1]), show=previewer.show, learned=learned,
+            torus=ground.torus, shift=shift, name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
+            learned=learned,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):

@@ -21,12 +21,12 @@ FACTOR = 8
 
 @dataclass(frozen=True)
 class MaterialAutoencoderConfig:
-    """Shape of the network. widths: channels at 1/4 and at 1/8 of the side; encoder, decoder: residual blocks there."""
+    """Shape of the network. widths: channels at 1/4 and at 1/8 of the side; *_blocks: residual ones there."""
 
     latent_channels: int = 16
     widths: tuple[int, int] = (112, 160)
-    encoder: tuple[int, int] = (2, 2)
-    decoder: tuple[int, int] = (4, 3)
+    encoder_blocks: tuple[int, int] = (2, 2)
+    decoder_blocks: tuple[int, int] = (4, 3)
 
 
 class MaterialAutoencoder(nn.Module):
@@ -43,17 +43,17 @@ class MaterialAutoencoder(nn.Module):
         self.synthesis = nn.ConvTranspose2d(latent, CHANNELS, FACTOR, stride=FACTOR)
         self.encoder = nn.Sequential(
             nn.Conv2d(CHANNELS * 16 + len(KINDS), fine, 3, padding=1),
-            residual_blocks(fine, config.encoder[0]),
+            residual_blocks(fine, config.encoder_blocks[0]),
             Halve(fine, coarse),
-            residual_blocks(coarse, config.encoder[1]),
+            residual_blocks(coarse, config.encoder_blocks[1]),
             nn.SiLU(),
             nn.Conv2d(coarse, latent, 1),
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(latent, coarse, 3, padding=1),
-            residual_blocks(coarse, config.decoder[1]),
+            residual_blocks(coarse, config.decoder_blocks[1]),
             Double(coarse, fine),
-            residual_blocks(fine, config.decoder[0]),
+            residual_blocks(fine, config.decoder_blocks[0]),
             nn.SiLU(),
             nn.Conv2d(fine, CHANNELS * 16, 3, padding=1),
             nn.PixelShuffle(4),

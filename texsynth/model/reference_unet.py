@@ -67,7 +67,10 @@ class ReferenceUNet(nn.Module):
 
     @classmethod
     def create(cls, config: ReferenceUNetConfig, axes: CommonAxes) -> ReferenceUNet:
-        """With random weights; it starts from the mean that white data would have."""
+        """With random weights; it starts from the mean that white data would have.
+
+        Keys start as queries are made, so that a token attends to those that look like it from the first step on.
+        """
         levels = len(config.widths)
         unet: Any = library("diffusers").UNet2DModel(
             in_channels=config.channels,
@@ -81,6 +84,10 @@ class ReferenceUNet(nn.Module):
         )
         nn.init.zeros_(unet.conv_out.weight)
         nn.init.zeros_(unet.conv_out.bias)
+        for layer in unet.modules():
+            if hasattr(layer, "to_k"):
+                nn.init.normal_(layer.to_q.weight, std=layer.to_q.in_features**-0.5)
+                layer.to_k.load_state_dict(layer.to_q.state_dict())
         return cls(unet, axes)
 
     def reference(self, clean: Tensor) -> Reference:

@@ -27,10 +27,12 @@ from texsynth.material import (
 from texsynth.model.map_estimator import MapEstimator
 from texsynth.model.material_autoencoder import MaterialAutoencoder
 from texsynth.model.photo import estimated_planes, normals_of_slopes
+from texsynth.model.reference_unet import load_reference_unet
 from texsynth.model.stack import KINDS, SLICES
 from texsynth.model.weights import load_model
 from texsynth.train.autoencoder import reconstruction
 from texsynth.train.corpus import TrainingMaterial, material_folders, to_training
+from texsynth.train.reference import denoising_errors
 
 EVALUATED_AT = 1024  # texels a side at most
 # The roughness that errs least over the training materials when it is said of every one of them.
@@ -47,11 +49,14 @@ def evaluate_model(name: str, data: Path, folder: Path) -> list[dict[str, Any]]:
     folder: of the model. Raises TexsynthError for unknown names, folders without such a model, and data without
     materials.
     """
-    require_choice("model", name, ("estimator", "autoencoder"))
+    require_choice("model", name, ("estimator", "autoencoder", "reference"))
     materials = [reduced(to_training(load_material(path), path.name)) for path in material_folders(data)]
     if name == "estimator":
         guess = by_network(load_model(MapEstimator, folder))
         rows = [{"material": m.name} | estimation(guess, m) for m in materials]
+    elif name == "reference":
+        errors = denoising_errors(load_reference_unet(folder), materials)
+        rows = [{"material": m.name} | found for m, found in zip(materials, errors, strict=True)]
     else:
         autoencoder = load_model(MaterialAutoencoder, folder)
         rows = [{"material": m.name} | reconstruction(autoencoder, _tensor(m.texels), m.present) for m in materials]

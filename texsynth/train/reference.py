@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -17,7 +18,7 @@ from texsynth.model.common_axes import CommonAxes, CommonAxesConfig, weighted_pa
 from texsynth.model.exemplar_score import ExemplarScore
 from texsynth.model.reference_unet import ReferenceUNet, ReferenceUNetConfig
 from texsynth.model.stack import KINDS
-from texsynth.train.corpus import Corpus, turned
+from texsynth.train.corpus import Corpus, TrainingMaterial, turned
 from texsynth.train.loop import Batch, Schedule, Stateful
 
 SCHEDULES = {
@@ -30,6 +31,9 @@ LEAST_NOISE, MOST_NOISE = 0.3, 1.5 * FIRST_NOISE
 HIDDEN, WITHOUT = 0.15, 10
 # A crop is shrunk by up to this factor, if another one that does not overlap it still has room beside it.
 LARGEST_SHRINK = 8.0
+# Chance of a pair that overlaps: what the exemplar shows is then the answer itself, so that looking is soon learned.
+# Without such pairs nothing was looked at after 8,000 of them.
+NEAR = 0.5
 # Places of which the target takes that which overlaps the exemplar least.
 TRIES = 8
 PATCH = 3  # tokens a side, of the closed form that it is compared with: the layout's for exemplars of this size
@@ -51,30 +55,30 @@ def prepare(
 def batch_of_pairs(corpus: Corpus, count: int, size: int, generator: np.random.Generator) -> Batch:
     """Stacks (count, 2, 8, size, size) in 0..1, exemplar and target, and masks (count, 5) of the maps there."""
     drawn = generator.choice(len(corpus.materials), count, p=corpus.chances)
-    pairs = np.stack([random_pair(corpus.materials[index].texels, size, generator) for index in drawn])
+    pairs = np.stack([random_pair(corpus.materials[index].texels, size, generator, NEAR) for index in drawn])
     present = torch.tensor([corpus.materials[index].present for index in drawn])
     hidden = torch.from_numpy(generator.random(present.shape) < HIDDEN)
     hidden[:, KINDS.index(KINDS[0])] = False  # albedo stays
     return torch.from_numpy(pairs).movedim(4, 2).float().div_(255), present & ~hidden
 
 
-def random_pair(texels: NDArray[np.uint8], size: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+def random_pair(
+    texels: NDArray[np.uint8], size: int, generator: np.random.Generator, near: float = 0.0
+) -> NDArray[np.uint8]:
     """(2, size, size, 8): two places of a material at one random scale, turned and mirrored alike.
 
-    They overlap as little as `TRIES` places allow. A material smaller than the crop repeats, as textures do.
+    They overlap as little as `TRIES` places allow, with chance `near` as much as these allow. A material smaller than
+    the crop repeats, as textures do.
     """
     most = min(LARGEST_SHRINK, min(texels.shape[:2]) / (2 * size))
     extent = round(size * math.exp(generator.uniform(0, math.log(max(1.0, most)))))
     rooms = [length if length < extent else length - extent + 1 for length in texels.shape[:2]]
     places = generator.integers(rooms, size=(1 + TRIES, 2))
     shared = np.maximum(0, extent - np.abs(places[1:] - places[0])).prod(axis=1)
+    chosen = places[1 + int(shared.argmax() if generator.random() < near else shared.argmin())]
     quarters, mirrored = int(generator.integers(4)), bool(generator.integers(2))
-    return np.stack(
-        [
-            turned(_shrunk(texels, place, extent, size), quarters, mirrored)
-            for place in (places[0], places[1 + int(shared.argmin())])
-        ]
-    )
+    crops = [_shrunk(texels, place, extent, size) for place in (places[0], chosen)]
+    return np.stack([turned(crop, quarters, mirrored) for crop in crops])
 
 
 def _shrunk(texels: NDArray[np.uint8], place: NDArray[np.int64], extent: int, size: int) -> NDArray[np.uint8]:
@@ -142,31 +146,36 @@ class Case:
 
 
 @torch.no_grad()
-def validate_reference(model: nn.Module, corpus: Corpus) -> dict[str, float]:
-    """Mean squared errors of clean tokens, as shares of their square, means over some materials of `corpus`.
+def denoising_errors(model: ReferenceUNet, materials: Sequence[TrainingMaterial]) -> list[dict[str, float]]:
+    """Mean squared errors of clean tokens, as shares of their square, on one pair of crops of each of `materials`.
 
     For every noise level S of WATCHED_NOISE: right_S in sight of the exemplar, wrong_S of another one, none_S of none,
     closed_S of the closed form with the exemplar, white_S of the best guess for white data.
     """
-    assert isinstance(model, ReferenceUNet)
     device = next(model.parameters()).device
-    every = max(1, len(corpus.materials) // WATCHED_MATERIALS)
     drawn, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     axes, cases = CommonAxes(model.axes.config), list[Case]()
     axes.load_state_dict(model.axes.state_dict())  # on the CPU, as the closed form
-    for material in corpus.materials[::every]:
+    for material in materials:
         pair = torch.from_numpy(random_pair(material.texels, WATCHED_SIDE, drawn)).movedim(3, 1).float() / 255
         cases.append(Case.of(axes, pair, torch.tensor(material.present)))
-    errors: dict[str, list[float]] = {}
+    rows = []
     references = [model.reference(case.tokens[None].to(device)) for case in cases]
     for number, case in enumerate(cases):
-        seen = {"right": references[number], "wrong": references[number - 1], "none": None}
+        seen, row = {"right": references[number], "wrong": references[number - 1], "none": None}, dict[str, float]()
         for sigma in WATCHED_NOISE:
             z = case.target + sigma * torch.randn(case.target.shape, generator=generator)
             level = torch.tensor([sigma], device=device)
             means = {name: model(z[None].to(device), level, shown)[0].cpu() for name, shown in seen.items()}
             means |= {"closed": case.closed_form(z, sigma, generator), "white": z / (1 + sigma**2)}
             for name, made in means.items():
-                error = (made - case.target).square().mean() / case.target.square().mean()
-                errors.setdefault(f"{name}_{sigma:g}", []).append(float(error))
-    return {name: mean(values) for name, values in errors.items()}
+                row[f"{name}_{sigma:g}"] = float((made - case.target).square().mean() / case.target.square().mean())
+        rows.append(row)
+    return rows
+
+
+def validate_reference(model: nn.Module, corpus: Corpus) -> dict[str, float]:
+    """Means of `denoising_errors` over some materials of `corpus`."""
+    assert isinstance(model, ReferenceUNet)
+    rows = denoising_errors(model, corpus.materials[:: max(1, len(corpus.materials) // WATCHED_MATERIALS)])
+    return {name: mean(row[name] for row in rows) for name in rows[0]}
