@@ -102,7 +102,9 @@ def decoder(steps: int, seeds: int, out: Path) -> Subject:
     del seeds
     trained_on, judged_on = _corpus(192, 1000), _corpus(192, 2000)
     torch.manual_seed(0)
-    model = MaterialAutoencoder(MaterialAutoencoderConfig(CHANNELS, widths=(48, 64), encoder=(1, 1), decoder=(2, 2)))
+    model = MaterialAutoencoder(
+        MaterialAutoencoderConfig(CHANNELS, widths=(48, 64), encoder_blocks=(1, 1), decoder_blocks=(2, 2))
+    )
     stacks = torch.cat([next(trained_on.batches(CROP, 32, np.random.default_rng(seed)))[0] for seed in range(8)])
     model.fit_linear(stacks, channel_weights())
 
@@ -158,7 +160,9 @@ def decoder(steps: int, seeds: int, out: Path) -> Subject:
 def unet(steps: int, seeds: int, out: Path) -> Subject:
     """A `ReferenceUNet` that was trained for `steps` on pairs of places of one material."""
     texels = _stack(to_training(procedural.generate(MATERIAL, MATERIAL_SIZE, 1), PROCEDURAL).texels)
-    linear = MaterialAutoencoder(MaterialAutoencoderConfig(CHANNELS, widths=(8, 8), encoder=(0, 0), decoder=(0, 0)))
+    linear = MaterialAutoencoder(
+        MaterialAutoencoderConfig(CHANNELS, widths=(8, 8), encoder_blocks=(0, 0), decoder_blocks=(0, 0))
+    )
     linear.fit_linear(texels, channel_weights())
     with torch.no_grad():
         tokens = linear.analysis(texels)[0]

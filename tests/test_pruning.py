@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from texsynth.distill import Seen, network_layers
 from texsynth.errors import TexsynthError
-from texsynth.model.blocks import Double
+from texsynth.exemplar import prepare_exemplar
+from texsynth.model.blocks import Double, ResidualBlock
 from texsynth.model.common_axes import CommonAxes, CommonAxesConfig
 from texsynth.model.denoiser import Attention
+from texsynth.model.exemplar_score import ExemplarScore
+from texsynth.model.latent import to_tensor
 from texsynth.model.material_autoencoder import MaterialAutoencoder, MaterialAutoencoderConfig
+from texsynth.model.mixed_denoiser import Learned, mixed_denoiser
 from texsynth.model.reference_unet import (
     ReferenceUNet,
     ReferenceUNetConfig,
     load_reference_unet,
     save_reference_unet,
 )
+from texsynth.model.stack import KINDS
 from texsynth.model.weights import load_model, save_model
 from texsynth.prune.channels import (
     by_fixed_ratio,
@@ -43,8 +49,9 @@ from texsynth.prune.heads import head_entropies, keep_half_the_heads
 from texsynth.prune.variants import VariantDenoiser, effort_of, guidance_entropy, window_importance, works
 from texsynth.run import Run
 from texsynth.train.loop import Batch, Schedule
+from texsynth.train.procedural import generate
 
-CONFIG = MaterialAutoencoderConfig(latent_channels=4, widths=(16, 24), encoder=(1, 1), decoder=(2, 2))
+CONFIG = MaterialAutoencoderConfig(latent_channels=4, widths=(16, 24), encoder_blocks=(1, 1), decoder_blocks=(2, 2))
 SIZE = 16
 
 
@@ -181,6 +188,22 @@ def test_one_threshold_takes_more_from_layers_of_uneven_importance() -> None:
 
 def test_retention_falls_linearly_from_95_to_40_percent() -> None:
     assert [round(retention_at(step, 12), 3) for step in (0, 1, 11)] == [0.95, 0.9, 0.4]
+
+
+@pytest.mark.parametrize("retention", [0.3, 0.6, 0.8])
+def test_what_is_left_of_a_layer_is_a_multiple_of_eight(retention: float) -> None:
+    decoder = MaterialAutoencoder(
+        MaterialAutoencoderConfig(4, widths=(40, 48), encoder_blocks=(1, 1), decoder_blocks=(2, 2))
+    ).decoder
+    prune_channels(decoder, decode, random_scores, retention)
+    widths = {module.first.out_channels for module in decoder.modules() if isinstance(module, ResidualBlock)}
+    assert max(widths) < 48 and all(width % 8 == 0 for width in widths)
+
+
+def test_without_torch_pruning_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)  # how Python itself marks what cannot be imported
+    with pytest.raises(TexsynthError, match=r"pip install 'texsynth\[prune\]'"):
+        prune_channels(unet(), call, random_scores, 0.5)
 
 
 def test_a_network_without_removable_channels_is_refused() -> None:
@@ -361,6 +384,25 @@ def test_important_windows_get_the_large_variant_and_all_steps() -> None:
         mean = mixed.denoise(torch.zeros(4, 16, 16), 1.0, (False, False))
     assert [float(mean[0, 2, 2]), float(mean[0, 2, 13]), float(mean[0, 13, 2])] == pytest.approx([1.0, 0.6, 0.4])
     assert [variants[r].calls for r in (1.0, 0.6, 0.4)] == [8, 6, 2 * 5]
+
+
+def test_in_a_layout_unimportant_windows_are_denoised_by_the_smaller_network() -> None:
+    exemplar = prepare_exemplar(generate("brick", 128, 1), list(KINDS))
+    image, torus = to_tensor(exemplar.weighted), (True, True)
+    score = ExemplarScore(image, exemplar.wraps, patch=3, stride=4, channels=4, floor=0.15, dimensions=96, cell=16)
+    large, small = reference_unet(), reference_unet()
+    nn.init.normal_(large.unet.conv_out.weight)  # type: ignore[union-attr, arg-type]
+    z = seen()[0, :, :, :8]
+
+    def said(learned: Learned, importance: float) -> Tensor:
+        map_of = np.full((SIZE, 8), importance, np.float32)
+        mixed = mixed_denoiser(score, None, learned, image, exemplar.maps, exemplar.wraps, map_of, 4)
+        return mixed.denoise(z, 2.0, torus)
+
+    both = Learned(large, share=1.0, smaller=((0.4, small),))
+    assert torch.allclose(said(both, 1.0), said(Learned(large, share=1.0), 1.0), atol=1e-4)
+    assert torch.allclose(said(both, 0.0), said(Learned(small, share=1.0), 0.0), atol=1e-4)
+    assert not torch.allclose(said(both, 0.0), said(both, 1.0), atol=1e-2)
 
 
 def test_windows_that_all_work_denoise_as_one_network_does() -> None:

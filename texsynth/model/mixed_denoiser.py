@@ -79,14 +79,15 @@ def mixed_denoiser(
     image: Tensor,
     kinds: Sequence[MapKind],
     wraps: tuple[bool, bool],
-    importance: NDArray[np.float32],
-    steps: int,
+    importance: NDArray[np.float32] | None = None,
+    steps: int = 1,
 ) -> Denoiser:
     """`score` under `prior`, with `learned` above its level; None: the closed form alone.
 
     importance: of the tokens, (h, w), 0..1, by which a window is denoised by a smaller network and in fewer of the
-    `steps` calls, where there are smaller ones. image: what `score` was made of, float32 (K, H, W), holding `kinds` in
-    this order. The network works in the latent of `score`, turned to its own axes, which white noise does not notice.
+    `steps` calls, where there are smaller ones; None: all of it matters. image: what `score` was made of, float32
+    (K, H, W), holding `kinds` in this order. The network works in the latent of `score`, turned to its own axes, which
+    white noise does not notice.
     """
     guided = GuidedScore(score, prior)
     if learned is None:
@@ -94,7 +95,7 @@ def mixed_denoiser(
     rotation = learned.network.axes.rotation(score.latent, kinds)
     tokens = score.latent.encode(image)
     looking: Denoiser = ReferenceDenoiser(learned.network, tokens, wraps, rotation)
-    if learned.smaller:
+    if learned.smaller and importance is not None:
         variants = {1.0: looking} | {
             kept: ReferenceDenoiser(network, tokens, wraps, rotation) for kept, network in learned.smaller
         }

@@ -109,8 +109,8 @@ def prune_channels(
     """Remove channels of `network`, in place, until about `retention` of them are left; returns the share that is.
 
     call: runs it on example inputs. score: importance of a group's channels, see `channel_importance`. kept: layers
-    whose channels stay. Channels that are normalised in parts go by the same number from each part, and what is left of a
-    layer is a multiple of MULTIPLE where it was one.
+    whose channels stay. Channels that are normalised in parts go by the same number from each part, and what is left of
+    a layer is a multiple of MULTIPLE where it was one.
     """
     graph = ChannelGraph(network, call, kept)
     groups = graph.groups()
@@ -127,7 +127,7 @@ def prune_channels(
 
 
 def _rounded(mask: Tensor, scores: Tensor, group: ChannelGroup) -> Tensor:
-    """`mask` of units, with the next best or without the worst ones, so that a multiple of MULTIPLE channels is kept."""
+    """`mask` of units, with the next best or without the worst ones: a multiple of MULTIPLE channels is kept."""
     step = MULTIPLE // math.gcd(MULTIPLE, group.blocks)
     if group.channels % MULTIPLE:
         return mask
