@@ -105,12 +105,13 @@ def prune_channels(
     retention: float,
     choose: Choice = by_threshold,
     kept: Iterable[nn.Module] = (),
+    multiple: int = MULTIPLE,
 ) -> float:
     """Remove channels of `network`, in place, until about `retention` of them are left; returns the share that is.
 
     call: runs it on example inputs. score: importance of a group's channels, see `channel_importance`. kept: layers
     whose channels stay. Channels that are normalised in parts go by the same number from each part, and what is left of
-    a layer is a multiple of MULTIPLE where it was one.
+    a layer is a `multiple`.
     """
     graph = ChannelGraph(network, call, kept)
     groups = graph.groups()
@@ -120,17 +121,15 @@ def prune_channels(
     left = 0
     masks = choose(units, [group.blocks for group in groups], retention)
     for group, scores, mask in zip(groups, units, masks, strict=True):
-        whole = _rounded(mask, scores, group).repeat(group.blocks)
+        whole = _rounded(mask, scores, group.blocks, multiple).repeat(group.blocks)
         graph.remove(group, (~whole).nonzero().flatten().tolist())
         left += int(whole.sum())
     return left / sum(group.channels for group in groups)
 
 
-def _rounded(mask: Tensor, scores: Tensor, group: ChannelGroup) -> Tensor:
-    """`mask` of units, with the next best or without the worst ones: a multiple of MULTIPLE channels is kept."""
-    step = MULTIPLE // math.gcd(MULTIPLE, group.blocks)
-    if group.channels % MULTIPLE:
-        return mask
+def _rounded(mask: Tensor, scores: Tensor, size: int, multiple: int) -> Tensor:
+    """`mask` of units of `size` channels, with the next best or without the worst: a `multiple` of channels is kept."""
+    step = multiple // math.gcd(multiple, size)
     count = max(step, round(int(mask.sum()) / step) * step)
     kept = torch.zeros_like(mask)
     kept[scores.topk(min(count, len(mask))).indices] = True
@@ -154,5 +153,7 @@ def prune_in_rounds(
     for number in range(rounds):
         wanted = retention_at(number, rounds, max(FIRST_RETENTION, retention), retention)
         score = partial(channel_importance, importance=weight_importance(network, losses()))
-        left *= prune_channels(network, call, score, min(1.0, wanted / left), choose, kept)
+        # rounding in every round would add up
+        multiple = MULTIPLE if number == rounds - 1 else 1
+        left *= prune_channels(network, call, score, min(1.0, wanted / left), choose, kept, multiple)
     return left
