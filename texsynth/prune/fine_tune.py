@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,10 +35,11 @@ def fine_tune(
     device: torch.device,
     resume: bool = False,
 ) -> nn.Module:
-    """The moving average of `small`, trained on `distilled_loss` by `texsynth.train.loop.train`, which see."""
+    """The moving average of a copy of `small`, trained on `distilled_loss` by `texsynth.train.loop.train`, which see."""
+    small = copy.deepcopy(small).requires_grad_(True)
     full = full.to(device).eval()
 
     def loss(model: nn.Module, batch: Batch, _step: int) -> dict[str, Tensor]:
         return {"distilled": distilled_loss(model, full, forward, batch)}
 
-    return train(small.requires_grad_(True), batch_of, loss, schedule, out, run, device=device, resume=resume)
+    return train(small, batch_of, loss, schedule, out, run, device=device, resume=resume)
