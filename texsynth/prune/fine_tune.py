@@ -35,7 +35,7 @@ def fine_tune(
     device: torch.device,
     resume: bool = False,
 ) -> nn.Module:
-    """The moving average of a copy of `small`, trained on `distilled_loss` by `texsynth.train.loop.train`, which see."""
+    """The moving average of a copy of `small`, trained on `distilled_loss` by `texsynth.train.loop.train`."""
     small = copy.deepcopy(small).requires_grad_(True)
     full = full.to(device).eval()
 
