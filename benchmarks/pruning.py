@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from reporting import Row, contact_sheet, row, show, write_results
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mipmap.metrics import distance_unit, texture_distance
@@ -304,7 +305,7 @@ def criteria(subject: Subject) -> dict[str, float]:
     def gradients(network: nn.Module) -> dict[Tensor, Tensor]:
         weights = [weight for weight in network.parameters() if weight.ndim > 1]
         total = torch.stack([subject.loss(network, batch) for batch in batches]).mean()
-        return dict(zip(weights, torch.autograd.grad(total, weights), strict=True))
+        return dict(zip(weights, torch.autograd.grad(total, weights, materialize_grads=True), strict=True))
 
     scores: dict[str, Callable[[nn.Module], Importance]] = {
         "S": lambda network: weight_importance(network, (subject.loss(network, batch) for batch in batches)),
@@ -361,7 +362,8 @@ def _is_residual(module: Any) -> bool:
 
 
 def multiply_adds(network: nn.Module, call: Callable[[nn.Module], Tensor]) -> float:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # fused attention on the CPU is not counted, its matrix products are
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         call(network)
     return counter.get_total_flops() / 2
 
