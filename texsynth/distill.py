@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from texsynth.curriculum import Curriculum, SinglePhase
+from texsynth.curriculum import Curriculum, Phase, SinglePhase
 from texsynth.model.denoiser import Attention, AttentiveDenoiser
 from texsynth.model.exemplar_score import ExemplarScore
+from texsynth.optimise.gradient_prediction import GradientPredictor
 from texsynth.optimise.gradients import tangent, without_conflict
 from texsynth.optimise.rules import Rule, moved, rms
-from texsynth.prune.masks import layer_mask, row_entropy
+from texsynth.prune.masks import head_mask, layer_mask, row_entropy
 
 # Entropies are taken afresh every so many steps.
 REFRESH = 10
@@ -106,11 +107,13 @@ class Seen:
     """The self-attention of a network on the latents of a run: computed once for all of its layers.
 
     network: whose self-attention it is. style: latent of the exemplar, float32 (1, C, h, w); its keys and values are
-    kept for the last `levels` noise levels, as they depend on nothing else.
+    kept for the last `levels` noise levels, as they depend on nothing else. heads: share of each layer's heads, those
+    of the highest entropy, whose outputs are compared; the others' attention is not computed.
     """
 
-    def __init__(self, network: AttentiveDenoiser, style: Tensor, levels: int = 8) -> None:
-        self.network, self.style, self.levels = network, style, levels
+    def __init__(self, network: AttentiveDenoiser, style: Tensor, levels: int = 8, heads: float = 1.0) -> None:
+        self.network, self.style, self.levels, self.heads = network, style, levels, heads
+        self.masks: dict[int, Tensor] = {}  # (heads,) bool by the layer's number, where some are left out
         self._styles: dict[float, tuple[Attention, ...]] = {}
         # of the last latent with a gradient and of the last one without: that in work, and the content
         self._last: dict[bool, tuple[Tensor, int, float, tuple[Attention, ...]]] = {}
@@ -148,22 +151,34 @@ class NetworkLayer:
     def outputs(self, z: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """See `Layer`."""
         own, style = self.seen.of(z, sigma)[self.number], self.seen.of_style(sigma)[self.number]
+        if (mask := self.seen.masks.get(self.number)) is not None:
+            own, style = _only(own, mask), _only(style, mask)
         with torch.no_grad():
             wanted = attend(own.q, style.k, style.v, own.scale)
         return _merged(attend(own.q, own.k, own.v, own.scale)), _merged(wanted)
 
     def entropy(self, z: Tensor, sigma: float) -> Tensor:
-        """See `Layer`; the mean of its heads."""
+        """See `Layer`; the mean of its heads. It also decides which of them `outputs` computes from now on."""
         own, style = self.seen.of(z, sigma)[self.number], self.seen.of_style(sigma)[self.number]
         q = own.q[:, :: max(1, own.q.shape[1] // ENTROPY_ROWS)].float()
         rows = (own.scale * q @ style.k.float().mT).softmax(dim=-1)
-        return row_entropy(rows).mean() / torch.log(torch.tensor(float(style.k.shape[1])))
+        entropies = row_entropy(rows)
+        if self.seen.heads < 1:
+            self.seen.masks[self.number] = head_mask(entropies, self.seen.heads)
+        return entropies.mean() / torch.log(torch.tensor(float(style.k.shape[1])))
 
 
-def network_layers(network: AttentiveDenoiser, style: Tensor) -> list[NetworkLayer]:
-    """Layers for `distil` of `network`'s self-attention, towards the exemplar's latent `style` (1, C, h, w)."""
-    seen = Seen(network, style)
+def network_layers(network: AttentiveDenoiser, style: Tensor, heads: float = 1.0) -> list[NetworkLayer]:
+    """Layers for `distil` of `network`'s self-attention, towards the exemplar's latent `style` (1, C, h, w).
+
+    heads: share of the heads that are used, by their entropy; the paper's is half.
+    """
+    seen = Seen(network, style, heads=heads)
     return [NetworkLayer(seen, number) for number in range(network.layers)]
+
+
+def _only(attention: Attention, heads: Tensor) -> Attention:
+    return replace(attention, q=attention.q[heads], k=attention.k[heads], v=attention.v[heads])
 
 
 def _merged(heads: Tensor) -> Tensor:
@@ -173,7 +188,10 @@ def _merged(heads: Tensor) -> Tensor:
 
 @dataclass
 class History:
-    """What a run of `distil` saw, an entry a step. seconds: since its start. layers: computed in that step."""
+    """What a run of `distil` saw, an entry a step. seconds: since its start. layers: computed in that step.
+
+    In steps whose gradient was predicted the losses are those of the step before, and no layer is computed.
+    """
 
     style: list[float] = field(default_factory=list)
     content: list[float] = field(default_factory=list)
@@ -205,13 +223,14 @@ def distil(
     content_weight: float = 1.0,
     project: bool = True,
     conflict: bool = True,
+    predictor: GradientPredictor | None = None,
     step: Callable[[int, Tensor], None] = lambda _step, _z: None,
 ) -> tuple[Tensor, History]:
     """Change `z`, float32 (1, C, h, w), in len(sigmas) steps; returns the new latent and what happened.
 
     sigmas: the noise level of each step. content: latent (1, C, h, w) whose queries are kept, weight `content_weight`.
-    project, conflict: whether equations 3 (with z kept at its length) and 2 are applied. step: called before every
-    step with its number and z.
+    project, conflict: whether equations 3 (with z kept at its length) and 2 are applied. predictor: takes
+    the place of the gradient in some steps, for a run of its own. step: called before every step with its number and z.
     """
     history, mask = History(), list(layers)
     began = time.perf_counter()
@@ -222,29 +241,51 @@ def distil(
             with torch.no_grad():
                 entropies = torch.stack([layer.entropy(z, sigma) for layer in layers])
             mask = [layer for layer, kept in zip(layers, layer_mask(entropies, phase.mask), strict=True) if kept]
-        current = z.detach().requires_grad_(True)
-        style, kept = losses(mask, current, content, sigma)
-        towards_style = torch.autograd.grad(style, current, retain_graph=content is not None)[0]
-        gradient = towards_style
-        if content is not None:
-            towards_content = content_weight * torch.autograd.grad(kept, current)[0]
-            if conflict:
-                free = without_conflict(towards_style, towards_content)
-                history.conflicts += int(not torch.equal(free, towards_style))
-                towards_style = free
-            if phase.held:
-                ratio = towards_content.norm() / towards_style.norm().clamp_min(1e-20)
-                gradient = phase.style * ratio * towards_style + towards_content
-            else:
-                gradient = phase.style * towards_style + (1 - phase.style) * towards_content
+        gradient = None if predictor is None else predictor.predict(number, z, sigma)
+        known = gradient is None
+        if gradient is None:
+            gradient = _gradient(mask, z, content, sigma, phase, content_weight, conflict, history)
+            if predictor is not None:
+                predictor.learn(number, z, sigma, gradient)
+        else:
+            history.style.append(history.style[-1])
+            history.content.append(history.content[-1])
         if project:
             gradient = tangent(gradient, z)
         following = moved(z, rule.direction(gradient), phase.rate)
         # back to the sphere: equation 3 alone removes what would hold the length, and z grows without end
         z = following * (rms(z) / rms(following)) if project else following
-        curriculum.observe(number, float(style.detach()))
-        history.style.append(float(style.detach()))
-        history.content.append(float(kept.detach()))
-        history.layers.append(len(mask))
+        if known:
+            curriculum.observe(number, history.style[-1])
+        history.layers.append(len(mask) if known else 0)
         history.seconds.append(time.perf_counter() - began)
     return z, history
+
+
+def _gradient(
+    layers: Sequence[Layer],
+    z: Tensor,
+    content: Tensor | None,
+    sigma: float,
+    phase: Phase,
+    content_weight: float,
+    conflict: bool,
+    history: History,
+) -> Tensor:
+    """dL/dz of style and content as `phase` weighs them; adds losses and conflicts to `history`."""
+    current = z.detach().requires_grad_(True)
+    style, kept = losses(layers, current, content, sigma)
+    history.style.append(float(style.detach()))
+    history.content.append(float(kept.detach()))
+    towards_style = torch.autograd.grad(style, current, retain_graph=content is not None)[0]
+    if content is None:
+        return towards_style
+    towards_content = content_weight * torch.autograd.grad(kept, current)[0]
+    if conflict:
+        free = without_conflict(towards_style, towards_content)
+        history.conflicts += int(not torch.equal(free, towards_style))
+        towards_style = free
+    if phase.held:
+        ratio: Tensor = towards_content.norm() / towards_style.norm().clamp_min(1e-20)
+        return phase.style * ratio * towards_style + towards_content
+    return phase.style * towards_style + (1 - phase.style) * towards_content

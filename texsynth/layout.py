@@ -24,8 +24,10 @@ from texsynth.lattice import Lattice
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import BLOCK, to_tensor
 from texsynth.model.mixed_denoiser import Learned, mixed_denoiser
+from texsynth.model.reference_unet import STEP
 from texsynth.presets import Preset
 from texsynth.profiles import ON_CPU, Compute
+from texsynth.prune.variants import window_importance
 from texsynth.run import Run
 
 Ints = NDArray[np.int32]
@@ -123,9 +125,12 @@ def sample_layout(
         dimensions=KEY_DIMENSIONS, cell=CELL, device=compute.device, dtype=compute.dtype,
     )  # fmt: skip
     prior = _priors(exemplar, frame, content, score, scale).to(compute.device)
-    denoiser = mixed_denoiser(score, prior, learned, image, exemplar.maps, exemplar.wraps)
     generator = torch.Generator().manual_seed(frame.seed)
     sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, preset.base_steps)
+    denoiser = mixed_denoiser(
+        score, prior, learned, image, exemplar.maps, exemplar.wraps, _importance(content, rows, columns),
+        sum(sigma > learned.level for sigma in sigmas) if learned else 0,
+    )  # fmt: skip
     z = (torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE).to(compute.device)
     for i, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
         run.step(i / preset.base_steps)
@@ -136,6 +141,14 @@ def sample_layout(
         keep, fresh = step_weights(sigma, following)
         z = mean + (z - mean) * keep + fresh * torch.randn(z.shape, generator=generator).to(compute.device)
     return score.attended(z, sigmas[-2], frame.torus, prior).cpu().numpy(), scale
+
+
+def _importance(content: Content | None, rows: int, columns: int) -> NDArray[np.float32]:
+    """Of the tokens, by what the content says there; all alike where nothing says which matter."""
+    visible = np.ones((rows, columns), np.float32)
+    if content is None:
+        return visible
+    return window_importance(guidance_of_content(content, rows, columns), visible, STEP)
 
 
 def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: ExemplarScore, scale: int) -> Prior:

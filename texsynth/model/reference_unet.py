@@ -25,8 +25,9 @@ from texsynth.errors import bad_input
 from texsynth.model.common_axes import CommonAxes
 from texsynth.model.denoiser import Attention
 from texsynth.model.diffusers_files import built, fill, library, read_json, tensor_files
-from texsynth.model.weights import load_model, save_model, save_tensors
+from texsynth.model.weights import PRUNED, load_model, save_model, save_tensors
 from texsynth.model.windows import folded, windows
+from texsynth.prune.dynamic_conv import DynamicConv
 
 AXES = "axes"  # the subfolder beside the U-Net's files
 # Noise levels between which the U-Net's 1000 time steps lie; step 0 also stands for no noise at all.
@@ -125,7 +126,9 @@ class _Pass:
         self.reference, self.seen = reference, list[Attention]()
 
     def __call__(self, layer: Any, x: Tensor) -> Tensor:
-        """`layer`, a self-attention of diffusers' with a residual connection, on (N, C, h, w)."""
+        """`layer`, a self-attention of diffusers' with a residual connection, on (N, C, h, w), or its stand-in."""
+        if isinstance(layer, DynamicConv):  # in pruned variants; it sees no exemplar
+            return layer(x)  # type: ignore[no-any-return]
         tokens = layer.group_norm(x.flatten(2)).mT
         q, k, v = (_heads(project(tokens), layer.heads) for project in (layer.to_q, layer.to_k, layer.to_v))
         if self.reference is not None:
@@ -230,11 +233,15 @@ class ReferenceDenoiser:
         return torch.einsum("dc,chw->dhw", self.rotation, tokens)
 
 
-def save_reference_unet(network: ReferenceUNet, folder: Path, dtype: torch.dtype = torch.float16) -> str:
+def save_reference_unet(
+    network: ReferenceUNet, folder: Path, dtype: torch.dtype = torch.float16, *, pruned: bool = False
+) -> str:
     """Write `folder`, which `diffusers.UNet2DModel.from_pretrained` reads, and the axes below it; returns the SHA-256
-    of the U-Net's tensors."""
+    of the U-Net's tensors. pruned: see `save_model`; diffusers itself cannot read such a folder."""
     unet: Any = network.unet
     save_model(network.axes, folder / AXES, torch.float32)
+    if pruned:
+        return save_model(unet, folder, dtype, pruned=True)
     return save_tensors(unet.state_dict(), json.loads(unet.to_json_string()), folder, dtype)
 
 
@@ -250,6 +257,9 @@ def load_reference_unet(folder: Path, device: torch.device | None = None) -> Ref
     if (name := config.get("_class_name")) != "UNet2DModel":
         raise bad_input(where, f"is of class {name}", "name a folder with a UNet2DModel from `texsynth model train`")
     axes = load_model(CommonAxes, folder / AXES)
+    if PRUNED in config:
+        small = load_model(library("diffusers").UNet2DModel, folder).to(device)
+        return ReferenceUNet(small, axes.to(device)).eval().requires_grad_(False)
     unet = built(library("diffusers").UNet2DModel, config, where)
     files = tensor_files(folder, "diffusion_pytorch_model", half=False)
     return ReferenceUNet(fill(unet, files, torch.float32, device), axes.to(device)).eval().requires_grad_(False)
