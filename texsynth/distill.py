@@ -8,6 +8,7 @@ so that two in one process cannot disturb each other.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -106,11 +107,14 @@ class Seen:
     """The self-attention of a network on the latents of a run: computed once for all of its layers.
 
     network: whose self-attention it is. style: latent of the exemplar, float32 (1, C, h, w); its keys and values are
-    kept for the last `levels` noise levels, as they depend on nothing else.
+    kept for the last `levels` noise levels, as they depend on nothing else. roll: tokens (y, x) by which all other
+    latents are rolled before the network sees them, for those that go on across their edges.
     """
 
-    def __init__(self, network: AttentiveDenoiser, style: Tensor, levels: int = 8) -> None:
-        self.network, self.style, self.levels = network, style, levels
+    def __init__(
+        self, network: AttentiveDenoiser, style: Tensor, levels: int = 8, roll: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.network, self.style, self.levels, self.roll = network, style, levels, roll
         self._styles: dict[float, tuple[Attention, ...]] = {}
         # of the last latent with a gradient and of the last one without: that in work, and the content
         self._last: dict[bool, tuple[Tensor, int, float, tuple[Attention, ...]]] = {}
@@ -130,8 +134,11 @@ class Seen:
         last = self._last.get(graph)
         if last is None or last[0] is not z or last[1:3] != (z._version, sigma):
             self._last.pop(graph, None)  # and its graph, before the next one is made
-            last = self._last[graph] = (z, z._version, sigma, self.network.attention(z, sigma))
+            last = self._last[graph] = (z, z._version, sigma, self._attention(z, sigma))
         return last[3]
+
+    def _attention(self, z: Tensor, sigma: float) -> tuple[Attention, ...]:
+        return self.network.attention(torch.roll(z, self.roll, (2, 3)) if any(self.roll) else z, sigma)
 
 
 @dataclass(frozen=True)
@@ -160,9 +167,12 @@ class NetworkLayer:
         return row_entropy(rows).mean() / torch.log(torch.tensor(float(style.k.shape[1])))
 
 
-def network_layers(network: AttentiveDenoiser, style: Tensor) -> list[NetworkLayer]:
-    """Layers for `distil` of `network`'s self-attention, towards the exemplar's latent `style` (1, C, h, w)."""
-    seen = Seen(network, style)
+def network_layers(network: AttentiveDenoiser, style: Tensor, roll: tuple[int, int] = (0, 0)) -> list[NetworkLayer]:
+    """Layers for `distil` of `network`'s self-attention, towards the exemplar's latent `style` (1, C, h, w).
+
+    roll: see `Seen`.
+    """
+    seen = Seen(network, style, roll=roll)
     return [NetworkLayer(seen, number) for number in range(network.layers)]
 
 
@@ -218,7 +228,7 @@ def distil(
     for number, sigma in enumerate(sigmas):
         step(number, z)
         phase = curriculum.at(number)
-        if number % REFRESH == 0:
+        if number % REFRESH == 0 and phase.mask > -math.inf:  # else all layers count
             with torch.no_grad():
                 entropies = torch.stack([layer.entropy(z, sigma) for layer in layers])
             mask = [layer for layer, kept in zip(layers, layer_mask(entropies, phase.mask), strict=True) if kept]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
 from texsynth.exemplar import Exemplar, halved
 from texsynth.lattice import Lattice
+from texsynth.lead import lead_at, origin_of, tokens_of
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import BLOCK, to_tensor
 from texsynth.presets import Preset
@@ -28,11 +29,13 @@ from texsynth.profiles import ON_CPU, Compute
 from texsynth.run import Run
 
 Ints = NDArray[np.int32]
+Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 # The coarsest level still shows this many exemplar texels a side: 15 tokens, against patches of 3.
 COARSEST_SIDE = 120
 FIRST_NOISE, LAST_NOISE = 4.0, 0.05  # whitened units: pure noise, and attention to one place
+LED_NOISE = 1.0  # on a lead
 PATCH_SHARE = 0.13  # of the exemplar's shorter side that a patch covers, at least 3 tokens
 KEY_DIMENSIONS = 96
 BASE_CHANNELS = 16
@@ -83,13 +86,22 @@ def plan_frame(
     torus: tuple[bool, bool],
     seed: int,
     shift: NDArray[np.float32] | None = None,
+    lead: Floats | None = None,
 ) -> Frame:
-    """The frame of a result: its lattice closed in the directions that tile, its offset drawn from the seed."""
+    """The frame of a result: its lattice closed in the directions that tile, its offset drawn from the seed.
+
+    lead: as of `sample_layout`; the lattice then lies as it does there.
+    """
     fitted = exemplar.lattice.fitted(size).waves
     waves = np.where(np.array(torus), fitted, exemplar.lattice.waves)
     lattice = Lattice(waves, exemplar.lattice.tolerance, exemplar.lattice.strength)
     origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size
-    return Frame(size, torus, lattice, (float(origin[0]), float(origin[1])), seed, shift)
+    frame = Frame(size, torus, lattice, (float(origin[0]), float(origin[1])), seed, shift)
+    if lead is None or len(lattice.waves) == 0:
+        return frame
+    scale = coarsest_scale(exemplar)
+    level = lead_at(lead, exemplar, scale, frame.tokens(scale))
+    return replace(frame, origin=origin_of(level, exemplar, scale, lattice, shift))
 
 
 def coarsest_scale(exemplar: Exemplar) -> int:
@@ -101,10 +113,17 @@ def coarsest_scale(exemplar: Exemplar) -> int:
 
 
 def sample_layout(
-    exemplar: Exemplar, frame: Frame, content: Content | None, preset: Preset, run: Run, compute: Compute = ON_CPU
+    exemplar: Exemplar,
+    frame: Frame,
+    content: Content | None,
+    preset: Preset,
+    run: Run,
+    compute: Compute = ON_CPU,
+    lead: Floats | None = None,
 ) -> tuple[Ints, int]:
     """Positions int32 (h, w, 2) at the coarsest level, in that level's texels, and the level's scale.
 
+    lead: encoded albedo float32 (H, W, 3) of the whole result, at any size, that the layout follows (`texsynth.lead`).
     Random numbers are drawn on the CPU: a seed means the same layout on every device, up to rounding.
     """
     scale = coarsest_scale(exemplar)
@@ -119,10 +138,15 @@ def sample_layout(
         to_tensor(image), exemplar.wraps, patch=patch, stride=stride, channels=BASE_CHANNELS, floor=FLOOR,
         dimensions=KEY_DIMENSIONS, cell=CELL, device=compute.device, dtype=compute.dtype,
     )  # fmt: skip
-    prior = _priors(exemplar, frame, content, score, scale).to(compute.device)
+    prior = _priors(exemplar, frame, content, score, scale, planned=lead is None)
+    if prior is not None:
+        prior = prior.to(compute.device)
     generator = torch.Generator().manual_seed(frame.seed)
-    sigmas = noise_levels(FIRST_NOISE, LAST_NOISE, preset.base_steps)
-    z = (torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * FIRST_NOISE).to(compute.device)
+    first = FIRST_NOISE if lead is None else LED_NOISE
+    sigmas = noise_levels(first, LAST_NOISE, preset.base_steps)
+    z = (torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * first).to(compute.device)
+    if lead is not None:
+        z += tokens_of(lead_at(lead, exemplar, scale, (rows, columns)), score.latent).to(compute.device)
     for i, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
         run.step(i / preset.base_steps)
         score.balance(z, sigma, frame.torus, prior, BALANCE_ITERATIONS, 1.0, generator)
@@ -134,10 +158,13 @@ def sample_layout(
     return score.attended(z, sigmas[-2], frame.torus, prior).cpu().numpy(), scale
 
 
-def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: ExemplarScore, scale: int) -> Prior:
+def _priors(
+    exemplar: Exemplar, frame: Frame, content: Content | None, score: ExemplarScore, scale: int, *, planned: bool
+) -> Prior | None:
+    """What acts on the attention beside the patches. planned: whether the source plan does; a lead stands for it."""
     rows, columns = frame.tokens(scale)
     places = score.positions.numpy() * scale  # exemplar texels at full size
-    parts = [_source_plan(exemplar, frame, rows, columns, places)]
+    parts = [_source_plan(exemplar, frame, rows, columns, places)] if planned else []
     if len(frame.lattice.waves):
         tolerance = max(frame.lattice.tolerance, LOOSEST_PHASE)
         wanted = frame.phases(scale).reshape(rows * columns, -1)
@@ -153,6 +180,8 @@ def _priors(exemplar: Exemplar, frame: Frame, content: Content | None, score: Ex
         query = np.concatenate([wanted_features, np.ones((len(wanted_features), 1), np.float32)], 1)
         key = np.concatenate([offered, -0.5 * (offered**2).sum(1, keepdims=True)], 1)
         parts.append(Prior(_tensor(query), _tensor(key)))
+    if not parts:
+        return None
     return Prior(torch.cat([p.queries for p in parts], 1), torch.cat([p.keys for p in parts], 1))
 
 
