@@ -1,8 +1,8 @@
 """The main path: an exemplar, and perhaps an asset, in; a published material out.
 
 load -> sheet (`texsynth.sheet`, only with a user's checkpoint) -> layer (`texsynth.layer`: the exemplar's texture; a
-second one if two are blended) -> gather (texels of all maps, with the asset's relief and region) -> publish (maps, mips,
-mesh, report, manifest last).
+second one if two are blended) -> gather (texels of all maps, with the asset's relief and region) -> publish (maps,
+mips, mesh, report, manifest last).
 """
 
 from __future__ import annotations
