@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from checkpoints import change, small_sd15, small_sdxl
@@ -164,8 +165,6 @@ def test_a_tileable_result_is_led_in_a_region_of_an_image(gravel: Path, sd15: Pa
     save_image(tmp_path / "mask.png", mask)
     chosen = options(sd15, tileable=True, region=tmp_path / "mask.png", maps=("albedo",))
     restyle(tmp_path / "old.png", gravel, tmp_path / "out", chosen, Run())
-    import imageio.v3 as iio
-
     made = iio.imread(tmp_path / "out" / "albedo.png")
     assert np.array_equal(made[:, :60], old[:, :60])
     assert not np.array_equal(made[:, 68:], old[:, 68:])

@@ -126,4 +126,4 @@ def _spectrum(image: Floats, waves: Doubles, scale: int, shift: Floats | None) -
         moved = shift[at[0]][:, at[1]]
         turns = (ys[:, None] - moved[:, :, 0]) * wave[0] + (xs[None, :] - moved[:, :, 1]) * wave[1]
         found.append((np.exp(-2j * np.pi * turns)[:, :, None] * centred).sum(axis=(0, 1)))
-    return np.array(found, np.complex128) / centred[:, :, 0].size
+    return np.asarray(np.array(found) / centred[:, :, 0].size, np.complex128)
