@@ -21,6 +21,7 @@ from checkpoints import change, small_sd15, small_sdxl
 
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.image_io import save_image
+from texsynth.material import MapKind
 from texsynth.model.diffusers_model import SD15, SDXL, identify
 from texsynth.options import Options
 from texsynth.publish import verify
@@ -163,7 +164,7 @@ def test_a_tileable_result_is_led_in_a_region_of_an_image(gravel: Path, sd15: Pa
     mask[:, 64:] = 255
     save_image(tmp_path / "old.png", old)
     save_image(tmp_path / "mask.png", mask)
-    chosen = options(sd15, tileable=True, region=tmp_path / "mask.png", maps=("albedo",))
+    chosen = options(sd15, tileable=True, region=tmp_path / "mask.png", maps=(MapKind.ALBEDO,))
     restyle(tmp_path / "old.png", gravel, tmp_path / "out", chosen, Run())
     made = iio.imread(tmp_path / "out" / "albedo.png")
     assert np.array_equal(made[:, :60], old[:, :60])
@@ -202,13 +203,15 @@ def test_damaged_weights_are_refused(gravel: Path, sd15: Path, tmp_path: Path) -
 
 def test_maps_without_albedo_cannot_be_led(sd15: Path) -> None:
     with pytest.raises(TexsynthError, match="leads by albedo, which is not asked for; add albedo to the maps"):
-        options(sd15, maps=("normal",))
+        options(sd15, maps=(MapKind.NORMAL,))
 
 
 def test_an_exemplar_without_albedo_cannot_lead(gravel: Path, sd15: Path, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     shutil.copy(gravel / "normal.png", tmp_path / "bare")
-    assert "leads by albedo, which the exemplar has not" in refusal(tmp_path / "bare", tmp_path / "out", sd15)
+    assert "leads by albedo, which the exemplar has not" in refusal(
+        tmp_path / "bare", tmp_path / "out", sd15, maps=(MapKind.ALBEDO, MapKind.NORMAL)
+    )
 
 
 def test_without_the_extra_one_line_says_what_to_install(gravel: Path, sd15: Path, tmp_path: Path) -> None:
