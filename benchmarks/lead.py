@@ -47,7 +47,7 @@ def main() -> int:
     for folder in find_exemplars(arguments):
         exemplar = prepare_exemplar(load_material(folder), (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS))
         albedo = np.ascontiguousarray(exemplar.stack[:, :, :3])
-        lead = leading(albedo[: arguments.size, : arguments.size])
+        lead = leading(albedo, arguments.size)
         led, free = made(exemplar, lead, arguments), made(exemplar, None, arguments)
         unit = distance_unit(albedo)
         runs.append(
@@ -69,10 +69,10 @@ def main() -> int:
     return 0
 
 
-def leading(albedo: Floats) -> Floats:
-    """Its quadrants exchanged, blurred and faded."""
-    moved = np.roll(albedo, (albedo.shape[0] // 2, albedo.shape[1] // 2), (0, 1))
-    blurred = cv2.GaussianBlur(moved, (0, 0), BLUR * albedo.shape[0])
+def leading(albedo: Floats, size: int) -> Floats:
+    """`size` texels a side of it, repeated where it is smaller; quadrants exchanged, blurred and faded."""
+    rows, columns = ((np.arange(size) + size // 2) % size % length for length in albedo.shape[:2])
+    blurred = cv2.GaussianBlur(np.ascontiguousarray(albedo[rows][:, columns]), (0, 0), BLUR * size)
     return np.asarray(blurred * np.float32(FADED) + np.float32((1 - FADED) * 0.75), np.float32)
 
 
