@@ -198,6 +198,20 @@ def test_captured_attention_gives_what_the_layer_gives(model: DiffusersModel) ->
     assert torch.allclose(made.movedim(0, 1).flatten(1), inputs[0][0], atol=1e-5)
 
 
+def test_a_latent_that_wraps_is_seen_rolled_and_the_exemplar_is_not(model: DiffusersModel) -> None:
+    z, style = noise()[None], noise(seed=1)[None]
+    rolled, plain = network_layers(model, style, roll=(2, 5))[-1], network_layers(model, style)[-1]
+    assert torch.equal(rolled.queries(z, 1.0), plain.queries(torch.roll(z, (2, 5), (2, 3)), 1.0))
+    assert torch.equal(rolled.outputs(z, 1.0)[1], plain.outputs(torch.roll(z, (2, 5), (2, 3)), 1.0)[1])
+    assert not torch.equal(rolled.queries(z, 1.0), plain.queries(z, 1.0))
+
+
+def test_the_noise_levels_of_a_distillation_fall_through_the_whole_schedule(model: DiffusersModel) -> None:
+    levels = model.noise.ladder(20)
+    assert len(levels) == 20 and levels == sorted(levels, reverse=True)
+    assert [round(model.noise.timestep(level)) for level in levels] == list(range(975, 0, -50))
+
+
 def test_capturing_leaves_no_hooks_behind(model: DiffusersModel) -> None:
     model.attention(noise()[None], 1.0)
     assert not any(module._forward_hooks for module in model.unet.modules())

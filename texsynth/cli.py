@@ -124,6 +124,15 @@ MaterialName = Annotated[
         rich_help_panel=_CHOICES,
     ),
 ]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="A Stable Diffusion 1.5 or SDXL checkpoint in diffusers' layout that leads the layout.",
+        show_default=False,
+        rich_help_panel=_CHOICES,
+    ),
+]
 Second = Annotated[
     Path | None,
     typer.Option(
@@ -276,6 +285,7 @@ def restyle_command(
     region: Region = None,
     selection: SelectionChoice = None,
     material: MaterialName = None,
+    model: Model = None,
     second: Second = None,
     blend: Blend = None,
     preset: Preset = "standard",
@@ -307,6 +317,7 @@ def restyle_command(
         region=None if region is None else _existing(region, "a mask image"),
         selection=_selection(selection),
         material=material,
+        model=model,
         second=second,
         blend=blend,
         preset=preset,
@@ -346,6 +357,7 @@ def synthesize_command(
     output: Out,
     size: Size = 2048,
     maps: Maps = "albedo,normal,roughness",
+    model: Model = None,
     second: Second = None,
     blend: Blend = None,
     preset: Preset = "standard",
@@ -368,6 +380,7 @@ def synthesize_command(
     options = _options(
         size=size,
         maps=maps,
+        model=model,
         second=second,
         blend=blend,
         preset=preset,
@@ -793,12 +806,15 @@ def doctor_command(
         raise typer.Exit(EXIT_STATUS[ErrorKind.NO_DEVICE])
 
 
-def _options(*, maps: str, second: Path | None, blend: str | None, **values: Any) -> Options:
+def _options(*, maps: str, model: Path | None, second: Path | None, blend: str | None, **values: Any) -> Options:
     from texsynth.options import Options, parse_maps
 
+    if model is not None:
+        _existing(model, "a folder in diffusers layout")
     if second is not None:
         _existing(second, "an image, a folder of maps or a mesh")
-    return Options(maps=parse_maps(maps), second=second, blend=None if blend is None else _share(blend), **values)
+    share = None if blend is None else _share(blend)
+    return Options(maps=parse_maps(maps), model=model, second=second, blend=share, **values)
 
 
 def _selection(choice: str | None) -> Selection | None:

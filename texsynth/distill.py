@@ -8,6 +8,7 @@ so that two in one process cannot disturb each other.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -108,11 +109,19 @@ class Seen:
 
     network: whose self-attention it is. style: latent of the exemplar, float32 (1, C, h, w); its keys and values are
     kept for the last `levels` noise levels, as they depend on nothing else. heads: share of each layer's heads, those
-    of the highest entropy, whose outputs are compared; the others' attention is not computed.
+    of the highest entropy, whose outputs are compared; the others' attention is not computed. roll: tokens (y, x) by
+    which all other latents are rolled before the network sees them, for those that go on across their edges.
     """
 
-    def __init__(self, network: AttentiveDenoiser, style: Tensor, levels: int = 8, heads: float = 1.0) -> None:
-        self.network, self.style, self.levels, self.heads = network, style, levels, heads
+    def __init__(
+        self,
+        network: AttentiveDenoiser,
+        style: Tensor,
+        levels: int = 8,
+        heads: float = 1.0,
+        roll: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.network, self.style, self.levels, self.heads, self.roll = network, style, levels, heads, roll
         self.masks: dict[int, Tensor] = {}  # (heads,) bool by the layer's number, where some are left out
         self._styles: dict[float, tuple[Attention, ...]] = {}
         # of the last latent with a gradient and of the last one without: that in work, and the content
@@ -133,8 +142,11 @@ class Seen:
         last = self._last.get(graph)
         if last is None or last[0] is not z or last[1:3] != (z._version, sigma):
             self._last.pop(graph, None)  # and its graph, before the next one is made
-            last = self._last[graph] = (z, z._version, sigma, self.network.attention(z, sigma))
+            last = self._last[graph] = (z, z._version, sigma, self._attention(z, sigma))
         return last[3]
+
+    def _attention(self, z: Tensor, sigma: float) -> tuple[Attention, ...]:
+        return self.network.attention(torch.roll(z, self.roll, (2, 3)) if any(self.roll) else z, sigma)
 
 
 @dataclass(frozen=True)
@@ -168,12 +180,14 @@ class NetworkLayer:
         return entropies.mean() / torch.log(torch.tensor(float(style.k.shape[1])))
 
 
-def network_layers(network: AttentiveDenoiser, style: Tensor, heads: float = 1.0) -> list[NetworkLayer]:
+def network_layers(
+    network: AttentiveDenoiser, style: Tensor, heads: float = 1.0, roll: tuple[int, int] = (0, 0)
+) -> list[NetworkLayer]:
     """Layers for `distil` of `network`'s self-attention, towards the exemplar's latent `style` (1, C, h, w).
 
-    heads: share of the heads that are used, by their entropy; the paper's is half.
+    heads: share of the heads that are used, by their entropy; the paper's is half. roll: see `Seen`.
     """
-    seen = Seen(network, style, heads=heads)
+    seen = Seen(network, style, heads=heads, roll=roll)
     return [NetworkLayer(seen, number) for number in range(network.layers)]
 
 
@@ -237,7 +251,7 @@ def distil(
     for number, sigma in enumerate(sigmas):
         step(number, z)
         phase = curriculum.at(number)
-        if number % REFRESH == 0:
+        if number % REFRESH == 0 and phase.mask > -math.inf:  # else all layers count
             with torch.no_grad():
                 entropies = torch.stack([layer.entropy(z, sigma) for layer in layers])
             mask = [layer for layer, kept in zip(layers, layer_mask(entropies, phase.mask), strict=True) if kept]

@@ -50,6 +50,7 @@ LIBRARIES = (
 )
 # What an extra brings: the name of what it is for, the module, and the remedy where it is absent.
 EXTRAS = (
+    ("Stable Diffusion", "diffusers", "optional, for --model FOLDER: pip install 'texsynth[diffusers]'"),
     ("TensorRT", "tensorrt", "optional, for NVIDIA devices: pip install 'texsynth[tensorrt]'"),
     ("Ray", "ray", "optional, for baking on a cluster: pip install 'texsynth[cluster]'"),
     ("xatlas", "xatlas", "optional, for meshes without UVs: pip install 'texsynth[unwrap]'"),

@@ -6,9 +6,6 @@ band by row band, with one index. A result is one layer, or two of them blended 
 
 from __future__ import annotations
 
-import logging
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +22,9 @@ from texsynth.expand import PIECE_RADIUS, Steps, expand
 from texsynth.fault import fault_point
 from texsynth.gather import gather
 from texsynth.gather_cut import Cuts, gather_cut
+from texsynth.kept import keep_arrays, kept_arrays
 from texsynth.layout import Frame, plan_frame, sample_layout
+from texsynth.lead import guidance_of
 from texsynth.levelling import level
 from texsynth.material import CHANNELS, MapKind
 from texsynth.model.latent import BLOCK
@@ -35,8 +34,6 @@ from texsynth.presets import PRESETS, Preset
 from texsynth.profiles import Compute
 from texsynth.run import Run
 from texsynth.wrap_edge import calm_roll
-
-_LOG = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -75,6 +72,7 @@ def make_layer(
     *,
     torus: tuple[bool, bool],
     shift: Floats | None = None,
+    lead: Floats | None = None,
     name: str = "",
     span: tuple[float, float],
     show: Callable[[Exemplar, Frame, Ints, int], None],
@@ -83,23 +81,26 @@ def make_layer(
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
     mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that
-    tile. shift: as of `layout.Frame`. name: of the layer, before its stages' names. span: the fractions of the run
-    that it fills. show(exemplar, frame, positions, scale) is called after each level. learned: of `sample_layout`.
+    tile. shift: as of `layout.Frame`. lead, learned: as of `layout.sample_layout`. name: of the layer, before its
+    stages' names. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called after
+    each level.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
-    frame = plan_frame(exemplar, (size, size), torus, options.seed, shift)
+    frame = plan_frame(exemplar, (size, size), torus, options.seed, shift, lead)
 
     def at(share: float) -> float:
         return span[0] + (span[1] - span[0]) * share
 
     with run.stage(f"{name}layout", at(0), at(LAYOUT_END)):
         layout = _kept(
-            work / "layout.npz", lambda: sample_layout(exemplar, frame, content, preset, run, compute, learned)
+            work / "layout.npz",
+            lambda: sample_layout(exemplar, frame, content, preset, run, compute, lead=lead, learned=learned),
         )
     with run.stage(f"{name}expand", at(LAYOUT_END), at(EXPAND_END)):
+        guide = guidance_of(lead) if content is None and lead is not None else content
         positions, steps = expand(
-            exemplar, frame, content, layout, mask, preset, work, run, lambda p, scale: show(exemplar, frame, p, scale)
+            exemplar, frame, guide, layout, mask, preset, work, run, lambda p, scale: show(exemplar, frame, p, scale)
         )
     layer = Layer(exemplar, frame, positions, None, steps)
     if options.overlap == "hann":
@@ -113,41 +114,25 @@ def make_layer(
 
 def _kept(path: Path, make: Callable[[], tuple[Ints, int]]) -> tuple[Ints, int]:
     """The layout, from the file of an earlier run if it is there."""
-    if (kept := _loaded(path)) is not None:
+    if (kept := kept_arrays(path)) is not None:
         return kept["positions"], int(kept["scale"])
     positions, scale = make()
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, positions=positions, scale=scale)
-    temporary.replace(path)
+    keep_arrays(path, positions=positions, scale=scale)
     fault_point("layout")
     return positions, scale
-
-
-def _loaded(path: Path) -> dict[str, NDArray[Any]] | None:
-    """What a file of an earlier run holds; None if it is absent or, by its own checksums, damaged."""
-    try:
-        with np.load(path) as kept:
-            return dict(kept)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        _LOG.warning("%s: the checkpoint is damaged (%s); it is made anew", path, error)
-        return None
 
 
 def _cuts(layer: Layer, mask: NDArray[np.bool_] | None, preset: Preset, seed: int, work: Path, run: Run) -> Cuts:
     """Minimum cuts between the pieces, from the file of an earlier run if it is there."""
     exemplar, path = layer.exemplar, work / "cuts.npz"
-    if (kept := _loaded(path)) is not None:
+    if (kept := kept_arrays(path)) is not None:
         labels = kept["labels"]
     else:
         labels = cut_overlaps(
             exemplar.weighted, layer.positions, exemplar.wraps, layer.frame.torus, preset.cut_sweeps, seed,
             radius=PIECE_RADIUS * min(exemplar.size) / BLOCK, wanted=mask, step=run.step,
         )  # fmt: skip
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, labels=labels)
-        temporary.replace(path)
+        keep_arrays(path, labels=labels)
         fault_point("cut")
     return Cuts.of(labels, layer.positions, exemplar.size, exemplar.wraps, layer.frame.torus, (0, 0))
 

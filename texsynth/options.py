@@ -54,6 +54,8 @@ class Options:
     region: mask image, white where the asset may change (restyle only). selection: parts of a mesh that may change too
     (restyle only). Without both: everywhere.
     material: name or number of the mesh's material to restyle; None: that of the largest area (restyle only).
+    model: folder of a Stable Diffusion checkpoint, in diffusers' layout, that leads the layout; None: the exemplar is
+    all there is.
     second: another exemplar that covers a share of the result. blend: that share, 0..1, or an image whose white is all
     of it; half without it.
     directx: True/False says how input normals are encoded; None decides by the file's name, OpenGL otherwise.
@@ -83,6 +85,7 @@ class Options:
     region: Path | None = None
     selection: Selection | None = None
     material: str | None = None
+    model: Path | None = None
     second: Path | None = None
     blend: float | Path | None = None
     resume: bool = False
@@ -99,6 +102,8 @@ class Options:
             raise bad_input("maps", f"{listed(self.maps)} names a map twice", "name each map once")
         require_range("content", self.content, 0.0, 1.0)
         require_range("detail", self.detail, 0.0, 1.0)
+        if self.model is not None and MapKind.ALBEDO not in self.maps:
+            raise bad_input("model", "it leads by albedo, which is not asked for", "add albedo to the maps")
         if self.second is None and self.blend is not None:
             raise bad_input("blend", "there is nothing to blend with", "name a second exemplar")
         if isinstance(self.blend, float | int):

@@ -1,7 +1,8 @@
 """The main path: an exemplar, and perhaps an asset, in; a published material out.
 
-load -> layer (`texsynth.layer`: the exemplar's texture; a second one if two are blended) -> gather (texels of all maps,
-with the asset's relief and region) -> publish (maps, mips, mesh, report, manifest last).
+load -> sheet (`texsynth.sheet`, only with a user's checkpoint) -> layer (`texsynth.layer`: the exemplar's texture; a
+second one if two are blended) -> gather (texels of all maps, with the asset's relief and region) -> publish (maps,
+mips, mesh, report, manifest last).
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ from texsynth.material import (
     load_material,
     material_digest,
 )
+from texsynth.model.diffusers_model import Identity, identify
 from texsynth.model.mixed_denoiser import Learned
 from texsynth.options import Options
+from texsynth.presets import PRESETS
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, require_apart, write_manifest
@@ -62,6 +65,7 @@ from texsynth.report.page import plain, write_report
 from texsynth.report.turntable import ANIMATION, STRIP, make_turntable
 from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
+from texsynth.sheet import Brief, make_sheet
 from texsynth.surface.geometry_guidance import geometry_tone
 from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
@@ -158,16 +162,24 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, run
             tone = geometry_tone(asset.mesh.mesh, options.size, asset.replaced)
             content = with_geometry(content, tone, options.content)
     guide, blend = _guides(ground, content, sources)
+    lead, begin = None, 0.03
+    if sources.model is not None and options.model is not None:
+        begin = 0.3
+        with run.stage("model", 0.03, begin):
+            brief = Brief(_albedo_of(prepared[0]), prepared[0].wraps, ground.size, ground.torus, guide, options.seed)
+            lead = make_sheet(
+                options.model, sources.model, brief, PRESETS[options.preset], compute.device, work / "sheet.npz", run
+            )
     layers = []
     previewer = _previewer(preview, run, ground, asset)
     shift = None if ground.plane is None else course_shift(ground.plane)
     wanted = wanted_tokens(ground, sources.region, options)
     for number, exemplar in enumerate(prepared):
-        ends = [0.03 + 0.69 * (number + k) / len(prepared) for k in range(2)]
+        ends = [begin + (0.72 - begin) * (number + k) / len(prepared) for k in range(2)]
         layer = make_layer(
             exemplar, guide, _shown(wanted, blend, number), ground.size, options, compute, work / str(number), run,
-            torus=ground.torus, shift=shift, name="second " * number, span=(ends[0], ends[1]), show=previewer.show,
-            learned=sources.learned,
+            torus=ground.torus, shift=shift, lead=lead if number == 0 else None, name="second " * number,
+            span=(ends[0], ends[1]), show=previewer.show, learned=sources.learned,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
@@ -208,13 +220,14 @@ def end_work(out: Path) -> None:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a run is made from: one exemplar, or two and how they blend; the asset and the region that may change; and
-    the network that has a say in the layout."""
+    """What a run is made from: one exemplar, or two and how they blend; the asset and the region that may change; the
+    checkpoint that leads; and the network that has a say in the layout."""
 
     exemplars: tuple[Material, ...]
     blend: Blend | None
     asset: Asset | None
     region: Region | None
+    model: Identity | None
     learned: Learned | None = None
 
 
@@ -231,7 +244,15 @@ def load_sources(exemplar: Path, asset: Asset | None, out: Path, options: Option
     if options.second is not None:
         loaded = [*with_same_maps(loaded[0], loaded[1], options.maps)]
         blend = load_blend(options.blend, options.size)
-    return Sources(tuple(loaded), blend, asset, _load_region(asset, options))
+    region = _load_region(asset, options)
+    return Sources(tuple(loaded), blend, asset, region, None if options.model is None else identify(options.model))
+
+
+def _albedo_of(exemplar: Exemplar) -> Floats:
+    """Encoded, float32 (H, W, 3)."""
+    if MapKind.ALBEDO not in exemplar.maps:
+        raise bad_input("model", "it leads by albedo, which the exemplar has not", "give an exemplar with albedo")
+    return np.ascontiguousarray(exemplar.stack[:, :, channels_of(exemplar.maps)[0]])
 
 
 def _load_region(asset: Asset | None, options: Options) -> Region | None:
@@ -330,6 +351,7 @@ def work_folder(out: Path, sources: Sources, options: Options) -> Path:
         digest.update(b"-" if part is None else part.tobytes())
     digest.update(b"" if blend is None or blend.mask is None else blend.mask.tobytes())
     digest.update(b"" if sources.learned is None else sources.learned.fingerprint())
+    digest.update(b"" if sources.model is None else sources.model.sha256.encode())
     work = out / WORK
     key = work / "job"
     try:
@@ -546,7 +568,13 @@ def _finish(
         except OSError as error:
             raise from_os_error(error, out / name) from error
         files.append(name)
-    model = {"name": "exemplar-score", "version": __version__, "exemplar": material_digest(material)}
+    model: dict[str, Any] = {"name": "exemplar-score", "version": __version__, "exemplar": material_digest(material)}
+    if sources.model is not None:
+        led = sources.model
+        model["led_by"] = {"name": led.name, "kind": led.kind.name, "sha256": led.sha256}
+        notes.append(
+            f"the layout was led by {led.name}, a checkpoint of {led.kind.name}; the texels are the exemplar's"
+        )
     if sources.blend is not None:
         second = sources.exemplars[1]
         model["second"] = material_digest(second)

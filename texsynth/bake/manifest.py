@@ -37,7 +37,7 @@ ALONE, PAIRED = "{exemplar}", "{asset}_{exemplar}"
 MOST = 100_000
 _NAME = re.compile(r"[\w.-][\w .+-]{0,120}\Z")
 _NOT_OPTIONS = ("resume", "nonfinite", "directx")
-_PATHS = ("region", "second")
+_PATHS = ("region", "second", "model")
 _INPUTS = ("asset", "exemplar", "reference")
 
 

@@ -168,8 +168,9 @@ def _key(entry: Entry) -> str:
     """Of all that a result depends on, wherever it lies."""
     options = {name: value for name, value in dataclasses.asdict(entry.options).items() if not isinstance(value, Path)}
     digest = hashlib.sha256(json.dumps([__version__, plain(options)], sort_keys=True).encode())
-    blend = entry.options.blend if isinstance(entry.options.blend, Path) else None
-    for path in (entry.asset, entry.exemplar, entry.options.region, entry.options.second, blend, entry.reference):
+    chosen = entry.options
+    blend = chosen.blend if isinstance(chosen.blend, Path) else None
+    for path in (entry.asset, entry.exemplar, chosen.region, chosen.second, chosen.model, blend, entry.reference):
         digest.update(b"-" if path is None else _content(path))
     return digest.hexdigest()
 

@@ -6,6 +6,7 @@ Weights are memory-mapped and never unpickled. diffusers and transformers are im
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from pathlib import Path
@@ -21,10 +22,30 @@ from texsynth.errors import ErrorKind, TexsynthError, bad_input, from_os_error
 LAYOUT = "name a folder in diffusers layout, with model_index.json, unet/, vae/ and scheduler/"
 AGAIN = "download or save the checkpoint again"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+# Folders of a checkpoint, and what is read there: configurations, weights, vocabularies.
+PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+READ = (".json", ".safetensors", ".txt")
 # A configuration is a few kilobytes.
 LARGEST_JSON = 2**20
 # Names that attention blocks of a VAE had in the first releases; published SD 1.5 folders still have them.
 OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+
+
+def checkpoint_digest(folder: Path, beside: tuple[str, ...]) -> str:
+    """SHA-256 over names and contents of all files of a checkpoint that may be read; gigabytes are a few seconds.
+
+    beside: names of files beside its parts; those that are absent do not count.
+    """
+    digest = hashlib.sha256()
+    files = [path for part in PARTS for path in _listed(folder / part) if path.suffix in READ]
+    for path in sorted([*files, *(folder / name for name in beside if (folder / name).is_file())]):
+        try:
+            with path.open("rb") as opened:
+                content = hashlib.file_digest(opened, "sha256").digest()
+        except OSError as error:
+            raise from_os_error(error, path) from None
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
+    return digest.hexdigest()
 
 
 def library(name: str) -> ModuleType:

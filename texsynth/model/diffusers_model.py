@@ -20,10 +20,20 @@ from torch.utils.hooks import RemovableHandle
 from texsynth.errors import bad_input
 from texsynth.material import Float32
 from texsynth.model.denoiser import Attention
-from texsynth.model.diffusers_files import AGAIN, LAYOUT, built, fill, library, read_json, tensor_files
-from texsynth.model.diffusers_prompt import POOLED, Prompt, empty_prompt
+from texsynth.model.diffusers_files import (
+    AGAIN,
+    LAYOUT,
+    built,
+    checkpoint_digest,
+    fill,
+    library,
+    read_json,
+    tensor_files,
+)
+from texsynth.model.diffusers_prompt import FILE, POOLED, Prompt, empty_prompt
 from texsynth.model.windows import windows
 
+INDEX = "model_index.json"
 TENSORS = "diffusion_pytorch_model"
 BLOCK = 8  # texels a side for each token, of both kinds
 CHANNELS = 4  # of the latent, of both kinds
@@ -46,6 +56,15 @@ class Kind:
     side: int
 
 
+@dataclass(frozen=True)
+class Identity:
+    """A checkpoint by what is in it. name: of its folder. sha256: over the files of its parts."""
+
+    name: str
+    kind: Kind
+    sha256: str
+
+
 SD15 = Kind("SD 1.5", ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"), 768, None, 64)
 SDXL = Kind("SDXL", ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"), 2048, "text_time", 128)
 KINDS = (SD15, SDXL)
@@ -63,6 +82,11 @@ class Noise:
         """The step of noise level `sigma`, in between by the logarithm (Karras et al. 2022); ends hold beyond."""
         logs = self.sigmas.log().numpy()
         return float(np.interp(math.log(max(sigma, 1e-20)), logs, np.arange(len(logs))))
+
+    def ladder(self, count: int) -> list[float]:
+        """Noise levels of `count` steps, the middles of as many equal parts of its time, from the noisiest down."""
+        steps = (np.arange(count)[::-1] + 0.5) / count * len(self.sigmas)
+        return [float(self.sigmas[int(step)]) for step in steps]
 
     def clean(self, z: Tensor, out: Tensor, sigma: float) -> Tensor:
         """The mean of the clean latent for z = clean + sigma noise and what the U-Net says of z / sqrt(1 + sigma^2)."""
@@ -194,6 +218,17 @@ class DiffusersModel:
         return out
 
 
+def identify(folder: Path) -> Identity:
+    """What the checkpoint in `folder` is; every file of its parts is read, for the digest.
+
+    Raises TexsynthError, BAD_INPUT, where it is absent or another kind of model.
+    """
+    if not folder.is_dir():
+        raise bad_input(folder, "is a file" if folder.exists() else "is absent", LAYOUT)
+    kind = _kind(folder, read_json(folder / INDEX), _config(folder / "unet", "UNet2DConditionModel"))
+    return Identity(folder.resolve().name, kind, checkpoint_digest(folder, (INDEX, FILE)))
+
+
 def load_diffusers(
     folder: Path, device: torch.device | None = None, dtype: torch.dtype | None = None
 ) -> DiffusersModel:
@@ -207,7 +242,7 @@ def load_diffusers(
     dtype = dtype_for(device) if dtype is None else dtype
     if not folder.is_dir():
         raise bad_input(folder, "is a file" if folder.exists() else "is absent", LAYOUT)
-    index = read_json(folder / "model_index.json")
+    index = read_json(folder / INDEX)
     unet_config = _config(folder / "unet", "UNet2DConditionModel")
     kind = _kind(folder, index, unet_config)
     vae_config = _vae_config(folder / "vae")
@@ -246,7 +281,7 @@ def _kind(folder: Path, index: dict[str, Any], unet: dict[str, Any]) -> Kind:
     pipeline = index.get("_class_name")
     found = [kind for kind in KINDS if pipeline in kind.pipelines]
     if not found:
-        raise bad_input(folder / "model_index.json", f"is of class {pipeline}", KNOWN)
+        raise bad_input(folder / INDEX, f"is of class {pipeline}", KNOWN)
     kind, where = found[0], folder / "unet" / "config.json"
     wanted = {
         "cross_attention_dim": kind.width,

@@ -36,19 +36,23 @@ def rms(z: Tensor) -> Tensor:
 
 
 class Muon:
-    """Nesterov momentum, orthogonalised as matrices, scaled to a root mean square of 1 (K. Jordan 2024)."""
+    """Nesterov momentum, orthogonalised as matrices, scaled to a root mean square of 1 (K. Jordan 2024).
+
+    average: of the gradients, None before the first one; all that a later run needs to go on, but for the rolls of
+    "patches".
+    """
 
     def __init__(self, how: Matricisation, momentum: float = MOMENTUM, seed: int = 0, patch: int = 4) -> None:
         self.how, self.momentum, self.patch = how, momentum, patch
         self._generator = torch.Generator().manual_seed(seed)
-        self._average: Tensor | None = None
+        self.average: Tensor | None = None
 
     def direction(self, gradient: Tensor) -> Tensor:
         """See `Rule`."""
         gradient = gradient.float()
-        average = torch.zeros_like(gradient) if self._average is None else self._average
-        self._average = average.lerp(gradient, 1 - self.momentum)
-        ahead = gradient.lerp(self._average, self.momentum)
+        average = torch.zeros_like(gradient) if self.average is None else self.average
+        self.average = average.lerp(gradient, 1 - self.momentum)
+        ahead = gradient.lerp(self.average, self.momentum)
         roll = (0, 0)
         if self.how == "patches":
             y, x = (int(torch.randint(self.patch, (1,), generator=self._generator)) for _ in range(2))
