@@ -1,12 +1,13 @@
 """Which step rule distils an exemplar best: Adam, Muon in each matricisation, the normalised gradient, momentum.
 
-    python benchmarks/optimiser.py [--data FOLDER] [--tuning FOLDER --tune NAME] [--seeds 5] [--steps 100] [--csv FILE]
+    python benchmarks/optimiser.py [--data FOLDER] [--tuning FOLDER --tune NAME] [--seeds 5] [--steps 60] [--csv FILE]
 
-A latent of noise, 24 x 24 tokens at the coarsest level of an exemplar, is distilled towards it: the style loss of AD
-over three layers of the closed-form score (patches of 1, 3 and 5 tokens), noise levels from 1 to 0.15. All but the rule
-is the same: starts, layers, noise levels, and the form of the rate, which falls linearly to zero. A rule's step is
-rate x RMS(z) x a direction whose root mean square is 1 at most. The rate of every rule, for every number of steps, is
-the one of RATES with the lowest final loss over the tuning exemplars, which are not among those measured.
+A latent of noise, 16 x 16 tokens at the coarsest level of an exemplar (its layout at its own size), is distilled
+towards it: the style loss of AD over three layers of the closed-form score (patches of 1, 3 and 5 tokens), noise levels
+from 1 to 0.15. All but the rule is the same: starts, layers, noise levels, and the form of the rate, which falls
+linearly to zero. A rule's step is rate x RMS(z) x a direction whose root mean square is 1 at most. The rate of every
+rule, for every number of steps, is the one of RATES with the lowest final loss over the tuning exemplars, which are not
+among those measured.
 
 Loss: the style loss at four fixed noise levels, mean, over that of the start. d: texture distance of the decoded
 latent's albedo to the exemplar's at that level; no rule has seen it. Reported are both after all steps, the fewest
@@ -44,7 +45,7 @@ from texsynth.model.exemplar_score import ExemplarScore, noise_levels, step_weig
 from texsynth.model.latent import to_tensor
 from texsynth.optimise.rules import RULES
 
-TOKENS, CHANNELS, PATCHES = 24, 16, (1, 3, 5)
+TOKENS, CHANNELS, PATCHES = 16, 16, (1, 3, 5)
 RATES = (0.4, 0.8, 1.6, 3.2, 6.4)
 FIRST_NOISE, LAST_NOISE = 1.0, 0.15
 JUDGED_AT = (1.0, 0.5, 0.25, 0.15)
@@ -68,9 +69,10 @@ class Falling:
 
     rate: float
     steps: int
+    style: float = 1.0
 
     def at(self, step: int) -> Phase:
-        return Phase(1.0, -math.inf, self.rate * (1 - step / self.steps))
+        return Phase(self.style, -math.inf, self.rate * (1 - step / self.steps))
 
     def observe(self, step: int, style_loss: float) -> None:
         pass
@@ -195,7 +197,7 @@ def main() -> int:
     add_arguments(parser, "optimiser")
     add_tuning(parser)
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0..N-1 (default 5)")
-    parser.add_argument("--steps", type=int, default=100, help="steps of the whole run (default 100)")
+    parser.add_argument("--steps", type=int, default=60, help="steps of the whole run (default 60)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="keep every run here, and run none again that it has")
     arguments = parser.parse_args()
