@@ -38,8 +38,9 @@ BACK_PROJECTIONS = 3
 # Of `expected`: texels of the content around a block, keys, and tried temperatures in deviations of the patches.
 AROUND, KEYS = 2, 8192
 TEMPERATURES = (0.1, 0.2, 0.35, 0.6, 1.0)
-# Of `distilled`: texels a side of a window, patches of the layers, steps, and the noise it begins with.
-WINDOW, WINDOW_PATCHES, WINDOW_STEPS, NOISE = 256, (1, 3), 16, 0.5
+# Of `distilled`: texels a side of a window, patches of the layers, steps, and the noise it begins with: what 2K allow
+# on a CPU.
+WINDOW, WINDOW_PATCHES, WINDOW_STEPS, NOISE = 256, (3,), 12, 0.5
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from texsynth.distill import ExemplarLayer, distil, losses
 from texsynth.exemplar import halved, prepare_exemplar
 from texsynth.layout import CELL, FLOOR, KEY_DIMENSIONS, coarsest_scale
 from texsynth.material import MapKind, estimate_missing, load_material
-from texsynth.model.exemplar_score import ExemplarScore, noise_levels, step_weights
+from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import to_tensor
 from texsynth.optimise.rules import RULES
 
@@ -112,21 +112,36 @@ class Problem:
         return float(texture_distance(np.ascontiguousarray(decoded[..., :3]), self.known, unit=self.unit))
 
 
+@dataclass(frozen=True)
+class Held:
+    """Tokens that are known: where, bool (h, w), and their latent (C, h, w)."""
+
+    where: Tensor
+    latent: Tensor
+
+    def put(self, z: Tensor, noise: Tensor | float = 0.0) -> None:
+        """Into `z` (C, h, w), in place."""
+        z[:, self.where] = (self.latent + noise)[:, self.where]
+
+
 def sampled(
     score: ExemplarScore, seed: int, *, shape: tuple[int, int] = (TOKENS, TOKENS), content: Tensor | None = None,
-    first: float = SAMPLING_FROM,
+    first: float = SAMPLING_FROM, prior: Prior | None = None, held: Held | None = None,
 ) -> Tensor:  # fmt: skip
     """A latent (1, C, *shape) by ancestral sampling, as the layout has it; the score's potentials settle on the way.
 
-    From noise of deviation `first`, or from `content` (1, C, *shape) under that noise.
+    From noise of deviation `first`, or from `content` (1, C, *shape) under that noise. held: under the noise of each
+    step in every step, and as they are at the end.
     """
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(CHANNELS, *shape, generator=generator) * first + (0 if content is None else content[0])
     for sigma, following in pairwise(noise_levels(first, LAST_NOISE, SAMPLING_STEPS)):
-        score.balance(z, sigma, (False, False), None, 30, 1.0, generator)
+        score.balance(z, sigma, (False, False), prior, 30, 1.0, generator)
         keep, fresh = step_weights(sigma, following) if following else (0.0, 0.0)
-        clean = score.denoise(z, sigma, (False, False), None)
+        clean = score.denoise(z, sigma, (False, False), prior)
         z = clean + (z - clean) * keep + fresh * torch.randn(z.shape, generator=generator)
+        if held is not None:
+            held.put(z, following * torch.randn(z.shape, generator=generator))
     return z[None]
 
 

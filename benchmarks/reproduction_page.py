@@ -206,12 +206,12 @@ def _guided(lines: list[Record]) -> str:
         return f"{title}{MISSING}.\n"
     by_name = _grouped(lines, "method")
     claims = {"restyle, content 1": "Muon-AD: 89.3 %, .79", "unguided": "SD-3D: 72.1 %, .68"}
-    heads = ["", "MCR, %", "ADF", "SSIM", "d", "sharpness", "s", "paper"]
+    heads = ["", "runs", "MCR, %", "ADF", "SSIM", "d", "sharpness", "s", "paper"]
     table = [_row(heads), _row(["---"] * len(heads))]
     for name, found in by_name.items():
         figures = [_figure(found, "mcr", 1), _figure(found, "adf"), _figure(found, "ssim"), _figure(found, "d", 2)]
         rest = [_figure(found, "sharpness", 2), _figure(found, "seconds", 1), claims.get(name, "-")]
-        table.append(_row([name, *figures, *rest]))
+        table.append(_row([name, f"{len(found)}", *figures, *rest]))
     setting = (
         "Each texture at its own size (three of 2048 texels, eight of 1024, one of 1024 x 512): style is one half, "
         "the other is made again from the texture reduced 8 times and compared with the truth texel by texel. MCR: "
