@@ -161,22 +161,23 @@ def main() -> int:
         if name in wanted:
             for count, line in enumerate(measure(known[name], folders, tuning, arguments.seeds)):
                 print(name, count, *(line[field] for field in known[name].key), flush=True)
+    measured = {name: records.lines for name, records in known.items()}
+    measured["optimiser"] = optimiser_lines(arguments.csv / "optimiser.csv")
     names = {folder.name for folder in folders}
     lines = {
-        name: [line for line in records.lines if line["exemplar"] in names and int(line["seed"]) < TUNING_SEED]
-        for name, records in known.items()
+        name: [line for line in found if line["exemplar"] in names and int(line["seed"]) < arguments.seeds]
+        for name, found in measured.items()
     }
-    lines["optimiser"] = optimiser_lines(arguments.csv / "optimiser.csv", names)
     arguments.page.write_text(page(lines, [folder.name for folder in tuning], machine()))
     print(arguments.page)
     return 0
 
 
-def optimiser_lines(path: Path, names: set[str]) -> list[Record]:
+def optimiser_lines(path: Path) -> list[Record]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [line for line in csv.DictReader(file) if line["exemplar"] in names]
+        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":
