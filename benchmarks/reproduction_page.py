@@ -183,8 +183,8 @@ def _optimiser(lines: list[Record]) -> str:
         f"{title}Style alone, from noise ([Muon-AD](muon_ad.md) has the setting); loss: geometric mean. "
         f"{_extent(whole['adam'])}\n\n"
         + "\n".join(table)
-        + "\n\nThe paper's three rows have 2700, 1800 and 1200 iterations, and Muon a third of Adam's time; our bar was "
-        f"a half of Adam's steps. {told}\n"
+        + "\n\nThe paper's three rows have 2700, 1800 and 1200 iterations, and Muon a third of Adam's time; our bar "
+        f"was a half of Adam's steps. {told}\n"
     )
 
 
