@@ -255,9 +255,14 @@ def main() -> int:
         for question, make in MAKERS.items():
             methods = [(method, 0.0) for method in METHODS[question]] + [(AFTER, rate) for rate in rates[question]]
             known = [(folders[0].name, problem(folders[0]).truth), (folders[1].name, problem(folders[1]).style)]
-            sheet.append(known + [(label(*way), make(*folders, *way, 0)[0]) for way in methods])
+            made = [(label(*way), make(*folders, *way, 0)[0]) for way in methods]
+            sheet.append([(name, doubled(image[:SIDE, :SIDE])) for name, image in known + made])
     contact_sheet(arguments.out / "sheet.png", sheet, 256)
     return 0
+
+
+def doubled(image: Floats) -> Floats:
+    return image.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def table(lines: list[Record]) -> str:
