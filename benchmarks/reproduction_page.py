@@ -229,7 +229,8 @@ looks like the material; neither alone says which is better. "Content's tone": t
 content, in linear light. "Expected detail": the mean itself, by the attention of the exemplar score without sampling. \
 "AD with Adam": in windows of 256 texels, one layer, 12 steps from the content, which is what 2K allow on a CPU. \
 "Unguided" is the row of SD-3D, which we do not have. A tile counts at a level below an error of 5 %; the two coarsest \
-levels are known from the content, the three finest are not.
+levels are known from the content, the three finest are not. Means of rows with fewer runs are over fewer exemplars: \
+compare those line by line.
 """
 
 
