@@ -24,6 +24,8 @@ PROCEDURAL = (
     "wood",
 )
 PROCEDURAL_SIZE = 1024
+# Others, for choosing what a benchmark must not choose by its own exemplars.
+TUNING = ("cobble", "grass", "planks")
 
 
 def add_arguments(parser: argparse.ArgumentParser, results: str) -> None:
@@ -33,6 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser, results: str) -> None:
     )
     parser.add_argument("--only", action="append", metavar="NAME", help="only this exemplar (may be repeated)")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks") / results, help="folder for the results")
+
+
+def add_tuning(parser: argparse.ArgumentParser) -> None:
+    """`--tuning` and `--tune`, for `find_tuning`."""
+    parser.add_argument(
+        "--tuning", type=Path, metavar="FOLDER", help="folder of other exemplars, to tune on (default: procedural)"
+    )
+    parser.add_argument("--tune", action="append", metavar="NAME", help="only this one of them (may be repeated)")
+
+
+def find_tuning(arguments: argparse.Namespace) -> list[Path]:
+    """The folders to tune on; procedural ones of other kinds than `find_exemplars` has where no `--tuning` is given."""
+    wanted = arguments.tune or (None if arguments.tuning else list(TUNING))
+    return find_exemplars(argparse.Namespace(data=arguments.tuning, only=wanted, out=arguments.out))
 
 
 def add_pairs(parser: argparse.ArgumentParser, names: str) -> None:

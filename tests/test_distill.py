@@ -103,6 +103,15 @@ def test_content_is_kept_the_closer_the_more_it_weighs() -> None:
     assert apart[0] > apart[1] > apart[2]
 
 
+def test_a_higher_threshold_counts_more_gradients_as_in_conflict_and_none_counts_none() -> None:
+    every, start, content = layers(), noise(1), noise(2)
+    found = [
+        distil(start, every, content, [0.5] * 20, Adam(), SinglePhase(0.1), conflict=threshold)[1].conflicts
+        for threshold in (None, -0.5, 0.0, 1.0)
+    ]
+    assert found[0] == 0 and found == sorted(found) and found[3] == 20
+
+
 def test_two_runs_in_one_process_do_not_disturb_each_other() -> None:
     first, second = layers(0), layers(1)
     sigmas = [0.5] * 5

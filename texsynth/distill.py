@@ -22,7 +22,7 @@ from texsynth.curriculum import Curriculum, Phase, SinglePhase
 from texsynth.model.denoiser import Attention, AttentiveDenoiser
 from texsynth.model.exemplar_score import ExemplarScore
 from texsynth.optimise.gradient_prediction import GradientPredictor
-from texsynth.optimise.gradients import tangent, without_conflict
+from texsynth.optimise.gradients import CONFLICT, tangent, without_conflict
 from texsynth.optimise.rules import Rule, moved, rms
 from texsynth.prune.masks import head_mask, layer_mask, row_entropy
 
@@ -236,15 +236,16 @@ def distil(
     *,
     content_weight: float = 1.0,
     project: bool = True,
-    conflict: bool = True,
+    conflict: float | None = CONFLICT,
     predictor: GradientPredictor | None = None,
     step: Callable[[int, Tensor], None] = lambda _step, _z: None,
 ) -> tuple[Tensor, History]:
     """Change `z`, float32 (1, C, h, w), in len(sigmas) steps; returns the new latent and what happened.
 
     sigmas: the noise level of each step. content: latent (1, C, h, w) whose queries are kept, weight `content_weight`.
-    project, conflict: whether equations 3 (with z kept at its length) and 2 are applied. predictor: takes
-    the place of the gradient in some steps, for a run of its own. step: called before every step with its number and z.
+    project: whether equation 3 is applied, with z kept at its length. conflict: the cosine below which equation 2 is
+    (0: as PCGrad does); None: nowhere. predictor: takes the place of the gradient in some steps, for a run of its own.
+    step: called before every step with its number and z.
     """
     history, mask = History(), list(layers)
     began = time.perf_counter()
@@ -283,7 +284,7 @@ def _gradient(
     sigma: float,
     phase: Phase,
     content_weight: float,
-    conflict: bool,
+    conflict: float | None,
     history: History,
 ) -> Tensor:
     """dL/dz of style and content as `phase` weighs them; adds losses and conflicts to `history`."""
@@ -295,8 +296,8 @@ def _gradient(
     if content is None:
         return towards_style
     towards_content = content_weight * torch.autograd.grad(kept, current)[0]
-    if conflict:
-        free = without_conflict(towards_style, towards_content)
+    if conflict is not None:
+        free = without_conflict(towards_style, towards_content, conflict)
         history.conflicts += int(not torch.equal(free, towards_style))
         towards_style = free
     if phase.held:
