@@ -103,6 +103,14 @@ Content = Annotated[
         metavar="0..1", help="0 = pure synthesis, 1 = keeps every edge of the asset.", rich_help_panel=_CHOICES
     ),
 ]
+Tone = Annotated[
+    float,
+    typer.Option(
+        metavar="0..1",
+        help="How much of the asset's own colour stays where it varies slowly: stains, wear, paint.",
+        rich_help_panel=_CHOICES,
+    ),
+]
 Region = Annotated[
     Path | None,
     typer.Option(metavar="MASK", help="Image, white where the asset may change.", rich_help_panel=_CHOICES),
@@ -282,6 +290,7 @@ def restyle_command(
     size: Size = 2048,
     maps: Maps = "albedo,normal,roughness",
     content: Content = 0.5,
+    tone: Tone = 0.0,
     region: Region = None,
     selection: SelectionChoice = None,
     material: MaterialName = None,
@@ -314,6 +323,7 @@ def restyle_command(
         size=size,
         maps=maps,
         content=content,
+        tone=tone,
         region=None if region is None else _existing(region, "a mask image"),
         selection=_selection(selection),
         material=material,

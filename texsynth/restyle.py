@@ -69,10 +69,12 @@ from texsynth.sheet import Brief, make_sheet
 from texsynth.surface.geometry_guidance import geometry_tone
 from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
+from texsynth.surface.raster import uv_mask
 from texsynth.surface.select import selection_weights
 from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.weld import fill_gutters, weld_seams
 from texsynth.threads import settle_threads
+from texsynth.tone import keep_tone
 
 Floats = NDArray[np.float32]
 
@@ -189,8 +191,13 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, run
         with run.stage("seams", 0.8, 0.815):
             _weld(canvases, ground, sources.region, run)
     if ground.plane is not None:
-        with run.stage("fit", 0.815, 0.83):
+        with run.stage("fit", 0.815, 0.827):
             canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
+    if options.tone > 0 and asset is not None:
+        with run.stage("tone", 0.827, 0.83):
+            _keep_tone(canvases[MapKind.ALBEDO], asset, sources.region, options, run)
+            if mesh is not None and options.seams == "weld":
+                _in_place(canvases, lambda maps: fill_gutters(maps, mesh, asset.replaced, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
     return Made(canvases, indices, layers, share, compute)
 
@@ -477,6 +484,15 @@ def _write_bands(
         first += len(band)
         fault_point("gather_band")
     return canvases
+
+
+def _keep_tone(albedo: Canvas, asset: Asset, region: Region | None, options: Options, run: Run) -> None:
+    """The asset's own colour, where it varies slowly."""
+    own = None if asset.material is None else asset.material.maps.get(MapKind.ALBEDO)
+    if own is None:
+        raise bad_input("tone", "the asset has no albedo to keep it of", "leave it out")
+    covered = None if asset.mesh is None else uv_mask(asset.mesh.mesh, options.size, asset.replaced, gutter=0)
+    keep_tone(albedo, own, options.tone, covered, region, run)
 
 
 def _weld(canvases: dict[MapKind, Canvas], ground: Ground, region: Region | None, run: Run) -> None:
