@@ -108,15 +108,20 @@ def with_tone(made: Codes, case: Case) -> Codes:
     return codes(Texture(made).display(linear))
 
 
-def regenerated(case: Case, seed: int, *, content: float, smaller: int = 1) -> Codes:
-    """By `texsynth restyle` at `content`; smaller: made at this part of the size and enlarged by Lanczos."""
+def regenerated(case: Case, seed: int, *, content: float, tone: float = 0.0, smaller: int = 1) -> Codes:
+    """By `texsynth restyle` at `content` and `tone`; smaller: made at this part of the size and enlarged by Lanczos."""
     root = Path(tempfile.mkdtemp(prefix="texsynth-guided-"))
     try:
         for name, image in (("content", case.content), ("style", case.style)):
             (root / name).mkdir()
             save_image(root / name / "albedo.png", image)
         options = Options(
-            size=case.side // smaller, content=content, density=float(smaller), maps=(MapKind.ALBEDO,), seed=seed
+            size=case.side // smaller,
+            content=content,
+            tone=tone,
+            density=float(smaller),
+            maps=(MapKind.ALBEDO,),
+            seed=seed,
         )
         restyle(root / "content", root / "style", root / "result", options, Run())
         made = codes(load_material(root / "result").maps[MapKind.ALBEDO].encoded())

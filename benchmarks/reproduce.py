@@ -80,10 +80,6 @@ def best_rate(records: Records, tuning: list[Path], name: str) -> float:
 def quick_methods(one: Case, seed: int, rate: float) -> dict[str, Callable[[], Codes]]:
     """What is compared in table XIV."""
 
-    @cache
-    def ours() -> Codes:
-        return regenerated(one, seed, content=1.0)
-
     enlargements: dict[str, Callable[[], Codes]] = {  # which know no seed
         "Lanczos": lambda: enlarged(one.content, one.side),
         "Lanczos, content's tone": lambda: with_tone(enlarged(one.content, one.side), one),
@@ -91,8 +87,8 @@ def quick_methods(one: Case, seed: int, rate: float) -> dict[str, Callable[[], C
     return (enlargements if seed == 0 else {}) | {
         "AD with Adam": lambda: distilled(one, "adam", rate, seed),
         "expected detail, content's tone": lambda: with_tone(expected(one, seed), one),
-        "restyle, content 1": ours,
-        "restyle, content 1, content's tone": lambda: with_tone(ours(), one),
+        "restyle, content 1": lambda: regenerated(one, seed, content=1.0),
+        "restyle, content 1, tone 1": lambda: regenerated(one, seed, content=1.0, tone=1.0),
     }
 
 
