@@ -399,7 +399,7 @@ def test_in_a_layout_unimportant_windows_are_denoised_by_the_smaller_network() -
     def said(learned: Learned, importance: float) -> Tensor:
         map_of = np.full((SIZE, 8), importance, np.float32)
         mixed = mixed_denoiser(score, None, learned, image, exemplar.maps, exemplar.wraps, map_of, 4)
-        return mixed.denoise(z, 2.0, torus)
+        return mixed.denoise(z, 3.0, torus)
 
     both = Learned(large, share=1.0, smaller=((0.4, small),))
     assert torch.allclose(said(both, 1.0), said(Learned(large, share=1.0), 1.0), atol=1e-4)

@@ -128,11 +128,12 @@ def _make(
 def _run(
     exemplar_path: Path, asset_path: Path | None, out: Path, options: Options, run: Run, learned: Learned | None
 ) -> dict[str, Any]:
+    compute = choose_compute(options.profile)
     with run.stage("load", 0.0, 0.015):
         asset = None if asset_path is None else load_asset(asset_path, options)
         sources = replace(load_sources(exemplar_path, asset, out, options), learned=learned)
         work = work_folder(out, sources, options)
-    made = make_maps(sources, work, out / PREVIEW, options, run)
+    made = make_maps(sources, work, out / PREVIEW, options, compute, run)
     manifest = publish_made(made, sources, out, options, run)
     end_work(out)
     return manifest
@@ -151,9 +152,9 @@ class Made:
     compute: Compute
 
 
-def make_maps(sources: Sources, work: Path, preview: Path, options: Options, run: Run) -> Made:
+def make_maps(sources: Sources, work: Path, preview: Path, options: Options, compute: Compute, run: Run) -> Made:
     """All maps, in `work`: the first 83 % of a run. preview: the file of the progress picture."""
-    compute, asset = choose_compute(options.profile), sources.asset
+    asset = sources.asset
     with run.stage("load", 0.015, 0.02):
         mesh = None if asset is None or asset.mesh is None else asset.mesh.mesh
         ground = choose_ground(mesh, None if asset is None else asset.replaced, sources.exemplars[0].size[1], options)

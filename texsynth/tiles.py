@@ -13,6 +13,7 @@ from texsynth.canvas import Canvas
 from texsynth.errors import bad_input, from_os_error
 from texsynth.material import MESH_SUFFIXES, MapKind, load_materials
 from texsynth.options import LARGEST_SEED, LARGEST_SIZE, Options
+from texsynth.profiles import choose_compute
 from texsynth.publish import require_apart
 from texsynth.restyle import (
     BAND,
@@ -76,6 +77,7 @@ def _together(
 ) -> dict[str, Any]:
     """All tiles from one texture that they lie in side by side."""
     settle_threads()
+    compute = choose_compute(options.profile)
     try:
         with run.stage("load", 0.0, 0.015):
             atlas = udim_atlas(mesh, tiles)
@@ -83,7 +85,7 @@ def _together(
             asset = Asset(mesh.path, atlas.asset.materials[atlas.material], atlas.asset, atlas.material)
             sources = load_sources(exemplar, asset, out, whole)
             work = work_folder(out, sources, whole)
-        made = make_maps(sources, work, out / PREVIEW, whole, run)
+        made = make_maps(sources, work, out / PREVIEW, whole, compute, run)
         manifests = {}
         for place, tile in enumerate(tiles):
             span = tuple(0.83 + 0.17 * (place + k) / len(tiles) for k in range(2))
