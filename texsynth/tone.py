@@ -39,8 +39,13 @@ def keep_tone(
     cell's mean (None: all). region: texels outside it are left untouched to the bit.
     """
     size = albedo.height
-    cells = min(size // CELL, 1 << (min(own.size).bit_length() - 1))
-    wanted, known = _cells(_rows_of_asset(own, size), covered, cells, size)
+    side = 1 << min(min(own.size).bit_length() - 1, size.bit_length() - 1, LARGEST_CONTENT.bit_length() - 1)
+    cells = min(size // CELL, side)
+    image = np.asarray(cv2.resize(own.linear(), (side, side), interpolation=cv2.INTER_AREA), np.float32)
+    weights = (
+        None if covered is None else cv2.resize(covered.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    )
+    wanted, known = _cells(iter([(0, image)]), weights, cells, side)
     aim: Floats | None = None
     for number in range(PASSES):
         run.step(number / PASSES)
@@ -65,17 +70,11 @@ def _linear(albedo: Canvas, first: int, last: int) -> Floats:
     return TextureMap(albedo.kind, albedo.read_rows(first, last)).linear()
 
 
-def _rows_of_asset(own: TextureMap, size: int) -> Iterator[tuple[int, Floats]]:
-    """As `_rows`, of the asset's albedo at the result's size; of no more than `LARGEST_CONTENT` texels a side."""
-    most = min(size, LARGEST_CONTENT)
-    image, height, width = own.linear(), min(own.size[0], most), min(own.size[1], most)
-    image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-    for first in range(0, size, BAND):
-        yield first, resized_rows(image, (size, size), (first, min(first + BAND, size)))
-
-
-def _cells(bands: Iterator[tuple[int, Floats]], covered: Mask | None, cells: int, size: int) -> tuple[Floats, Mask]:
-    """The mean of each cell's covered texels, float32 (cells, cells, 3), and which cells have any."""
+def _cells(
+    bands: Iterator[tuple[int, Floats]], covered: Mask | Floats | None, cells: int, size: int
+) -> tuple[Floats, Mask]:
+    """The mean of each cell's covered texels, or of those by how far they are, float32 (cells, cells, 3), and which
+    cells have any. bands: (first row, float32 (rows, size, 3))."""
     side = size // cells
     sums, counts = np.zeros((cells, cells, 3), np.float32), np.zeros((cells, cells, 1), np.float32)
     for first, band in bands:
@@ -89,7 +88,7 @@ def _cells(bands: Iterator[tuple[int, Floats]], covered: Mask | None, cells: int
         parts = len(band) // height, height, cells, side
         sums[rows] += (band * weights).reshape(*parts, 3).sum(axis=(1, 3))
         counts[rows] += weights.reshape(*parts, 1).sum(axis=(1, 3))
-    return np.asarray(sums / np.maximum(counts, 1), np.float32), np.asarray(counts[:, :, 0] > 0)
+    return np.asarray(sums / np.maximum(counts, 1e-6), np.float32), np.asarray(counts[:, :, 0] > 0)
 
 
 def _spread(values: Floats, known: Mask) -> Floats:
