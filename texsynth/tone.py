@@ -42,9 +42,10 @@ def keep_tone(
     side = 1 << min(min(own.size).bit_length() - 1, size.bit_length() - 1, LARGEST_CONTENT.bit_length() - 1)
     cells = min(size // CELL, side)
     image = np.asarray(cv2.resize(own.linear(), (side, side), interpolation=cv2.INTER_AREA), np.float32)
-    weights = (
-        None if covered is None else cv2.resize(covered.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-    )
+    weights: Floats | None = None
+    if covered is not None:
+        reduced = cv2.resize(covered.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        weights = np.asarray(reduced, np.float32)
     wanted, known = _cells(iter([(0, image)]), weights, cells, side)
     aim: Floats | None = None
     for number in range(PASSES):
