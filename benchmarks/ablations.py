@@ -100,6 +100,14 @@ class Schedule:
         self.inner.observe(step, style_loss)
 
 
+def score_of(texture: npt.NDArray[np.float32], patch: int) -> ExemplarScore:
+    """The closed form of a texture, (H, W, C) with deviation 1, which does not wrap; patch: tokens."""
+    return ExemplarScore(
+        to_tensor(texture), (False, False), patch=patch, stride=STRIDE, channels=CHANNELS, floor=FLOOR,
+        dimensions=KEY_DIMENSIONS, cell=CELL,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Problem:
     """Layers of the style, the content's latent, and what is to come out. Images float32 (H, W, 3), encoded."""
@@ -123,10 +131,7 @@ class Problem:
         scale = float(1 / style.std())
         layers = []
         for patch in PATCHES:
-            score = ExemplarScore(
-                to_tensor(style * np.float32(scale)), (False, False), patch=patch, stride=STRIDE, channels=CHANNELS,
-                floor=FLOOR, dimensions=KEY_DIMENSIONS, cell=CELL,
-            )  # fmt: skip
+            score = score_of(style * np.float32(scale), patch)
             sampled(score, SETTLING_SEED, shape=(TOKENS, TOKENS))
             layers.append(ExemplarLayer(score, (False, False)))
         content = layers[0].score.latent.encode(to_tensor(known * np.float32(scale)))[None]

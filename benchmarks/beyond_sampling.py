@@ -30,7 +30,7 @@ from statistics import mean, stdev
 import numpy as np
 import numpy.typing as npt
 import torch
-from ablations import CHANNELS, SETTLING_SEED, STRIDE, TOKENS, Problem
+from ablations import SETTLING_SEED, TOKENS, Problem, score_of
 from exemplars import add_arguments, add_tuning, find_exemplars, find_tuning
 from optimiser import PATCHES, Falling, Held, sampled
 from records import Record, Records
@@ -39,7 +39,6 @@ from torch import Tensor
 
 from mipmap.metrics import distance_unit, edge_correlation, texture_distance
 from texsynth.distill import ExemplarLayer, attend, distil
-from texsynth.layout import CELL, FLOOR, KEY_DIMENSIONS
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels
 from texsynth.model.latent import BLOCK, to_tensor
 from texsynth.optimise.rules import RULES
@@ -94,10 +93,7 @@ class Pair:
         scale = float(1 / both.std())
         layers = []
         for patch in PATCHES:
-            score = ExemplarScore(
-                to_tensor(both * np.float32(scale)), (False, False), patch=patch, stride=STRIDE, channels=CHANNELS,
-                floor=FLOOR, dimensions=KEY_DIMENSIONS, cell=CELL,
-            )  # fmt: skip
+            score = score_of(both * np.float32(scale), patch)
             prior = sides(score, styles[0].shape[1], (patch // 2) * BLOCK)
             sampled(score, SETTLING_SEED, shape=(TOKENS, TOKENS), prior=prior)
             layers.append(MaskedLayer(score, (False, False), prior))

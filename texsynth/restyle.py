@@ -1,8 +1,8 @@
 """The main path: an exemplar, and perhaps an asset, in; a published material out.
 
 load -> sheet (`texsynth.sheet`, only with a user's checkpoint) -> layer (`texsynth.layer`: the exemplar's texture; a
-second one if two are blended) -> gather (texels of all maps, with the asset's relief and region) -> publish (maps,
-mips, mesh, report, manifest last).
+second one if two are blended) -> gather (texels of all maps, with the asset's relief, tone and region) -> publish
+(maps, mips, mesh, report, manifest last).
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ Floats = NDArray[np.float32]
 WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
+MADE = 0.83  # of a run, after which what was made is published
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Made:
 
 
 def make_maps(sources: Sources, work: Path, preview: Path, options: Options, compute: Compute, run: Run) -> Made:
-    """All maps, in `work`: the first 83 % of a run. preview: the file of the progress picture."""
+    """All maps, in `work`: the part of a run up to `MADE`. preview: the file of the progress picture."""
     asset = sources.asset
     with run.stage("load", 0.015, 0.02):
         mesh = None if asset is None or asset.mesh is None else asset.mesh.mesh
@@ -195,16 +196,16 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         with run.stage("fit", 0.815, 0.827):
             canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
     if options.tone > 0 and asset is not None:
-        with run.stage("tone", 0.827, 0.83):
+        with run.stage("tone", 0.827, MADE):
             _keep_tone(canvases[MapKind.ALBEDO], asset, sources.region, options, run)
-            if mesh is not None and options.seams == "weld":
-                _in_place(canvases, lambda maps: fill_gutters(maps, mesh, asset.replaced, _inside(sources.region)))
+    if mesh is not None and options.seams == "weld" and (ground.plane is not None or options.tone > 0):
+        _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.replaced, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
     return Made(canvases, indices, layers, share, compute)
 
 
 def publish_made(
-    made: Made, sources: Sources, out: Path, options: Options, run: Run, span: tuple[float, float] = (0.83, 1.0)
+    made: Made, sources: Sources, out: Path, options: Options, run: Run, span: tuple[float, float] = (MADE, 1.0)
 ) -> dict[str, Any]:
     """Write to `out` what was made; returns the manifest. span: the part of the run that this is."""
     asset, middle = sources.asset, span[0] + 0.6 * (span[1] - span[0])
@@ -244,6 +245,8 @@ def load_sources(exemplar: Path, asset: Asset | None, out: Path, options: Option
     paths = [exemplar, *([] if options.second is None else [options.second])]
     for path in [*paths, *([] if asset is None else [asset.path])]:
         require_apart(out, path)
+    if options.tone > 0 and asset is not None and (asset.material is None or MapKind.ALBEDO not in asset.material.maps):
+        raise bad_input("tone", "the asset has no albedo to keep it of", "leave it out")
     loaded = [
         estimate_missing(load_material(path, directx=options.directx, nonfinite=options.nonfinite), options.maps)
         for path in paths
@@ -453,8 +456,6 @@ def _in_texture(
     made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, options, work, "fitted_", run)
     for canvas in canvases.values():
         canvas.path.unlink()
-    if options.seams == "weld":
-        _in_place(made, lambda maps: fill_gutters(maps, mesh, ground.replaced, _inside(sources.region)))
     return made
 
 
@@ -489,9 +490,8 @@ def _write_bands(
 
 def _keep_tone(albedo: Canvas, asset: Asset, region: Region | None, options: Options, run: Run) -> None:
     """The asset's own colour, where it varies slowly."""
-    own = None if asset.material is None else asset.material.maps.get(MapKind.ALBEDO)
-    if own is None:
-        raise bad_input("tone", "the asset has no albedo to keep it of", "leave it out")
+    assert asset.material is not None  # `load_sources` has seen it
+    own = asset.material.maps[MapKind.ALBEDO]
     covered = None if asset.mesh is None else uv_mask(asset.mesh.mesh, options.size, asset.replaced, gutter=0)
     keep_tone(albedo, own, options.tone, covered, region, run)
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from texsynth.canvas import Canvas
 from texsynth.errors import bad_input, from_os_error
 from texsynth.material import MESH_SUFFIXES, MapKind, load_materials
+from texsynth.model.latent import BLOCK
 from texsynth.options import LARGEST_SEED, LARGEST_SIZE, Options
 from texsynth.profiles import choose_compute
 from texsynth.publish import require_apart
 from texsynth.restyle import (
     BAND,
+    MADE,
     PREVIEW,
     Asset,
     Made,
@@ -88,12 +90,12 @@ def _together(
         made = make_maps(sources, work, out / PREVIEW, whole, compute, run)
         manifests = {}
         for place, tile in enumerate(tiles):
-            span = tuple(0.83 + 0.17 * (place + k) / len(tiles) for k in range(2))
+            first, last = (MADE + (1 - MADE) * (place + k) / len(tiles) for k in range(2))
             one = replace(sources, asset=Asset(mesh.path, mesh.materials[tile], mesh, tile), region=None)
             chosen = replace(options, material=mesh.materials[tile].name)
             part = _cut_out(made, atlas, place, options.size, work)
             folder = _folder(mesh, tile)
-            manifests[folder] = publish_made(part, one, out / folder, chosen, run, (span[0], span[1]))
+            manifests[folder] = publish_made(part, one, out / folder, chosen, run, (first, last))
         end_work(out)
     except OSError as error:
         raise from_os_error(error, error.filename or out) from error
@@ -110,7 +112,7 @@ def _cut_out(made: Made, atlas: Atlas, place: int, size: int, work: Path) -> Mad
             rows = min(BAND, size - first)
             tile.write_rows(first, whole.read_window(row + first, column, rows, size))
         canvases[kind] = tile
-    blocks = size * len(made.indices[0]) // made.canvases[next(iter(made.canvases))].height
+    blocks = size // BLOCK
     row, column = atlas.corner(place, blocks)
     indices = tuple(index[row : row + blocks, column : column + blocks] for index in made.indices)
     return replace(made, canvases=canvases, indices=indices)

@@ -27,7 +27,6 @@ from texsynth_rpc.work import BadWork, carry_out
 
 HEARTBEAT = 2.0  # seconds between signs of life
 PROGRESS = 0.25  # seconds between two reports of progress
-IDLE = 1.0  # seconds without a job after which freed memory goes back to the system
 
 
 class _Worker:
@@ -49,14 +48,12 @@ class _Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
             with self._arrived:
-                # A job that follows at once is quicker with the pages of the one before.
-                if not self._arrived.wait_for(lambda: self._orders, IDLE):
-                    release_freed_memory()
-                    self._arrived.wait_for(lambda: self._orders)
+                self._arrived.wait_for(lambda: self._orders)
                 order = self._orders.pop(0)
             if order.get("end"):
                 return
             self._do(Path(order["job"]), order["run"])
+            release_freed_memory()
 
     def _listen(self) -> None:
         for line in sys.stdin:
