@@ -67,3 +67,32 @@ def test_kept_memory_is_given_back_between_two_jobs() -> None:
     held, left = map(int, done.stdout.split())
     assert held >= 90
     assert left <= 10
+
+
+# As HELD, by a process that may keep 50 MB: the first 30 MB stay for the next job, the next 100 do not.
+BETWEEN_JOBS = (
+    HELD[: HELD.index("before =")].replace("release_freed_memory", "KeptMemory")
+    + """
+memory = KeptMemory(most=50 << 20)
+before = resident()
+def job(count):
+    buffers = [c.malloc(1 << 20) for _ in range(count)]
+    for buffer in buffers:
+        ctypes.memset(buffer, 1, 1 << 20)
+    for buffer in buffers[:-1]:
+        c.free(buffer)
+    memory.give_back_excess()
+    print((resident() - before) >> 20)
+job(30)
+job(100)
+"""
+)
+
+
+def test_a_process_keeps_little_of_what_its_jobs_freed() -> None:
+    if platform.libc_ver()[0] != "glibc":
+        return
+    done = subprocess.run([sys.executable, "-c", BETWEEN_JOBS], cwd=ROOT, capture_output=True, text=True, check=True)
+    after_small, after_large = map(int, done.stdout.split())
+    assert 25 <= after_small <= 50
+    assert after_large <= 10

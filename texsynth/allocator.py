@@ -7,7 +7,9 @@ and gets zeroed pages back, so every step pays a page fault per 4 KiB.
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
 
 # The names and numbers of <malloc.h>.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -37,6 +39,34 @@ def release_freed_memory() -> bool:
     """
     process = _glibc()
     return process is not None and process.malloc_trim(0) == 1
+
+
+class KeptMemory:
+    """What a process that does one job after the other keeps from job to job: at most `most` bytes above what it held
+    when it last gave everything back. The same job again then takes 2,700 page faults instead of 55,000, which are
+    0.3 s of the 6.7 s of one of 1024 texels a side."""
+
+    def __init__(self, most: int = 512 << 20) -> None:
+        self._most, self._least = most, resident_bytes()
+
+    def give_back_excess(self) -> None:
+        """After a job."""
+        if resident_bytes() - self._least > self._most:
+            self.give_back()
+
+    def give_back(self) -> None:
+        """When no job follows for a while."""
+        release_freed_memory()
+        self._least = resident_bytes()
+
+
+def resident_bytes() -> int:
+    """This process's resident set. 0 where /proc is not Linux's."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * resource.getpagesize()
 
 
 def _glibc() -> ctypes.CDLL | None:

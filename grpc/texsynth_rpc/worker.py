@@ -27,6 +27,7 @@ from texsynth_rpc.work import BadWork, carry_out
 
 HEARTBEAT = 2.0  # seconds between signs of life
 PROGRESS = 0.25  # seconds between two reports of progress
+IDLE = 10.0  # seconds without an order after which freed memory goes back to the kernel
 
 
 class _Worker:
@@ -40,20 +41,23 @@ class _Worker:
 
     def main(self) -> None:
         threading.Thread(target=self._beat, daemon=True).start()
-        from texsynth.allocator import keep_freed_memory, release_freed_memory
+        from texsynth.allocator import KeptMemory, keep_freed_memory
         from texsynth.restyle import restyle  # the slow imports  # noqa: F401
 
         keep_freed_memory()
+        memory = KeptMemory()
         self._tell(ready=True)
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._orders)
+                if not self._arrived.wait_for(lambda: self._orders, IDLE):
+                    memory.give_back()
+                    self._arrived.wait_for(lambda: self._orders)
                 order = self._orders.pop(0)
             if order.get("end"):
                 return
             self._do(Path(order["job"]), order["run"])
-            release_freed_memory()
+            memory.give_back_excess()
 
     def _listen(self) -> None:
         for line in sys.stdin:
