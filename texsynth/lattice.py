@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 Doubles = NDArray[np.float64]
 
@@ -81,9 +81,8 @@ def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
     """Autocorrelation of the high-passed channels together, 1 at lag 0, which lies in the middle; lags to half a
     side."""
     height, width = image.shape[:2]
-    modes = ["wrap" if w else "reflect" for w in wraps]
-    sigma = min(height, width) / 14
-    high = [c - ndimage.gaussian_filter(c, sigma, mode=modes, truncate=3) for c in np.moveaxis(image, 2, 0)]
+    channels = np.ascontiguousarray(np.moveaxis(image, 2, 0))
+    high = channels - _low_passed(channels, min(height, width) / 14, wraps)
     shape = height if wraps[0] else 2 * height, width if wraps[1] else 2 * width
     power: Any = sum(np.abs(np.fft.rfft2(c, s=shape)) ** 2 for c in high)
     correlation = np.fft.irfft2(power, s=shape)
@@ -96,6 +95,21 @@ def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
     cy, cx = correlation.shape[0] // 2, correlation.shape[1] // 2
     ry, rx = min(height // 2, cy), min(width // 2, cx)
     return np.asarray(correlation[cy - ry : cy + ry, cx - rx : cx + rx])
+
+
+def _low_passed(channels: Doubles, sigma: float, wraps: tuple[bool, bool]) -> Doubles:
+    """Each of (K, H, W) as by `scipy.ndimage.gaussian_filter(truncate=3)`, repeated or mirrored beyond its edges: both
+    are products of spectra, in a fifth of the time that hundreds of taps take."""
+    lags = np.arange(-round(3 * sigma), round(3 * sigma) + 1)
+    taps = np.exp(-0.5 * (lags / sigma) ** 2)
+    taps /= taps.sum()
+    for wrap in reversed(wraps):  # along the last axis, then, both swapped, along the other
+        side = channels.shape[2]
+        waves = 2 * np.pi * fft.rfftfreq(side) if wrap else np.pi * np.arange(side) / side
+        response = np.cos(waves[:, None] * lags) @ taps
+        channels = fft.irfft(fft.rfft(channels) * response, side) if wrap else fft.idct(fft.dct(channels) * response)
+        channels = np.ascontiguousarray(channels.swapaxes(1, 2))
+    return channels
 
 
 def _peaks(correlation: Doubles, highest: bool) -> Doubles:
