@@ -166,22 +166,58 @@ def test_moving_a_regular_material_by_its_lattice_leaves_its_joints_where_they_a
 # The lattice of a result that tiles
 
 
+WAVE = st.tuples(st.floats(-0.05, 0.05), st.floats(-0.05, 0.05))
+
+
 @settings(max_examples=50)
 @given(
-    st.lists(st.tuples(st.floats(-0.05, 0.05), st.floats(-0.05, 0.05)), min_size=0, max_size=2),
+    st.lists(WAVE, max_size=2),
     st.sampled_from([64, 256, 1024, 8192]),
     st.sampled_from([64, 512, 4096]),
+    st.sampled_from([(True, True), (True, False), (False, True)]),
 )
-def test_a_fitted_lattice_closes_on_the_torus_and_is_the_nearest_that_does(
-    waves: list[tuple[float, float]], height: int, width: int
+def test_a_fitted_lattice_closes_where_the_result_tiles_and_stays_as_it_is_elsewhere(
+    waves: list[tuple[float, float]], height: int, width: int, torus: tuple[bool, bool]
 ) -> None:
     lattice = Lattice(np.array(waves, float).reshape(-1, 2), 0.03, 0.5)
-    fitted = lattice.fitted((height, width))
-    turns = fitted.waves * np.array([height, width])
-    np.testing.assert_allclose(turns, np.round(turns), atol=1e-9)
-    assert bool((np.abs((fitted.waves - lattice.waves) * np.array([height, width])) <= 0.5 + 1e-9).all())
+    fitted = lattice.fitted((height, width), torus)
     assert (fitted.tolerance, fitted.strength) == (lattice.tolerance, lattice.strength)
+    if len(fitted.waves) == 0:
+        return
+    turns = fitted.waves * np.array([height, width])
+    for axis in range(2):
+        if torus[axis]:
+            np.testing.assert_allclose(turns[:, axis], np.round(turns[:, axis]), atol=1e-9)
+        else:
+            np.testing.assert_array_equal(fitted.waves[:, axis], lattice.waves[:, axis])
+
+
+# Herringbone, and two bonds of bricks, over sides that they do not divide.
+@pytest.mark.parametrize(
+    "turns", [[[-64 / 3, 32 / 3], [32 / 3, 0.0]], [[16.0, 16.0], [16 / 3, -16 / 3]], [[-16, 33.6], [16, -11.2]]]
+)
+def test_a_fitted_lattice_neither_slants_nor_turns(turns: list[list[float]]) -> None:
+    waves = np.array(turns) / 1024
+    change = np.linalg.solve(waves, Lattice(waves, 0.02, 0.5).fitted((1024, 1024), (True, True)).waves)
+    np.testing.assert_allclose(change[[0, 1], [1, 0]], 0, atol=1e-9)
+    np.testing.assert_allclose(np.diag(change), 1, atol=0.07)
+
+
+def test_a_result_smaller_than_a_period_is_fitted_to_no_lattice() -> None:
+    lattice = Lattice(np.array([[0.2, 0.0], [0.0, 0.4]]) / 64, 0.02, 0.5)
+    assert len(lattice.fitted((64, 64), (True, True)).waves) == 0
 
 
 def test_no_lattice_is_fitted_to_no_lattice() -> None:
-    assert len(NO_LATTICE.fitted((256, 256)).waves) == 0
+    assert len(NO_LATTICE.fitted((256, 256), (True, True)).waves) == 0
+
+
+@pytest.mark.parametrize("periods", [(128 / 3, 32.0), (32.0, 128 / 3)])
+def test_the_cell_of_tiles_of_many_tones_is_one_tile(periods: tuple[float, float]) -> None:
+    rows, columns = (np.floor(np.arange(1024) / period).astype(int) for period in periods)
+    tones = np.random.default_rng(3).normal(0.5, 0.05, (rows.max() + 1, columns.max() + 1))
+    joints = [np.minimum(np.arange(1024) % period, -np.arange(1024) % period) < 1.5 for period in periods]
+    image = tones[rows][:, columns] - 0.4 * (joints[0][:, None] | joints[1])
+    found = find_lattice(image[:, :, None].astype(np.float32), (True, True))
+    cell = 1 / abs(np.linalg.det(found.waves))
+    assert cell == pytest.approx(periods[0] * periods[1], rel=0.01)

@@ -8,8 +8,10 @@ that the exemplar is not regular.
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,16 @@ from scipy import fft, ndimage
 Doubles = NDArray[np.float64]
 
 NEAR_POINTS = 24  # lattice points that are scored exactly; the farther ones are scored with some slack
+AS_HIGH = 0.9  # of the lattice's own correlation: points of a finer one belong to it
 FLAT = 1e-6  # range of values below which there is nothing to correlate
 SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent blocks and needs no prior
 WHOLE = 0.3  # turns over the exemplar that count as a whole number of them
 MOST_TIMES = 5  # that a wave counts in a sum that is to be whole
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
+SLANT = 100.0  # how much worse than a change of size, squared, one of direction is
+MOST_CHANGE = 0.34
+# By the number of waves: what whole numbers of turns may be, above those below them.
+_NEIGHBOURS = {n: np.array(list(itertools.product(range(-1, 3), repeat=2 * n))).reshape(-1, n, 2) for n in (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,25 @@ class Lattice:
     tolerance: float
     strength: float
 
-    def fitted(self, size: tuple[int, int]) -> Lattice:
-        """The nearest lattice that closes on a torus of `size` (height, width) texels, for a result that tiles."""
-        extent = np.array(size, float)
-        return Lattice(np.round(self.waves * extent) / extent, self.tolerance, self.strength)
+    def fitted(self, size: tuple[int, int], torus: tuple[bool, bool]) -> Lattice:
+        """The least changed lattice that closes in the directions of `torus` (y, x), for a result of `size` texels.
+
+        Being larger or smaller counts little: what is slanted or turned is seen at once. No lattice where it would have
+        to change its size by more than a third, as in a result that is smaller than a period.
+        """
+        if len(self.waves) == 0 or not any(torus):
+            return self
+        extent, closed = np.array(size, float), np.array(torus)
+        turns = self.waves * extent
+        whole = np.floor(turns) + _NEIGHBOURS[len(turns)]  # (n, waves, 2)
+        candidates = np.where(closed, whole, turns) / extent
+        # from places of the result to the exemplar's places of one phase, less the identity
+        change = np.linalg.pinv(self.waves) @ (candidates - self.waves)
+        cost = np.square(change).sum(axis=(1, 2)) + SLANT * (change[:, 0, 1] ** 2 + change[:, 1, 0] ** 2)
+        best = int(np.argmin(cost))
+        if np.abs(change[best]).max() > MOST_CHANGE:
+            return replace(self, waves=NO_LATTICE.waves)
+        return replace(self, waves=candidates[best])
 
 
 NO_LATTICE = Lattice(np.zeros((0, 2)), 0.05, 0.0)
@@ -192,6 +214,9 @@ def _plane_lattice(
     if not good or best < 0.12:
         return np.zeros((0, 2)), 0.0
     strength, _, _, basis = min(good, key=lambda f: f[2])
+    finer = _finer(basis, strength, score)
+    while finer is not None:  # among hundreds of alike peaks of crisp tiles the nearest may not be of the 60 highest
+        basis, finer = finer, _finer(finer, strength, score)
     refined = _refined(correlation, basis)
     if abs(np.linalg.det(refined)) < 0.5 * abs(np.linalg.det(basis)):
         return np.zeros((0, 2)), 0.0
@@ -203,6 +228,32 @@ def _plane_lattice(
     points = points[(np.abs(points) < radius - 2).all(axis=1)]
     alike = len(points) > 0 and near_heights(points).mean() > 0.8 * strength
     return (closed if alike else waves), strength
+
+
+def _finer(basis: Doubles, strength: float, score: Callable[[Doubles], tuple[float, float] | None]) -> Doubles | None:
+    """Of the lattices with 2, 3 or 5 times the points of this one the best that is as high, as a reduced basis."""
+    best, found = AS_HIGH * strength, None
+    for times in (2, 3, 5):
+        for first in (1, times):
+            for slant in range(first):
+                part = np.array([[first, slant], [0, times // first]], float)
+                tried = _reduced(np.linalg.solve(part, basis))
+                if np.hypot(*tried[0]) < SHORTEST_PERIOD:
+                    continue
+                scored = score(tried)
+                if scored is not None and scored[0] >= best and scored[0] - scored[1] > 0.1:
+                    best, found = scored[0], tried
+    return found
+
+
+def _reduced(basis: Doubles) -> Doubles:
+    """A basis of the same lattice with the shortest vectors (Gauss), the shorter one first."""
+    short, long = sorted(basis, key=lambda vector: float(np.hypot(*vector)))
+    while True:
+        long = long - np.round(long @ short / (short @ short)) * short
+        if np.hypot(*long) >= np.hypot(*short) * (1 - 1e-9):
+            return np.stack([short, long])
+        short, long = long, short
 
 
 def _closed(turns: Doubles, wraps: tuple[bool, bool]) -> Doubles:

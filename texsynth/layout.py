@@ -96,9 +96,7 @@ def plan_frame(
 
     lead: as of `sample_layout`; the lattice then lies as it does there.
     """
-    fitted = exemplar.lattice.fitted(size).waves
-    waves = np.where(np.array(torus), fitted, exemplar.lattice.waves)
-    lattice = Lattice(waves, exemplar.lattice.tolerance, exemplar.lattice.strength)
+    lattice = exemplar.lattice.fitted(size, torus)
     origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size
     frame = Frame(size, torus, lattice, (float(origin[0]), float(origin[1])), seed, shift)
     if lead is None or len(lattice.waves) == 0:
