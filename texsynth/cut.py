@@ -192,6 +192,11 @@ def _principal(features: Floats) -> Floats:
     return out
 
 
+def mismatch_features(image: Floats, wraps: tuple[bool, bool]) -> Floats:
+    """float32 (H, W, FEATURES): what two texels that meet are compared by, of an exemplar (H, W, C)."""
+    return _principal(_with_tone(_principal(image), wraps))
+
+
 def cut_overlaps(
     features: Floats,
     positions: Ints,
@@ -213,7 +218,7 @@ def cut_overlaps(
     from a piece's middle beyond which it costs to continue it. wanted: bool (h, w), blocks worth the work, or None for
     all. step: told the fraction done. The same for any number of threads.
     """
-    features = _principal(_with_tone(_principal(features), wraps))
+    features = mismatch_features(features, wraps)
     middles = middles_of_pieces(positions, features.shape[:2], wraps, torus, GAP)
     labels: Labels = np.full(positions.shape[:2], OWN, np.uint8)
     wanted = np.ones(positions.shape[:2], np.bool_) if wanted is None else wanted

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
+from texsynth.cut import mismatch_features
 from texsynth.exemplar import Exemplar, halved
 from texsynth.fault import fault_point
 from texsynth.layout import FLOOR, Frame
@@ -32,6 +33,7 @@ from texsynth.model.latent import BLOCK
 from texsynth.pieces import middles_of_pieces
 from texsynth.presets import FineLevel, Preset
 from texsynth.quilting import replace_large_pieces, replace_repeated
+from texsynth.registration import register_pieces
 from texsynth.run import Run
 from texsynth.seams import anneal_seams
 
@@ -54,6 +56,7 @@ LAST_SWEEPS = 16  # and after those of the finest level
 # Of the exemplar's shorter side: the diagonal of pieces that are quilted, the fields they are cut into, and the radius
 # of pieces.
 LONGEST_PIECE, CUT_PIECE, PIECE_RADIUS = 0.35, 0.25, 0.15
+SHIFT = 1 / 256  # of the exemplar's shorter side, by which pieces are shifted to meet their neighbours
 TOKENS_A_CELL = 8  # expected; fewer would even out noise
 CRISP = 0.5  # lattices stronger than this are held ever tighter as the noise falls
 # Importance: in every other step, tokens that all their neighbours continue are left as they are.
@@ -189,12 +192,21 @@ def _refine(
     if scale == 1:
         before, end = state.places(end), 1 - end
         # into the other field: a run that is killed here finds what it started from
-        state.places(end)[:] = anneal_seams(
-            keys, before, frame.torus, guide, radius, LAST_SWEEPS, _seed(frame.seed, scale, fine.steps)
-        )
+        state.places(end)[:] = _settled(exemplar, image, keys, before, frame, guide, _seed(frame.seed, 1, fine.steps))
         fault_point("expand_seams")
     state.finish(end)
     return state.read_positions()
+
+
+def _settled(
+    exemplar: Exemplar, image: Floats, keys: Keys, positions: Ints, frame: Frame, guide: Floats, seed: int
+) -> Ints:
+    """The finest level's positions with the borders of pieces, then the pieces themselves, where they fit best."""
+    radius = PIECE_RADIUS * min(keys.size) / BLOCK
+    annealed = anneal_seams(keys, positions, frame.torus, guide, radius, LAST_SWEEPS, seed)
+    features = mismatch_features(image, exemplar.wraps)
+    reach = max(1, round(SHIFT * min(exemplar.size)))
+    return register_pieces(features, annealed, exemplar.wraps, frame.torus, reach, seed)
 
 
 def _guidance(
