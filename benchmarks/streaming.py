@@ -171,7 +171,7 @@ class Bench:
     link: Link
 
     def follow(self, path: CameraPath, frames: list[dict[str, Any]], rate: int, order: str) -> list[Arrival]:
-        task = {"scene": "room", "frames": frames, "every": path.every, "order": int(ORDERS[order])}
+        task = {"scene": "room", "frames": frames, "every": path.every, "order": int(ORDERS[order]), "tile_side": TILE}
         arrivals = self._over_line("follow", task, rate)["arrivals"]
         print(f"{path.name}, {rate} Mbit/s, {order}: {arrivals[-1][1] / 1e6:.1f} MB", flush=True)
         return [Arrival(t, sent, path.at(t), texture, index) for t, sent, texture, index in arrivals]
@@ -179,7 +179,9 @@ class Bench:
     def turn(self, frame: dict[str, Any], rate: int) -> float:
         """Bytes between a change of gaze and the first chunk of what is looked at now."""
         tiles = [[0, r, c, TILE * TILE] for r in range(SIZE // TILE) for c in range(SIZE // TILE)]
-        task = {"scene": "pair", "surfaces": ["left", "right"], "tiles": tiles, "after": 2_000_000}
+        task = {
+            "scene": "pair", "surfaces": ["left", "right"], "tiles": tiles, "after": 2_000_000, "tile_side": TILE,
+        }  # fmt: skip
         return float(self._over_line("turn", task, rate)["bytes"])
 
     def cut(self, folder: Path, published: dict[str, Path]) -> dict[str, Any]:
@@ -210,7 +212,10 @@ class Bench:
     def crowd(self, frame: dict[str, Any]) -> dict[str, Any]:
         """CROWD viewers at once over loopback."""
         before, cpu = self.service.memory(), self._cpu()
-        task = {"server": self.service.address, "scene": "room", "frame": frame, "count": CROWD, "largest": SIZE // 2}
+        task = {
+            "server": self.service.address, "scene": "room", "frame": frame, "count": CROWD, "largest": SIZE // 2,
+            "tile_side": TILE,
+        }  # fmt: skip
         process = self._start("crowd", task, lambda command: subprocess.Popen(command, **PIPES))
         most = before
         while process.poll() is None:

@@ -63,10 +63,11 @@ class TextureStream:
 
     # --- what the viewer says -----------------------------------------------------------------------------------
 
-    def look(self, seen: Mapping[str, Iterable[streams_pb2.Tile]]) -> None:
-        """What is seen of which surface, in place of what was."""
+    def look(self, seen: Mapping[str, Iterable[streams_pb2.Tile]], tile_side: int = 256) -> None:
+        """What is seen of which surface, in place of what was. tile_side: texels of a tile; smaller ones tell more of
+        what is seen from afar."""
         surfaces = [streams_pb2.SeenSurface(surface=name, tiles=tiles) for name, tiles in seen.items()]
-        self._say(streams_pb2.OpenRequest(view=streams_pb2.View(surfaces=surfaces)))
+        self._say(streams_pb2.OpenRequest(view=streams_pb2.View(surfaces=surfaces, tile_side=tile_side)))
 
     def gaze(self, x: float, y: float) -> None:
         """Where the eye looks, in degrees from the middle of the screen, to the right and downwards."""

@@ -24,6 +24,7 @@ from texsynth_rpc.v1 import jobs_pb2, streams_pb2
 
 import grpc
 from mipmap.chunks import layout as layout_of
+from mipmap.chunks import level_sides
 from mipmap.ktx2 import read_ktx2
 from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client, ServiceError
@@ -97,10 +98,11 @@ def everything_is(stream: TextureStream, surface: str, job: str, server: Server)
 
 @pytest.mark.parametrize(("size", "side", "finest"), [((1024, 512), 256, 0), ((100, 300), 64, 1), ((60, 60), 64, 0)])
 def test_the_clients_layout_is_the_services(size: tuple[int, int], side: int, finest: int) -> None:
+    sides = list(level_sides(*size, side, 4))
     sizes = [(max(1, size[0] >> k), max(1, size[1] >> k)) for k in range(max(size).bit_length())]
-    theirs = [(p.level, p.levels, p.y, p.x, p.height, p.width) for p in layout_of(*size, side)]
+    theirs = [(p.level, p.levels, p.y, p.x, p.height, p.width) for p in layout_of(*size, side, 4)]
     tail = theirs[0][0]
-    ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, side, tail, finest)]
+    ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, sides, tail, finest)]
     assert ours == [place for place in theirs if place[0] >= min(finest, tail)]
 
 
@@ -426,6 +428,12 @@ HELLO = streams_pb2.Hello(scene="whole", credit=1)
         (
             [Request(hello=HELLO), Request(view=streams_pb2.View(
                 surfaces=[streams_pb2.SeenSurface(surface="sofa", tiles=[Tile()] * 20_000)]))],
+            "view",
+        ),
+        ([Request(hello=HELLO), Request(view=streams_pb2.View(tile_side=257))], "view.tile_side"),
+        (
+            [Request(hello=HELLO), Request(view=streams_pb2.View(
+                surfaces=[streams_pb2.SeenSurface(surface="sofa", tiles=[Tile(level=2)] * 16_000)]))],
             "view",
         ),
     ],

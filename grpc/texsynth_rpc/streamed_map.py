@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.priorities import VISIBILITY, Piece
 from texsynth_rpc.v1 import streams_pb2, textures_pb2
 
-TILE = 256  # texels a side of the squares that views are told in
+TILE = 256  # texels a side of the squares that views are told in, at most and where they do not say it
 
 
 class StreamedMap:
@@ -30,9 +30,10 @@ class StreamedMap:
         self.finest = next((k for k, side in enumerate(sides) if not largest or side <= largest), len(sides) - 1)
         self.tail, self.side = made.chunks[0].level, sides[0]
         self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, self.tail)]
-        self._index = {(c.level, c.y // made.chunk_side, c.x // made.chunk_side): i for i, c in enumerate(self._chunks)}
+        self._sides = [level.chunk_side or made.chunk_side for level in made.levels]  # 0: indices of before had one
+        self._index = {place_of(chunk, self._sides): i for i, chunk in enumerate(self._chunks)}
         visibility = VISIBILITY.get(made.kind, 1.0)
-        self.pieces = tuple(_piece(chunk, made.chunk_side, visibility) for chunk in self._chunks)
+        self.pieces = tuple(_piece(chunk, self._sides, visibility) for chunk in self._chunks)
         self._format = format_named(made.format)
         self._paths = [objects.path(level.sha256) for level in made.levels]
         self._levels: dict[int, NDArray[np.uint8]] = {}
@@ -41,10 +42,10 @@ class StreamedMap:
         """Of the chunk at a place, counted in chunks."""
         return self._index[level, row, column]
 
-    def places(self, tile: streams_pb2.Tile, largest: int) -> Iterator[tuple[int, int, int, int]]:
+    def places(self, tile: streams_pb2.Tile, side: int, largest: int) -> Iterator[tuple[int, int, int, int]]:
         """(level, row, column, pixels) of the chunks under a tile, each with its share of the pixels.
 
-        largest: texels of the longer side of the largest map of the surface.
+        side: texels, of the squares that tiles are. largest: texels of the longer side of the surface's largest map.
         """
         coarser = max(0, (largest // self.side).bit_length() - 1)  # this map's level 0 is the largest's level so much
         level = max(0, tile.level - coarser)
@@ -52,8 +53,9 @@ class StreamedMap:
             yield level, 0, 0, tile.pixels
             return
         size, finer = self.described.levels[level], max(0, coarser - tile.level)
+        chunk_side = self._sides[max(level, self.finest)]  # what is finer counts for the finest that comes
         rows, columns = (
-            list(_shares(number * TILE >> finer, (number + 1) * TILE >> finer, end, self.described.chunk_side))
+            list(shares(number * side >> finer, (number + 1) * side >> finer, end, chunk_side))
             for number, end in ((tile.row, size.height), (tile.column, size.width))
         )
         for row, of_rows in rows:
@@ -78,7 +80,7 @@ class StreamedMap:
         return self._levels[number]
 
 
-def _shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, float]]:
+def shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, float]]:
     """(number, share) of the chunks of `side` texels along an axis of `end` texels that start..stop lies on, if any."""
     stop = min(stop, end)
     if start >= stop:  # outside, as of a viewer that is a version behind
@@ -87,10 +89,16 @@ def _shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, f
         yield number, (min(stop, (number + 1) * side) - max(start, number * side)) / (stop - start)
 
 
-def _piece(chunk: textures_pb2.TextureChunk, side: int, visibility: float) -> Piece:
+def place_of(chunk: textures_pb2.TextureChunk, sides: Sequence[int]) -> tuple[int, int, int]:
+    """Level, row and column, counted in chunks. sides: of the chunks of each level, in texels."""
+    return chunk.level, chunk.y // sides[chunk.level], chunk.x // sides[chunk.level]
+
+
+def _piece(chunk: textures_pb2.TextureChunk, sides: Sequence[int], visibility: float) -> Piece:
+    level, row, column = place_of(chunk, sides)
     place = Place(chunk.level, chunk.levels, chunk.y, chunk.x, chunk.height, chunk.width)
     return Piece(
-        level=chunk.level, row=chunk.y // side, column=chunk.x // side, byte_length=chunk.size, memory=chunk.size,
+        level=level, row=row, column=column, side=sides[level], byte_length=chunk.size, memory=chunk.size,
         texels=place.texels, error=chunk.error * visibility, entropy=chunk.entropy, content=chunk.sha256,
     )  # fmt: skip
 

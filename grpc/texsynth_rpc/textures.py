@@ -17,7 +17,7 @@ import numpy as np
 
 from mipmap.block_detail import chunk_details
 from mipmap.chain import level_sizes
-from mipmap.chunks import Place, chunk_side, layout
+from mipmap.chunks import Place, chunk_side, layout, level_sides
 from mipmap.dds import DdsTexture, read_dds
 from mipmap.formats import FormatError, TexelFormat, format_named
 from mipmap.ktx2 import Ktx2Texture, read_ktx2
@@ -84,11 +84,12 @@ def _in_blocks(
         made.chunk_side = chunk_side(texel_format.block_width)
         sizes, tail = level_sizes(read.height, read.width), list[bytes]()
         chunks: dict[int, list[textures_pb2.TextureChunk]] = {}
-        places = list(layout(read.height, read.width, made.chunk_side))
+        shape = read.height, read.width, made.chunk_side, texel_format.block_width
+        places, sides = list(layout(*shape)), level_sides(*shape)
         for number, (height, width) in enumerate(sizes):
             blocks = read.level(number)
             digest = objects.put(blocks)
-            made.levels.add(width=width, height=height, sha256=digest, size=len(blocks))
+            made.levels.add(width=width, height=height, sha256=digest, size=len(blocks), chunk_side=sides[number])
             yield digest, len(blocks)
             if number >= places[0].level:
                 tail.append(blocks)

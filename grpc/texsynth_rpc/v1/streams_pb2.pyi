@@ -108,10 +108,12 @@ class Hello(_message.Message):
     def __init__(self, scene: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., largest_texture: _Optional[int] = ..., memory_budget: _Optional[int] = ..., credit: _Optional[int] = ..., resume_token: _Optional[bytes] = ..., order: _Optional[_Union[Order, str]] = ...) -> None: ...
 
 class View(_message.Message):
-    __slots__ = ("surfaces",)
+    __slots__ = ("surfaces", "tile_side")
     SURFACES_FIELD_NUMBER: _ClassVar[int]
+    TILE_SIDE_FIELD_NUMBER: _ClassVar[int]
     surfaces: _containers.RepeatedCompositeFieldContainer[SeenSurface]
-    def __init__(self, surfaces: _Optional[_Iterable[_Union[SeenSurface, _Mapping]]] = ...) -> None: ...
+    tile_side: int
+    def __init__(self, surfaces: _Optional[_Iterable[_Union[SeenSurface, _Mapping]]] = ..., tile_side: _Optional[int] = ...) -> None: ...
 
 class SeenSurface(_message.Message):
     __slots__ = ("surface", "tiles")

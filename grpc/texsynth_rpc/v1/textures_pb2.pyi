@@ -50,16 +50,18 @@ class TextureMap(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., format: _Optional[str] = ..., colour_space: _Optional[str] = ..., block_width: _Optional[int] = ..., block_height: _Optional[int] = ..., block_bytes: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[TextureLevel, _Mapping]]] = ..., chunk_side: _Optional[int] = ..., chunks: _Optional[_Iterable[_Union[TextureChunk, _Mapping]]] = ...) -> None: ...
 
 class TextureLevel(_message.Message):
-    __slots__ = ("width", "height", "sha256", "size")
+    __slots__ = ("width", "height", "sha256", "size", "chunk_side")
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_SIDE_FIELD_NUMBER: _ClassVar[int]
     width: int
     height: int
     sha256: str
     size: int
-    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    chunk_side: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., chunk_side: _Optional[int] = ...) -> None: ...
 
 class TextureChunk(_message.Message):
     __slots__ = ("level", "levels", "y", "x", "height", "width", "sha256", "size", "error", "entropy")

@@ -8,6 +8,7 @@ import { resumeToken } from "./holdings";
 import type { Holding } from "./holdings";
 import { layout } from "./layout";
 import type { MapShape } from "./layout";
+import { TILE } from "./messages";
 import type { FromWorker, Start, ToWorker } from "./messages";
 
 type Event = MessageInitShape<typeof OpenRequestSchema>["event"];
@@ -55,7 +56,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     owe(credit);
   } else {
     const event: Event =
-      data.kind === "view" ? { case: "view", value: { surfaces: data.surfaces } }
+      data.kind === "view" ? { case: "view", value: { surfaces: data.surfaces, tileSide: TILE } }
       : data.kind === "gaze" ? { case: "gaze", value: { known: data.known, x: data.x, y: data.y } }
       : { case: "selection", value: { surfaces: data.surfaces } };
     said.set(data.kind, event);
@@ -178,8 +179,8 @@ function version({ texture, surface, map, finestLevel, tailLevel, kept }: NewVer
   if (!surface || !map) return;
   const called = `${surface.name}/${map.kind}`;
   const shape: MapShape = {
-    format: map.format, blockWidth: map.blockWidth, blockHeight: map.blockHeight, blockBytes: map.blockBytes, side: map.chunkSide,
-    tail: tailLevel, levels: map.levels.map(({ width, height }) => ({ width, height })), finest: finestLevel,
+    format: map.format, blockWidth: map.blockWidth, blockHeight: map.blockHeight, blockBytes: map.blockBytes, 
+    sides: map.levels.map(({ chunkSide }) => chunkSide || map.chunkSide), tail: tailLevel, levels: map.levels.map(({ width, height }) => ({ width, height })), finest: finestLevel,
   };
   const before = holdings.get(called)?.held;
   const stays = kept.filter((index) => before?.has(index));
