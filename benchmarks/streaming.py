@@ -1,6 +1,6 @@
 """Chunks over a line, in our order and in four simpler ones: what a viewer sees after each byte, and when.
 
-    python benchmarks/streaming.py --meshes FOLDER [--data FOLDER] [--quick]
+    python benchmarks/streaming.py --meshes FOLDER [--data FOLDER] [--paths NAMES] [--rates MBIT ...]
 
 A `texsynth serve` and the reference client stand in two network namespaces, joined by a pair of veth: its rate is tc's
 token bucket (20, 100 and 1,200 Mbit/s), its delay of 5 ms each way a proxy's. The client follows recorded heads and
@@ -66,20 +66,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meshes", type=Path, required=True, metavar="FOLDER", help="of the eval meshes")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of exemplars (default: procedural materials)")
-    parser.add_argument("--quick", action="store_true", help="two paths, at 20 and 100 Mbit/s")
+    parser.add_argument("--paths", default="", metavar="NAMES", help="of benchmarks/paths, by commas (default: all)")
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="MBIT", help="of the line, Mbit/s")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the plots go, too")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks/streaming"))
     arguments = parser.parse_args()
     run_apart()
-    paths, rates = load_paths(), RATES
-    if arguments.quick:
-        paths, rates = tuple(path for path in paths if path.name in ("around", "saccades")), RATES[:2]
+    paths, rates = load_paths(), tuple(arguments.rates)
+    if arguments.paths:
+        paths = tuple(path for path in paths if path.name in arguments.paths.split(","))
     arguments.out.mkdir(parents=True, exist_ok=True)
     service = Service(arguments.out / "data", "--keep-days", "0")
     try:
         textures = show_scenes(service.address, arguments)
         scene = load_scene(arguments.meshes, SCENE)
         told = {path.name: [frame_of(pose, scene) for pose in path.frames] for path in paths}
+        close = next(frame_of(path.frames[30], scene) for path in load_paths() if path.name == "around")
         with Link() as link:
             bench = Bench(service, link)
             logs = {
@@ -88,9 +90,9 @@ def main() -> int:
                 for path in paths
                 for order in ORDERS
             }
-            turns = [(f"{rate} Mbit/s", bench.turn(told["around"][30], rate)) for rate in rates]
+            turns = [(f"{rate} Mbit/s", bench.turn(close, rate)) for rate in rates]
             cuts = bench.cut(arguments.out / "cut", textures_files(arguments.out))
-        crowd = bench.crowd(told["around"][30])
+        crowd = bench.crowd(close)
     finally:
         service.stop()
     runs = judged(logs, paths, scene, textures)
