@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from mipmap.ktx2 import read_ktx2
 from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client, ServiceError
 from plugin_bridge.reassembly import layout
-from plugin_bridge.stream_client import TextureStream, Tile
+from plugin_bridge.stream_client import TextureStream, Tile, WrongChunk, inflated
 from texsynth.train.procedural import generate, write
 
 SIZE = 1024
@@ -85,6 +86,11 @@ async def until(stream: TextureStream, kind: str, then: Callable[[Any], None] = 
             return
 
 
+def blocks_in(event: Any) -> int:
+    """Bytes of the blocks that an event brings."""
+    return event.chunk.inflated or len(event.chunk.data)
+
+
 def everything_is(stream: TextureStream, surface: str, job: str, server: Server) -> None:
     with server.client() as client:
         made = client.texture(job)
@@ -133,7 +139,7 @@ def test_twenty_cut_lines_leave_no_gap_and_little_is_sent_twice(shop: Shop) -> N
 
     async def receive(line: Proxy) -> None:
         async with AsyncClient(line.address) as client:
-            stream = TextureStream(client, "cut")
+            stream = TextureStream(client, "cut", deflate=False)  # else what is sent twice would not show
             await until(stream, "settled")
             everything_is(stream, "sofa", shop.first, shop.server)
             assert stream.streams == 1 + line.cuts
@@ -159,7 +165,7 @@ def test_a_new_version_takes_over_at_once_and_what_is_the_same_is_not_sent_again
             def note(event: Any) -> None:
                 if event.WhichOneof("event") == "new_version":
                     versions[event.new_version.texture] = event.new_version.surface.version
-                sent.append(len(event.chunk.data))
+                sent.append(blocks_in(event))
 
             async for event in stream:
                 note(event)
@@ -205,12 +211,46 @@ def test_a_viewer_that_was_away_during_an_edit_keeps_what_is_the_same(shop: Shop
             await until(stream, "settled")
             await client.show("away", "sofa", shop.second)
             sent = list[int]()
-            await until(stream, "settled", lambda event: sent.append(len(event.chunk.data)))
+            await until(stream, "settled", lambda event: sent.append(blocks_in(event)))
             assert stream.streams == 2
             everything_is(stream, "sofa", shop.second, shop.server)
             assert sum(sent) == changed
 
     run(receive())
+
+
+def test_deflated_chunks_are_the_same_texture_in_fewer_bytes(shop: Shop) -> None:
+    async def receive(deflate: bool) -> tuple[int, int]:
+        """Bytes on the line, and of blocks."""
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("deflated", "sofa", shop.first)
+            stream, sent = TextureStream(client, "deflated", deflate=deflate), list[tuple[int, int]]()
+            await until(stream, "settled", lambda event: sent.append((len(event.chunk.data), blocks_in(event))))
+            everything_is(stream, "sofa", shop.first, shop.server)
+            return sum(line for line, _ in sent), sum(blocks for _, blocks in sent)
+
+    plain, deflated = run(receive(False)), run(receive(True))
+    assert plain[0] == plain[1] == deflated[1]
+    assert deflated[0] < 0.9 * plain[0]
+
+
+@pytest.mark.parametrize(
+    ("kept", "size"),
+    [
+        (slice(-1), 1000),
+        (slice(100), 1000),
+        (slice(9, None), 1000),
+        (slice(0), 1000),
+        (slice(None), 999),
+        (slice(None), 1001),
+    ],
+)
+def test_what_does_not_inflate_to_what_it_says_is_a_wrong_chunk(kept: slice, size: int) -> None:
+    blocks = np.random.default_rng(0).integers(0, 4, 1000, np.uint8).tobytes()
+    packed = zlib.compress(blocks, wbits=-15)
+    assert inflated(streams_pb2.StreamedChunk(data=packed, inflated=1000)) == blocks
+    with pytest.raises(WrongChunk):
+        inflated(streams_pb2.StreamedChunk(data=packed[kept], inflated=size))
 
 
 def test_what_is_seen_comes_first(shop: Shop) -> None:
@@ -346,7 +386,7 @@ def test_what_went_while_a_viewer_was_away_is_dropped(shop: Shop) -> None:
             await until(stream, "settled")
             await client.hide("gone", "wall")
             sent = list[int]()
-            await until(stream, "settled", lambda event: sent.append(len(event.chunk.data)))
+            await until(stream, "settled", lambda event: sent.append(blocks_in(event)))
             assert sum(sent) == 0
             assert {name.partition("/")[0] for name in stream.textures} == {"sofa"}
 
@@ -399,7 +439,7 @@ def test_a_stopping_service_ends_streams_and_the_next_one_goes_on(tmp_path: Path
                 held = sum(texture.memory() for texture in stream.textures.values())
                 again, sent = TextureStream(viewer, "stopped"), list[int]()
                 again.textures = stream.textures
-                await until(again, "settled", lambda event: sent.append(len(event.chunk.data)))
+                await until(again, "settled", lambda event: sent.append(blocks_in(event)))
                 everything_is(again, "sofa", job, server)
                 assert held > 0
                 assert sum(sent) == sum(t.memory() for t in again.textures.values()) - held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +20,32 @@ TILE = 256  # texels a side of the squares that views are told in, at most and w
 class StreamedMap:
     """A map in GPU blocks, whose levels are files of `objects`.
 
-    largest: texels a side that the viewer takes, 0 for any; finer levels are left out.
+    largest: texels a side that the viewer takes, 0 for any; finer levels are left out. deflate: chunks are sent smaller
+    where the index has them so.
     """
 
-    def __init__(self, made: textures_pb2.TextureMap, objects: ObjectStore, largest: int = 0) -> None:
+    def __init__(
+        self, made: textures_pb2.TextureMap, objects: ObjectStore, largest: int = 0, *, deflate: bool = False
+    ) -> None:
         self.described = textures_pb2.TextureMap()
         self.described.CopyFrom(made)
         del self.described.chunks[:]
+        self.described.ClearField("deflated_sha256")
+        self._deflated = objects.path(made.deflated_sha256) if deflate and made.deflated_sha256 else None
+        ends = list(accumulate(chunk.deflated_size for chunk in made.chunks))
         sides = [max(level.height, level.width) for level in made.levels]
         self.finest = next((k for k, side in enumerate(sides) if not largest or side <= largest), len(sides) - 1)
         self.tail, self.side = made.chunks[0].level, sides[0]
         self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, self.tail)]
+        self._ends = ends[: len(self._chunks)]  # the coarsest come first
         self._sides = [level.chunk_side or made.chunk_side for level in made.levels]  # 0: indices of before had one
         self._index = {place_of(chunk, self._sides): i for i, chunk in enumerate(self._chunks)}
         visibility = VISIBILITY.get(made.kind, 1.0)
-        self.pieces = tuple(_piece(chunk, self._sides, visibility) for chunk in self._chunks)
+        self.pieces = tuple(_piece(chunk, self._sides, visibility, self._length(chunk)) for chunk in self._chunks)
         self._format = format_named(made.format)
         self._paths = [objects.path(level.sha256) for level in made.levels]
         self._levels: dict[int, NDArray[np.uint8]] = {}
+        self._small: NDArray[np.uint8] | None = None
 
     def index(self, level: int, row: int, column: int) -> int:
         """Of the chunk at a place, counted in chunks."""
@@ -62,9 +71,21 @@ class StreamedMap:
             for column, of_columns in columns:
                 yield level, row, column, round(tile.pixels * of_rows * of_columns)
 
-    def payload(self, index: int) -> bytes:
-        """The bytes of a chunk. Raises FileNotFoundError."""
-        chunk = self._chunks[index]
+    def _length(self, chunk: textures_pb2.TextureChunk) -> int:
+        """Bytes on the line."""
+        return chunk.deflated_size if self._deflated and chunk.deflated_size else chunk.size
+
+    def payload(self, index: int) -> tuple[bytes, int]:
+        """The bytes of a chunk as they are sent, and how many they are inflated, 0 where they are not deflated. Raises
+        FileNotFoundError."""
+        chunk, end = self._chunks[index], self._ends[index]
+        if self._deflated and chunk.deflated_size:
+            if self._small is None:
+                self._small = np.memmap(self._deflated, mode="r")
+            return self._small[end - chunk.deflated_size : end].tobytes(), chunk.size
+        return self._blocks(index, chunk), 0
+
+    def _blocks(self, index: int, chunk: textures_pb2.TextureChunk) -> bytes:
         if index == 0:  # the mip tail
             return b"".join(self._level(level).tobytes() for level in range(chunk.level, chunk.level + chunk.levels))
         rows, row_bytes = self._format.rows_of_blocks, self._format.row_bytes
@@ -94,18 +115,22 @@ def place_of(chunk: textures_pb2.TextureChunk, sides: Sequence[int]) -> tuple[in
     return chunk.level, chunk.y // sides[chunk.level], chunk.x // sides[chunk.level]
 
 
-def _piece(chunk: textures_pb2.TextureChunk, sides: Sequence[int], visibility: float) -> Piece:
+def _piece(chunk: textures_pb2.TextureChunk, sides: Sequence[int], visibility: float, length: int) -> Piece:
     level, row, column = place_of(chunk, sides)
     place = Place(chunk.level, chunk.levels, chunk.y, chunk.x, chunk.height, chunk.width)
     return Piece(
-        level=level, row=row, column=column, side=sides[level], byte_length=chunk.size, memory=chunk.size,
+        level=level, row=row, column=column, side=sides[level], byte_length=length, memory=chunk.size,
         texels=place.texels, error=chunk.error * visibility, entropy=chunk.entropy, content=chunk.sha256,
     )  # fmt: skip
 
 
-def streamed_maps(texture: textures_pb2.Texture, objects: ObjectStore, largest: int) -> list[StreamedMap]:
+def streamed_maps(
+    texture: textures_pb2.Texture, objects: ObjectStore, largest: int, deflate: bool
+) -> list[StreamedMap]:
     """All maps of a texture, whose files were read and found right. Raises Damaged, FileNotFoundError."""
     for made in texture.maps:
+        if deflate and made.deflated_sha256:
+            objects.check(made.deflated_sha256)
         for level in made.levels:
             objects.check(level.sha256)
-    return [StreamedMap(made, objects, largest) for made in texture.maps]
+    return [StreamedMap(made, objects, largest, deflate=deflate) for made in texture.maps]

@@ -53,7 +53,8 @@ class Viewer:
         self.scene = checked_name("hello.scene", hello.scene)
         if hello.order not in _POLICIES:
             raise BadRequest("hello.order", "is a number that is no order")
-        self.largest, self._formats = hello.largest_texture, frozenset(hello.formats)
+        self.largest, self.deflate = hello.largest_texture, hello.deflate
+        self._formats = frozenset(hello.formats)
         self._held = _checked("hello.resume_token", _holdings, hello.resume_token)
         self._scheduler = Scheduler(Rules(_POLICIES[hello.order]))
         self._surfaces: dict[str, list[str]] = {}  # to its textures
@@ -160,11 +161,11 @@ class Viewer:
         if isinstance(message, sched.Send):
             each = self._maps[message.texture]
             index = each.index(*_place(message.piece))
-            data = each.payload(index)
+            data, inflated = each.payload(index)
             return streams_pb2.OpenResponse(
                 chunk=streams_pb2.StreamedChunk(
                     sequence=message.sequence, texture=number, index=index, data=data,
-                    crc32c=google_crc32c.value(data),
+                    crc32c=google_crc32c.value(data), inflated=inflated,
                 )
             )  # fmt: skip
         if isinstance(message, sched.NewVersion):

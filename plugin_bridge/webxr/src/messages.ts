@@ -20,7 +20,7 @@ export type ToWorker =
 export interface Version {
   kind: "version"; texture: string; surface: string; map: string; job: string; version: bigint; shape: MapShape; kept: number[];
 }
-export interface ChunkMessage { kind: "chunk"; texture: string; index: number; data: Uint8Array<ArrayBuffer> }
+export interface ChunkMessage { kind: "chunk"; texture: string; index: number; data: Uint8Array<ArrayBuffer>; bytes: number } // bytes: of the line
 export type FromWorker =
   | Version
   | ChunkMessage
