@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 from proxy import Proxy
 from service_process import ROOT, Guarded, Server, serving
-from texsynth_rpc.scheduler import Rules
-from texsynth_rpc.v1 import jobs_pb2, streams_pb2
+from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.scheduler import Added, Rules, Scheduler
+from texsynth_rpc.streamed_map import StreamedMap
+from texsynth_rpc.v1 import jobs_pb2, streams_pb2, textures_pb2
 
 import grpc
 from mipmap.chunks import layout as layout_of
@@ -29,7 +31,7 @@ from mipmap.chunks import level_sides
 from mipmap.ktx2 import read_ktx2
 from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client, ServiceError
-from plugin_bridge.reassembly import layout
+from plugin_bridge.reassembly import ReceivedTexture, layout
 from plugin_bridge.stream_client import TextureStream, Tile, WrongChunk, inflated
 from texsynth.train.procedural import generate, write
 
@@ -110,6 +112,29 @@ def test_the_clients_layout_is_the_services(size: tuple[int, int], side: int, fi
     tail = theirs[0][0]
     ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, sides, tail, finest)]
     assert ours == [place for place in theirs if place[0] >= min(finest, tail)]
+
+
+def test_an_index_of_before_whose_chunks_have_one_size_is_streamed_as_it_is(tmp_path: Path) -> None:
+    made = textures_pb2.TextureMap(
+        kind="albedo", format="astc-4x4", block_width=4, block_height=4, block_bytes=16, chunk_side=256
+    )
+    for number in range(10):
+        made.levels.add(width=1024 >> number or 1, height=512 >> number or 1, sha256=f"{number:064x}")
+    made.levels.add(width=1, height=1, sha256="a" * 64)
+    for place in layout_of(512, 1024, 256, 256):
+        made.chunks.add(
+            level=place.level, levels=place.levels, y=place.y, x=place.x, height=place.height, width=place.width, size=9
+        )
+    streamed = StreamedMap(made, ObjectStore(tmp_path), deflate=True)
+    Scheduler().receive(Added("sofa/albedo", 1, streamed.pieces))
+    told = streams_pb2.NewVersion(map=streamed.described, finest_level=streamed.finest, tail_level=streamed.tail)
+    theirs = ReceivedTexture(told).chunks
+    assert [(r.level, r.y, r.x, r.height, r.width) for r in theirs] == [
+        (c.level, c.y, c.x, c.height, c.width) for c in made.chunks
+    ]
+    assert [streamed.index(piece.level, piece.row, piece.column) for piece in streamed.pieces] == list(
+        range(len(theirs))
+    )
 
 
 def test_a_texture_comes_whole_and_is_what_was_published(shop: Shop, tmp_path: Path) -> None:
