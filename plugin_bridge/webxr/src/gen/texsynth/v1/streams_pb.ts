@@ -326,7 +326,7 @@ export type Hello = Message<"texsynth.v1.Hello"> & {
   order: Order;
 
   /**
-   * Chunks may come as raw DEFLATE (RFC 1951): less than half the bytes. Credit counts them as they come.
+   * Chunks may come as raw DEFLATE (RFC 1951), in fewer bytes. Credit counts them as they come.
    *
    * @generated from field: bool deflate = 8;
    */
