@@ -15,7 +15,7 @@ than those of benchmarks/streaming.py. The poses are drawn at random.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +37,11 @@ from texsynth_rpc.priorities import (
     Policy,
     pieces_of,
 )
+from texsynth_rpc.streamed_map import shares
 from view_quality import Arrival, Quality
 from viewer import (
     KINDS,
+    TILE,
     Frame,
     MapTexels,
     Pose,
@@ -54,7 +56,7 @@ from viewer import (
 
 from mipmap.chain import box_chain
 from mipmap.chunk_encoder import chunk_encoder
-from mipmap.chunks import chunk_levels, chunk_side, manifest_of
+from mipmap.chunks import chunk_levels, manifest_of
 from mipmap.encode import decode_level
 from mipmap.formats import TexelFormat, format_named
 from mipmap.material_chain import FILTERING
@@ -63,7 +65,6 @@ from texsynth.material import MapKind, load_material
 
 SIZE = 2048
 PLENTY = 1 << 50
-TILE = 64  # texels: chunks of 192 and of 256 are made of whole ones
 POSES = 4
 FIRST = 12e6  # bytes over which the quality is averaged
 SPREADS = (2.3, 15.0, 1e9)  # degrees, of HALVES_AT
@@ -143,9 +144,7 @@ def encoded(chains: Chains, formats: Mapping[str, str]) -> Materials:
             chunks = list(chunk_levels(levels, filtering, encoder))
             manifest = manifest_of([c for c, _ in chunks], SIZE, SIZE, levels[0].shape[2], np.uint8, filtering, encoder)
             pieces[f"{surface}/{kind}"] = pieces_of(manifest, kind=kind)
-            textures[surface][kind] = map_texels(
-                [coded(level, texel_format) for level in levels], kind, chunk_side(encoder.block)
-            )
+            textures[surface][kind] = map_texels([coded(level, texel_format) for level in levels], kind, encoder.block)
     return Materials(textures, pieces)
 
 
@@ -190,13 +189,24 @@ def _foretold(frame: Frame, seen: NDArray[np.bool_], pieces: Sequence[Piece], he
     return total
 
 
-def rows_of(table: Mapping[str, Sequence[Tile]], pieces: Mapping[str, tuple[Piece, ...]], sides: Mapping[str, int]):  # type: ignore[no-untyped-def]
-    """The feedback as the scheduler takes it, each map by its own chunks."""
+def rows_of(table: Mapping[str, Sequence[Tile]], maps: Mapping[str, MapTexels]) -> tuple[scheduling.Row, ...]:
+    """The feedback as the scheduler takes it, each map by its own chunks: a tile's pixels lie evenly on it."""
     return tuple(
-        scheduling.Row(name, t.level, t.row * TILE // sides[name], t.column * TILE // sides[name], t.pixels, t.x, t.y)
-        for name in pieces
+        scheduling.Row(name, t.level, *place, round(t.pixels * share), t.x, t.y)
+        for name, one in maps.items()
         for t in table.get(name.partition("/")[0], ())
+        for *place, share in _under(t, one)
     )
+
+
+def _under(tile: Tile, one: MapTexels) -> Iterator[tuple[int, int, float]]:
+    """(row, column, share) of the chunks under a tile."""
+    side = one.sides[tile.level]
+    rows, columns = (
+        list(shares(number * TILE, (number + 1) * TILE, int(end), side))
+        for number, end in zip((tile.row, tile.column), one.shape[tile.level, 1:], strict=True)
+    )
+    return ((row, column, a * b) for row, a in rows for column, b in columns)
 
 
 def stream(
@@ -206,8 +216,8 @@ def stream(
     scheduler = scheduling.Scheduler(scheduling.Rules(policy, window=PLENTY, halves_at=halves_at))
     for name, some in made.pieces.items():
         scheduler.receive(scheduling.Added(name, 1, some))
-    sides = {f"{s}/{kind}": one.side for s, maps in made.textures.items() for kind, one in maps.items()}
-    rows = rows_of(feedback(frame, scene, SIZE, TILE), made.pieces, sides)
+    maps = {f"{s}/{kind}": one for s, of_surface in made.textures.items() for kind, one in of_surface.items()}
+    rows = rows_of(feedback(frame, scene, SIZE), maps)
     for event in (scheduling.Viewed(rows), scheduling.Gazed(pose.gaze), scheduling.Granted(PLENTY)):
         scheduler.receive(event)
     indices = {name: {piece: i for i, piece in enumerate(some)} for name, some in made.pieces.items()}

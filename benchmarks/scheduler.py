@@ -160,7 +160,7 @@ def rest_rows(resting: dict[str, tuple[float, int]], budget: int, total: int) ->
 def cost_of_events() -> dict[str, float]:
     some = tuple(
         Piece(place.level, place.y // 16, place.x // 16, 10, 10, place.texels, (1 + 7919 * number % 1000) / 1000)
-        for number, place in enumerate(layout(4096, 5120, 16))
+        for number, place in enumerate(layout(4096, 5120, 16, 16))  # a block a chunk: no smaller ones
     )
     made, draw = Scheduler(Rules(window=PLENTY)), np.random.default_rng(0)
     costs = {f"s to add a texture of {len(some)} chunks": seconds(lambda: made.receive(Added("a", 1, some)))}

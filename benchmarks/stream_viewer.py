@@ -2,7 +2,8 @@
 
     python benchmarks/stream_viewer.py follow|turn|crowd|fetch < task.json > result.json
 
-Every task names `server` and `scene`; what else it needs and gives is said at each function.
+Every task names `server` and `scene`, and those that look `tile_side`; what else it needs and gives is said at each
+function.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ async def follow(task: Task) -> Task:
         async def turn() -> None:
             for number, (tiles, gaze) in enumerate(frames):
                 await asyncio.sleep(log.began + number * task["every"] - time.monotonic())
-                stream.look(tiles)
+                stream.look(tiles, task["tile_side"])
                 stream.gaze(*gaze)
 
         async def receive() -> None:
@@ -98,7 +99,7 @@ async def turn(task: Task) -> Task:
     async with AsyncClient(task["server"]) as client:
         stream = TextureStream(client, task["scene"])
         table = {first: [[*t[:4], -30, 0] for t in task["tiles"]], second: [[*t[:4], 30, 0] for t in task["tiles"]]}
-        stream.look(tiles_of(table))
+        stream.look(tiles_of(table), task["tile_side"])
         stream.gaze(-30, 0)
         async for name in log.chunks(stream):
             if turned_at is None and log.sent >= task["after"]:
@@ -118,7 +119,7 @@ async def crowd(task: Task) -> Task:
 
     async def one(log: Log, client: AsyncClient) -> None:
         stream = TextureStream(client, task["scene"], largest_texture=task["largest"])
-        stream.look(tiles)
+        stream.look(tiles, task["tile_side"])
         stream.gaze(x, y)
         async for name in log.chunks(stream):
             if not name:
@@ -139,7 +140,7 @@ async def crowd(task: Task) -> Task:
 async def fetch(task: Task) -> Task:
     """Gets everything and writes a KTX2 of each texture into `folder`. Gives the number of streams that it took."""
     async with AsyncClient(task["server"]) as client:
-        stream = TextureStream(client, task["scene"])
+        stream = TextureStream(client, task["scene"], deflate=False)  # the cuts are spread over the published bytes
         async for name in Log().chunks(stream):
             if not name:
                 break

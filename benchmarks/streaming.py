@@ -1,6 +1,6 @@
 """Chunks over a line, in our order and in four simpler ones: what a viewer sees after each byte, and when.
 
-    python benchmarks/streaming.py --meshes FOLDER [--data FOLDER] [--quick]
+    python benchmarks/streaming.py --meshes FOLDER [--data FOLDER] [--paths NAMES] [--rates MBIT ...]
 
 A `texsynth serve` and the reference client stand in two network namespaces, joined by a pair of veth: its rate is tc's
 token bucket (20, 100 and 1,200 Mbit/s), its delay of 5 ms each way a proxy's. The client follows recorded heads and
@@ -66,20 +66,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meshes", type=Path, required=True, metavar="FOLDER", help="of the eval meshes")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of exemplars (default: procedural materials)")
-    parser.add_argument("--quick", action="store_true", help="two paths, at 20 and 100 Mbit/s")
+    parser.add_argument("--paths", default="", metavar="NAMES", help="of benchmarks/paths, by commas (default: all)")
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="MBIT", help="of the line, Mbit/s")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the plots go, too")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks/streaming"))
     arguments = parser.parse_args()
     run_apart()
-    paths, rates = load_paths(), RATES
-    if arguments.quick:
-        paths, rates = tuple(path for path in paths if path.name in ("around", "saccades")), RATES[:2]
+    paths, rates = load_paths(), tuple(arguments.rates)
+    if arguments.paths:
+        paths = tuple(path for path in paths if path.name in arguments.paths.split(","))
     arguments.out.mkdir(parents=True, exist_ok=True)
     service = Service(arguments.out / "data", "--keep-days", "0")
     try:
         textures = show_scenes(service.address, arguments)
         scene = load_scene(arguments.meshes, SCENE)
         told = {path.name: [frame_of(pose, scene) for pose in path.frames] for path in paths}
+        close = next(frame_of(path.frames[30], scene) for path in load_paths() if path.name == "around")
         with Link() as link:
             bench = Bench(service, link)
             logs = {
@@ -88,9 +90,9 @@ def main() -> int:
                 for path in paths
                 for order in ORDERS
             }
-            turns = [(f"{rate} Mbit/s", bench.turn(told["around"][30], rate)) for rate in rates]
+            turns = [(f"{rate} Mbit/s", bench.turn(close, rate)) for rate in rates]
             cuts = bench.cut(arguments.out / "cut", textures_files(arguments.out))
-        crowd = bench.crowd(told["around"][30])
+        crowd = bench.crowd(close)
     finally:
         service.stop()
     runs = judged(logs, paths, scene, textures)
@@ -171,7 +173,7 @@ class Bench:
     link: Link
 
     def follow(self, path: CameraPath, frames: list[dict[str, Any]], rate: int, order: str) -> list[Arrival]:
-        task = {"scene": "room", "frames": frames, "every": path.every, "order": int(ORDERS[order])}
+        task = {"scene": "room", "frames": frames, "every": path.every, "order": int(ORDERS[order]), "tile_side": TILE}
         arrivals = self._over_line("follow", task, rate)["arrivals"]
         print(f"{path.name}, {rate} Mbit/s, {order}: {arrivals[-1][1] / 1e6:.1f} MB", flush=True)
         return [Arrival(t, sent, path.at(t), texture, index) for t, sent, texture, index in arrivals]
@@ -179,7 +181,9 @@ class Bench:
     def turn(self, frame: dict[str, Any], rate: int) -> float:
         """Bytes between a change of gaze and the first chunk of what is looked at now."""
         tiles = [[0, r, c, TILE * TILE] for r in range(SIZE // TILE) for c in range(SIZE // TILE)]
-        task = {"scene": "pair", "surfaces": ["left", "right"], "tiles": tiles, "after": 2_000_000}
+        task = {
+            "scene": "pair", "surfaces": ["left", "right"], "tiles": tiles, "after": 2_000_000, "tile_side": TILE,
+        }  # fmt: skip
         return float(self._over_line("turn", task, rate)["bytes"])
 
     def cut(self, folder: Path, published: dict[str, Path]) -> dict[str, Any]:
@@ -210,7 +214,10 @@ class Bench:
     def crowd(self, frame: dict[str, Any]) -> dict[str, Any]:
         """CROWD viewers at once over loopback."""
         before, cpu = self.service.memory(), self._cpu()
-        task = {"server": self.service.address, "scene": "room", "frame": frame, "count": CROWD, "largest": SIZE // 2}
+        task = {
+            "server": self.service.address, "scene": "room", "frame": frame, "count": CROWD, "largest": SIZE // 2,
+            "tile_side": TILE,
+        }  # fmt: skip
         process = self._start("crowd", task, lambda command: subprocess.Popen(command, **PIPES))
         most = before
         while process.poll() is None:

@@ -5,7 +5,8 @@ place in its texture and wanted level, from the derivatives of the UVs (Vulkan 1
 `feedback` counts that by tiles, as a GPU's feedback pass does, and `shade` draws it from the chunks that are there.
 
 As on a GPU with a residency map, a pixel is sampled trilinearly at its wanted level, or at the finest one present in
-its place if that is coarser, each map for itself. Unlike there, a bilinear filter may read over a chunk's border.
+its place if that is coarser, each map for itself. All texels that the filter may read count, as in the WebXR client's
+shader, so at its border a chunk is shown as coarse as the one beside it.
 Where not even the mip tail is there, a map is neutral. Light: a sky, a sun and a reflection of both, in linear light.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.chain import decoding_table
-from mipmap.chunks import Place, chunk_side, layout
+from mipmap.chunks import Place, chunk_side, layout, level_sides
 from mipmap.compiled import compiled, in_threads
 from mipmap.encode import decode_level
 from mipmap.ktx2 import read_ktx2
@@ -36,7 +37,7 @@ SIDE = 1024  # pixels of a frame
 FIELD = 90.0  # degrees
 ABSENT = 255  # in a residency map: not even the tail
 KINDS = ("albedo", "normal", "roughness")
-TILE = 256  # texels a side of the feedback's tiles, as the contract has them
+TILE = 64  # texels a side of the feedback's tiles
 
 
 @dataclass(frozen=True)
@@ -92,25 +93,26 @@ class Frame:
 @dataclass(frozen=True)
 class MapTexels:
     """All levels of one map, decoded. texels: (N, C) uint8, level after level; shape: (levels, 3) start, height, width;
-    side: texels of a chunk; places: of its chunks in their order; table: (256,) float32, what the codes mean."""
+    sides: texels of the chunks of each level; places: of its chunks in their order; table: (256,) float32, what the
+    codes mean."""
 
     texels: NDArray[np.uint8]
     shape: NDArray[np.int64]
-    side: int
+    sides: tuple[int, ...]
     places: tuple[Place, ...]
     table: Floats
 
     def residency(self, chunks: Sequence[int]) -> NDArray[np.uint8]:
         """The finest level present in each place, by chunks of level 0; ABSENT without the tail."""
-        height, width = self.shape[0, 1:]
-        found = np.full((-(-height // self.side), -(-width // self.side)), ABSENT, np.uint8)
+        (height, width), side = self.shape[0, 1:], self.sides[0]
+        found = np.full((-(-height // side), -(-width // side)), ABSENT, np.uint8)
         for index in sorted(chunks):  # coarsest first
             place = self.places[index]
             if place.levels > 1 or place.level == self.places[0].level:
                 found[:] = place.level
                 continue
-            row, column = (place.y // self.side) << place.level, (place.x // self.side) << place.level
-            reach = 1 << place.level
+            reach = (self.sides[place.level] << place.level) // side
+            row, column = (start // self.sides[place.level] * reach for start in (place.y, place.x))
             last = (
                 (place.y + place.height) == self.shape[place.level, 1],
                 (place.x + place.width) == self.shape[place.level, 2],
@@ -171,22 +173,23 @@ def load_map(path: Path, kind: str) -> MapTexels:
         decode_level(read.level(k), max(1, read.height >> k), max(1, read.width >> k), read.texel_format)
         for k in range(len(read.stored))
     ]
-    return map_texels(levels, kind, chunk_side(read.texel_format.block_width))
+    return map_texels(levels, kind, read.texel_format.block_width)
 
 
-def map_texels(levels: Sequence[NDArray[np.uint8]], kind: str, side: int) -> MapTexels:
-    """Of decoded levels, (height, width, C) uint8 with at least as many channels as the map means."""
+def map_texels(levels: Sequence[NDArray[np.uint8]], kind: str, block: int) -> MapTexels:
+    """Of decoded levels, (height, width, C) uint8 with at least as many channels as the map means. block: texels a
+    side of the format's."""
     channels = 1 if kind == "roughness" else 3
     sizes = np.array([level.shape[:2] for level in levels], np.int64)
     starts = np.cumsum([0, *sizes.prod(axis=1)[:-1]])
     texels = np.concatenate([level[..., :channels].reshape(-1, channels) for level in levels])
     table = decoding_table(np.dtype(np.uint8), "colour" if kind == "albedo" else "scalar")
-    height, width = levels[0].shape[:2]
+    shape = *levels[0].shape[:2], chunk_side(block), block
     return MapTexels(
         np.ascontiguousarray(texels),
         np.column_stack([starts, sizes]),
-        side,
-        tuple(layout(height, width, side)),
+        level_sides(*shape),
+        tuple(layout(*shape)),
         np.ascontiguousarray(table, np.float32),
     )
 
@@ -368,7 +371,7 @@ def shade(
                 maps[kind].shape,
                 maps[kind].table,
                 given.get(kind, absent),
-                maps[kind].side,
+                maps[kind].sides[0],
             )
         ]
 
@@ -388,20 +391,25 @@ def shade(
 
 
 @compiled
+def _finest(present, chunk, height, width, u, v):  # type: ignore[no-untyped-def]
+    row, column = int((v - np.floor(v)) * height) // chunk, int((u - np.floor(u)) * width) // chunk
+    return present[min(row, present.shape[0] - 1), min(column, present.shape[1] - 1)]
+
+
+@compiled
 def _sample(texels, shape, table, present, chunk, u, v, wanted, out):  # type: ignore[no-untyped-def]
     """Trilinear, repeated, into `out`; False where nothing is there."""
     height, width = shape[0, 1], shape[0, 2]
     u, v = u - np.floor(u), v - np.floor(v)
-    if present.size == 1:
-        finest = present[0, 0]
-    else:
-        finest = present[
-            min(int(v * height) // chunk, present.shape[0] - 1), min(int(u * width) // chunk, present.shape[1] - 1)
-        ]
+    last, wanted = shape.shape[0] - 1, wanted + np.log2(float(max(height, width)))
+    finest = _finest(present, chunk, height, width, u, v)
+    reach = 2.0 ** np.ceil(max(wanted, float(finest)))
+    for side in range(4):
+        x, y = (reach if side & 1 else -reach) / width, (reach if side & 2 else -reach) / height
+        finest = max(finest, _finest(present, chunk, height, width, u + x, v + y))
     if finest == 255:
         return False
-    last = shape.shape[0] - 1
-    lod = min(max(wanted + np.log2(float(max(height, width))), float(finest)), float(last))
+    lod = min(max(wanted, float(finest)), float(last))
     low = int(lod)
     for k in range(out.shape[0]):
         out[k] = 0

@@ -34,7 +34,7 @@ def chunk_details(
         """At least these rows of a level, decoded, and the number of the first."""
         return _rows(levels[level], sizes[level], start, stop, texel_format, filtering)
 
-    places = list(layout(height, width, side))
+    places = list(layout(height, width, side, texel_format.block_width))
     yield measure(whole(rows(places[0].level, 0, places[0].height)[1]), None, filtering)
     for _, row in groupby(places[1:], lambda place: (place.level, place.y)):
         yield from _row_of_details(list(row), sizes, rows, filtering)

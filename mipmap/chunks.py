@@ -1,9 +1,11 @@
 """A texture cut into chunks that can be sent, cached and re-encoded one by one.
 
-Every level is cut from its first row and column into squares of `side` texels; the last ones of a row or column may be
-smaller (ragged). The side is a multiple of the format's block, so no block belongs to two chunks, and the chunks of an
-encoded level are rectangles of its blocks. A square of side s at level k + 1 lies on 2 x 2 squares at level k (for
-sides that halve evenly). The levels whose two sides are both at most `side` / TAIL, down to 1 x 1, are one chunk: the
+Every level is cut from its first row and column into squares; the last ones of a row or column may be smaller
+(ragged). Their side is a multiple of the format's block, so no block belongs to two chunks, and the chunks of an
+encoded level are rectangles of its blocks. It is `side` texels at the fine levels; from the first level on that is at
+most ACROSS squares long it halves with the level, so that also from afar, where a coarse level is all that is wanted,
+what is not seen need not be sent (`level_sides`). A square at level k + 1 lies on 2 x 2 squares of level k, or, where
+the side halves, on one. The levels whose two sides are both at most `side` / TAIL, down to 1 x 1, are one chunk: the
 mip tail.
 
 By default the side is the largest block x 2^n up to 256: 256 for blocks of 1, 4 and 8 texels, 192 for 6.
@@ -42,8 +44,12 @@ SIDE = 256  # texels: 64 KB of ASTC 4x4, some milliseconds to encode and a few p
 # is good after 0.17 MB of 42 with 8, 0.18 with 4, and 0.27 with tails from the first level that is smaller than a
 # chunk; close up 8 saves one to three in a hundred bytes against 4 (docs/streaming.md).
 TAIL = 8
+# Chunks along a level, from which on they shrink, to those of `side` / TAIL: bytes until a view from afar is good,
+# against chunks of one size, 0.34 (docs/streaming.md).
+ACROSS = 8
 LARGEST = 1 << 16  # texels a side of a texture that a manifest may describe: bounds what a wrong one can ask for
-MANIFEST_VERSION = 2  # 1: the mip tail began at the first level with both sides below a chunk's
+# 1: the mip tail began at the first level with both sides below a chunk's; 2: chunks of all levels had one size
+MANIFEST_VERSION = 3
 
 Bands = Iterable[tuple[int, int, Texels]]
 """(level, first row, (rows, width of the level, C) texels), each level from the top without a gap."""
@@ -125,19 +131,33 @@ def tail_level(height: int, width: int, side: int) -> int:
     return next(k for k, size in enumerate(level_sizes(height, width)) if max(size) <= max(1, side // TAIL))
 
 
-def layout(height: int, width: int, side: int) -> Iterator[Place]:
+def level_sides(height: int, width: int, side: int, block: int) -> tuple[int, ...]:
+    """Texels a side of the chunks of each level of a texture, the full size first; those of the mip tail are not cut.
+
+    `side` as far as the first level that is at most ACROSS chunks long, then half as much with each level, but at least
+    `side` / TAIL, and always a multiple of `block`.
+    """
+    sides, longest = [side], max(height, width)
+    for _ in level_sizes(height, width)[1:]:
+        halves = longest <= ACROSS * side and sides[-1] * TAIL > side and sides[-1] % (2 * block) == 0
+        sides.append(sides[-1] // 2 if halves else sides[-1])
+        longest //= 2
+    return tuple(sides)
+
+
+def layout(height: int, width: int, side: int, block: int) -> Iterator[Place]:
     """The chunks of a texture of `height` x `width` texels, coarsest first, row by row. ValueError for a side below 2.
 
     Together they cover every texel of every level once.
     """
     if side < 2:
         raise ValueError(f"a chunk side of {side} texels; it must be at least 2")
-    sizes = level_sizes(height, width)
+    sizes, sides = level_sizes(height, width), level_sides(height, width, side, block)
     tail = tail_level(height, width, side)
     yield Place(tail, len(sizes) - tail, 0, 0, *sizes[tail])
     for level in range(tail - 1, -1, -1):
-        for y in range(0, sizes[level][0], side):
-            yield from _row_of_places(level, y, sizes[level], side)
+        for y in range(0, sizes[level][0], sides[level]):
+            yield from _row_of_places(level, y, sizes[level], sides[level])
 
 
 def chunk_levels(
@@ -214,6 +234,11 @@ class Manifest:
 
     def __post_init__(self) -> None:
         _check_manifest(self)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Of the chunks of each level, as `level_sides`."""
+        return level_sides(self.height, self.width, self.side, self.block)
 
     def to_json(self) -> str:
         """One line. `from_json` gives an equal manifest back."""
@@ -339,7 +364,8 @@ class _Cutter:
         side: int,
         cache: ChunkCache | None,
     ) -> None:
-        self._filtering, self._encoder, self._side, self._cache = filtering, encoder, side, cache
+        self._filtering, self._encoder, self._cache = filtering, encoder, cache
+        self._sides = level_sides(height, width, side, encoder.block)
         self._levels = [_Rows(k, size) for k, size in enumerate(level_sizes(height, width))]
         self._tail = tail_level(height, width, side)
         self._cut = [0] * self._tail  # rows of each level that have become chunks
@@ -359,7 +385,7 @@ class _Cutter:
         for k in (level - 1, level):
             while 0 <= k < self._tail and self._is_complete(k):
                 yield self._row_of_work(k)
-                self._cut[k] = min(self._cut[k] + self._side, self._levels[k].size[0])
+                self._cut[k] = min(self._cut[k] + self._sides[k], self._levels[k].size[0])
                 for touched in (k, k + 1):
                     self._levels[touched].let_go_before(self._needed_from(touched))
 
@@ -390,7 +416,7 @@ class _Cutter:
     def _span(self, level: int) -> tuple[int, int]:
         """Rows of the next row of chunks."""
         start = self._cut[level]
-        return start, min(start + self._side, self._levels[level].size[0])
+        return start, min(start + self._sides[level], self._levels[level].size[0])
 
     def _span_below(self, level: int) -> tuple[int, int]:
         sizes = self._levels[level].size[0], self._levels[level + 1].size[0]
@@ -414,7 +440,7 @@ class _Cutter:
         top, bottom = self._span_below(level)
         texels, coarser = rows.rows(start, stop), below.rows(top, bottom)
         row = []
-        for place in _row_of_places(level, start, rows.size, self._side):
+        for place in _row_of_places(level, start, rows.size, self._sides[level]):
             end = place.x + place.width
             left, right = span_below(place.x, end, rows.size[1], below.size[1])
             window = Window(coarser[:, left:right], top, left, below.size)
@@ -483,11 +509,11 @@ def _check_manifest(manifest: Manifest) -> None:
     side = _whole(manifest.side, 2, LARGEST, "side")
     if side % block:
         raise ValueError(f"side is {side}; it must be a multiple of the block, {block}")
-    sizes = level_sizes(height, width)[: tail_level(height, width, side)]
-    count = 1 + sum(-(-rows // side) * -(-columns // side) for rows, columns in sizes)
+    sizes, sides = level_sizes(height, width)[: tail_level(height, width, side)], manifest.sides
+    count = 1 + sum(-(-rows // s) * -(-columns // s) for (rows, columns), s in zip(sizes, sides, strict=False))
     if len(manifest.chunks) != count:  # before the layout is walked, which a wrong size could make endless
         raise ValueError(f"{len(manifest.chunks)} chunks; {height} x {width} texels have {count} of side {side}")
-    for number, (chunk, place) in enumerate(zip(manifest.chunks, layout(height, width, side), strict=True)):
+    for number, (chunk, place) in enumerate(zip(manifest.chunks, layout(height, width, side, block), strict=True)):
         _check_chunk(chunk, place, manifest.format, f"chunk {number}")
 
 

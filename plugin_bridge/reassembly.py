@@ -24,12 +24,12 @@ class Rectangle:
     width: int
 
 
-def layout(sizes: list[tuple[int, int]], side: int, tail: int, finest: int = 0) -> Iterator[Rectangle]:
+def layout(sizes: list[tuple[int, int]], sides: list[int], tail: int, finest: int = 0) -> Iterator[Rectangle]:
     """The chunks of a texture with levels of (height, width) `sizes`, down to 1 x 1, coarsest first, row by row; the
-    levels from `tail` on are the first one. finest: the level that it ends with."""
+    levels from `tail` on are the first one. sides: of the chunks of each level. finest: the level that it ends with."""
     yield Rectangle(tail, len(sizes) - tail, 0, 0, *sizes[tail])
     for level in range(tail - 1, finest - 1, -1):
-        height, width = sizes[level]
+        (height, width), side = sizes[level], sides[level]
         for y in range(0, height, side):
             for x in range(0, width, side):
                 yield Rectangle(level, 1, y, x, min(side, height - y), min(side, width - x))
@@ -41,7 +41,8 @@ class ReceivedTexture:
     def __init__(self, told: streams_pb2.NewVersion) -> None:
         self.told = told
         self.sizes = [(level.height, level.width) for level in told.map.levels]
-        self.chunks = list(layout(self.sizes, told.map.chunk_side, told.tail_level, told.finest_level))
+        sides = [level.chunk_side or told.map.chunk_side for level in told.map.levels]
+        self.chunks = list(layout(self.sizes, sides, told.tail_level, told.finest_level))
         self.held = [False] * len(self.chunks)
         self._levels: dict[int, bytearray] = {}
 

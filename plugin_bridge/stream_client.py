@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -42,17 +43,18 @@ class TextureStream:
     """What a scene shows, as far as it has come: `textures` by "SURFACE/MAP". Iterate to let it come.
 
     formats: those that are read, any if empty. largest_texture: texels a side. memory_budget: bytes. 0: any.
-    order: one of streams_pb2.Order, to compare.
+    order: one of streams_pb2.Order, to compare. deflate: chunks come smaller, where that helps.
     """
 
     def __init__(
         self, client: AsyncClient, scene: str, *, formats: Iterable[str] = (), largest_texture: int = 0,
         memory_budget: int = 0, credit: int = CREDIT, order: streams_pb2.Order = streams_pb2.ORDER_UNSPECIFIED,
+        deflate: bool = True,
     ) -> None:  # fmt: skip
         self._client = client
         self._hello = streams_pb2.Hello(
             scene=scene, formats=formats, largest_texture=largest_texture, memory_budget=memory_budget, credit=credit,
-            order=order,
+            order=order, deflate=deflate,
         )  # fmt: skip
         self.textures: dict[str, ReceivedTexture] = {}
         self.streams = 0
@@ -63,10 +65,11 @@ class TextureStream:
 
     # --- what the viewer says -----------------------------------------------------------------------------------
 
-    def look(self, seen: Mapping[str, Iterable[streams_pb2.Tile]]) -> None:
-        """What is seen of which surface, in place of what was."""
+    def look(self, seen: Mapping[str, Iterable[streams_pb2.Tile]], tile_side: int = 256) -> None:
+        """What is seen of which surface, in place of what was. tile_side: texels of a tile; smaller ones tell more of
+        what is seen from afar."""
         surfaces = [streams_pb2.SeenSurface(surface=name, tiles=tiles) for name, tiles in seen.items()]
-        self._say(streams_pb2.OpenRequest(view=streams_pb2.View(surfaces=surfaces)))
+        self._say(streams_pb2.OpenRequest(view=streams_pb2.View(surfaces=surfaces, tile_side=tile_side)))
 
     def gaze(self, x: float, y: float) -> None:
         """Where the eye looks, in degrees from the middle of the screen, to the right and downwards."""
@@ -149,13 +152,27 @@ class TextureStream:
     def _put(self, chunk: streams_pb2.StreamedChunk) -> None:
         if chunk.sequence != self._sequence + 1 or google_crc32c.value(chunk.data) != chunk.crc32c:
             raise WrongChunk
-        self._texture(chunk.texture).take(chunk.index, chunk.data)
+        self._texture(chunk.texture).take(chunk.index, inflated(chunk))
         self._sequence = chunk.sequence
         told = streams_pb2.Acknowledgement(sequence=chunk.sequence, credit=len(chunk.data))
         self._requests.put_nowait(streams_pb2.OpenRequest(acknowledgement=told))
 
     def _texture(self, number: int) -> ReceivedTexture:
         return self.textures[self._numbers[number]]
+
+
+def inflated(chunk: streams_pb2.StreamedChunk) -> bytes:
+    """The blocks of a chunk. Raises WrongChunk where they are not as many as it says."""
+    if not chunk.inflated:
+        return chunk.data
+    reader = zlib.decompressobj(wbits=-15)  # raw DEFLATE
+    try:
+        data = reader.decompress(chunk.data, chunk.inflated)
+    except zlib.error as error:
+        raise WrongChunk from error
+    if len(data) != chunk.inflated or reader.decompress(reader.unconsumed_tail, 1) or not reader.eof:
+        raise WrongChunk
+    return data
 
 
 async def _send(call: Any, requests: asyncio.Queue[streams_pb2.OpenRequest]) -> None:

@@ -5,6 +5,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mipmap.chunks import (
     chunk_side,
     is_payload_of,
     layout,
+    level_sides,
     manifest_of,
     tail_level,
 )
@@ -78,21 +80,21 @@ def test_the_default_side_is_the_largest_block_times_a_power_of_two(block: int, 
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(2, 24))
-def test_the_layout_covers_every_texel_of_every_level_once(height: int, width: int, side: int) -> None:
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(2, 24), st.integers(1, 4))
+def test_the_layout_covers_every_texel_of_every_level_once(height: int, width: int, side: int, block: int) -> None:
     sizes = level_sizes(height, width)
     seen = [np.zeros(size, int) for size in sizes]
-    for place in layout(height, width, side):
+    for place in layout(height, width, side, block):
         seen[place.level][place.y : place.y + place.height, place.x : place.x + place.width] += 1
         for further in range(1, place.levels):
             seen[place.level + further] += 1
     assert all((level == 1).all() for level in seen)
-    assert sum(place.texels for place in layout(height, width, side)) == sum(h * w for h, w in sizes)
+    assert sum(place.texels for place in layout(height, width, side, block)) == sum(h * w for h, w in sizes)
 
 
 def test_chunks_but_the_last_of_a_row_or_column_are_multiples_of_the_block() -> None:
     side = chunk_side(6)
-    for place in layout(1000, 1000, side):
+    for place in layout(1000, 1000, side, 6):
         if place.levels == 1:
             size = 1000 >> place.level
             assert place.y % 6 == 0
@@ -100,8 +102,23 @@ def test_chunks_but_the_last_of_a_row_or_column_are_multiples_of_the_block() -> 
             assert place.width % 6 == 0 or place.x + place.width == size
 
 
+def test_chunks_shrink_with_the_levels_that_are_seen_from_afar() -> None:
+    assert level_sides(8192, 4096, 256, 4) == (256, 256, 256, 128, 64, 32, 32, 32, 32, 32, 32, 32, 32, 32)
+    assert level_sides(2048, 2048, 192, 6)[:6] == (192, 192, 96, 48, 24, 24)
+    assert level_sides(1024, 512, 256, 64)[:4] == (256, 128, 64, 64)  # never less than a block
+    assert len(list(layout(8192, 8192, 256, 4))) < 1.2 * len(list(layout(8192, 8192, 256, 256)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(2, 64), st.integers(1, 8))
+def test_every_chunk_lies_under_one_chunk_of_the_next_level(height: int, width: int, side: int, block: int) -> None:
+    sides = level_sides(height, width, side, block)
+    assert all(2 * coarser in (finer, 2 * finer) for finer, coarser in pairwise(sides))
+    assert all(each == side or each % block == 0 for each in sides)
+
+
 def test_the_mip_tail_is_one_chunk_and_comes_first_in_the_layout() -> None:
-    places = list(layout(1024, 512, 256))
+    places = list(layout(1024, 512, 256, 4))
     assert places[0] == Place(5, 6, 0, 0, 32, 16)
     assert [place.levels for place in places[1:]] == [1] * (len(places) - 1)
     assert [place.level for place in places] == sorted((place.level for place in places), reverse=True)
@@ -193,9 +210,8 @@ def test_an_edit_encodes_only_what_it_touched_and_its_ancestors(tmp_path: Path) 
         for chunk in after
         if hashes[chunk.place] != chunk.content_hash
     )
-    assert changed == [(0, 64, 32), (1, 32, 16), (2, 16, 0), (3, 0, 0), (4, 0, 0), (5, 0, 0), (6, 0, 0)]
-    smaller = [(side, side, 3) for side in (8, 4, 2, 1)]
-    assert sorted(shapes) == sorted([(16, 16, 3)] * 4 + smaller)
+    assert changed == [(0, 64, 32), (1, 32, 16), (2, 16, 8), (3, 8, 4), (4, 4, 0), (5, 0, 0), (6, 0, 0)]
+    assert sorted(shapes) == sorted((side, side, 3) for side in (16, 8, 4, 4, 4, 4, 2, 1))
     assert list(after) == [chunk for chunk, _ in chunk_levels(levels_of(texels), "colour", RAW, side=16)]
 
 
@@ -300,7 +316,7 @@ def in_chunk(name: str, value: Any, number: int = 1) -> Callable[[dict[str, Any]
     [
         (lambda values: values.pop("side"), "manifest has no field 'side'"),
         (lambda values: values.update(more=1), "manifest has an unknown field 'more'"),
-        (lambda values: values.update(version=1), "version is 1; 2 is known"),
+        (lambda values: values.update(version=1), "version is 1; 3 is known"),
         (lambda values: values.update(height=41), r"chunk 0: height is 10|chunks; 41 x 24|chunk \d+: \w+ is"),
         (lambda values: values.update(height=10**9), "height is 1000000000"),
         (lambda values: values.update(height=65536, width=65536, side=4), "65536 x 65536 texels have"),

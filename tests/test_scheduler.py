@@ -48,7 +48,7 @@ from texsynth_rpc.scheduler import (
 )
 
 from mipmap.chain import box_chain
-from mipmap.chunks import ChunkEncoder, chunk_levels, layout, manifest_of
+from mipmap.chunks import ChunkEncoder, chunk_levels, layout, level_sides, manifest_of
 
 PLENTY = 1 << 50
 SIDE = 16
@@ -60,14 +60,16 @@ def place_of(piece: Piece) -> Place:
     return piece.level, piece.row, piece.column
 
 
-def pieces(height: int, width: int, seed: int = 0, *, largest: int = 100) -> tuple[Piece, ...]:
-    """A texture in chunks of 16 texels, of random length, memory and error; some errors are 0."""
-    draw = np.random.default_rng(seed)
+def pieces(height: int, width: int, seed: int = 0, *, largest: int = 100, block: int = SIDE) -> tuple[Piece, ...]:
+    """A texture in chunks of 16 texels, at coarse levels down to a block's, of random length, memory and error; some
+    errors are 0."""
+    draw, sides = np.random.default_rng(seed), level_sides(height, width, SIDE, block)
     return tuple(
         Piece(
             level=place.level,
-            row=place.y // SIDE,
-            column=place.x // SIDE,
+            row=place.y // sides[place.level],
+            column=place.x // sides[place.level],
+            side=sides[place.level],
             byte_length=int(draw.integers(1, largest + 1)),
             memory=int(draw.integers(1, largest + 1)),
             texels=place.texels,
@@ -75,7 +77,7 @@ def pieces(height: int, width: int, seed: int = 0, *, largest: int = 100) -> tup
             entropy=float(draw.random()),
             content=f"{seed} {number}",
         )
-        for number, place in enumerate(layout(height, width, SIDE))
+        for number, place in enumerate(layout(height, width, SIDE, block))
     )
 
 
@@ -155,7 +157,8 @@ class Client:
         if not above:
             return None
         rows, columns = map(max, zip(*above, strict=True))
-        return level, min(piece.row // 2, rows), min(piece.column // 2, columns)
+        wide = 2 * self.pieces[texture][level, 0, 0].side // piece.side
+        return level, min(piece.row // wide, rows), min(piece.column // wide, columns)
 
     @property
     def memory(self) -> int:
@@ -231,12 +234,12 @@ def check(client: Client) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(sides, sides, sides, policies, windows, steps)
+@given(sides, sides, sides, st.sampled_from([1, 4, SIDE]), policies, windows, steps)
 def test_whatever_happens_the_rules_of_the_stream_hold_and_in_the_end_all_is_there(
-    height: int, width: int, other: int, policy: Policy, window: int, steps: list[Any]
+    height: int, width: int, other: int, block: int, policy: Policy, window: int, steps: list[Any]
 ) -> None:
     made = Client(Rules(policy, window))
-    made.tell(Added("a", 1, pieces(height, width, 1)))
+    made.tell(Added("a", 1, pieces(height, width, 1, block=block)))
     made.tell(Added("b", 1, pieces(other, other, 2)))
     for step in steps:
         do(made, step)
@@ -310,7 +313,7 @@ def test_after_any_history_it_goes_on_as_a_new_one_with_that_token_would(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(rows.filter(lambda row: row.texture != "x"), min_size=1, max_size=4), st.integers(1, 60))
 def test_after_a_view_change_the_next_chunk_but_tails_is_of_the_new_view(new: list[Row], sent: int) -> None:
-    made = client(None, pieces(200, 200, 1), pieces(200, 200, 2))
+    made = client(None, pieces(200, 200, 1), pieces(200, 200, 2, block=2))
     made.tell(Viewed((Row("a", 0, 3, 3, 500), Row("b", 0, 0, 0, 100))))
     made.listen(sent)
     view = tuple(replace(row, pixels=row.pixels + 1) for row in new)
@@ -331,6 +334,14 @@ def way(client: Client, row: Row) -> Iterator[Place]:
     while place in some:
         yield place
         place = client.parent(row.texture, some[place])
+
+
+def test_a_new_version_that_is_cut_into_other_chunks_keeps_none() -> None:
+    made = client(None, pieces(128, 128, 1, block=4))
+    made.take_all()
+    other = zip(pieces(128, 128, 1), made.pieces["a"].values(), strict=False)
+    made.tell(Added("a", 2, tuple(replace(piece, content=was.content) for piece, was in other)))
+    assert made.listen()[0] == NewVersion("a", 2, ())
 
 
 def test_the_tail_of_what_is_seen_goes_first_then_that_of_what_is_not_then_what_is_seen() -> None:
@@ -675,7 +686,7 @@ def huge() -> tuple[Piece, ...]:
     """87,381 + chunks: 4096 x 4096 texels in chunks of 16."""
     some = tuple(
         Piece(p.level, p.y // SIDE, p.x // SIDE, 10, 10, p.texels, (1 + 7919 * i % 1000) / 1000, content=str(i))
-        for i, p in enumerate(layout(4096, 5120, SIDE))
+        for i, p in enumerate(layout(4096, 5120, SIDE, SIDE))
     )
     assert len(some) > 100_000
     return some
@@ -732,7 +743,7 @@ def test_eviction_costs_in_proportion_to_what_it_evicts_at_a_hundred_thousand_ch
     assert made.work - before <= 3 * 9 * len(tiles) + 16 * messages
 
 
-RAW = ChunkEncoder("raw", 4, "plain", "1", lambda texels: texels.tobytes())
+RAW = ChunkEncoder("raw", 32, "plain", "1", lambda texels: texels.tobytes())  # a block a chunk: no smaller ones
 
 
 @pytest.fixture(scope="module")
@@ -799,4 +810,4 @@ def test_a_client_with_small_textures_is_not_sent_levels_that_it_cannot_hold() -
 
 
 def layout_levels(height: int, width: int) -> list[int]:
-    return [place.level for place in layout(height, width, 32)]
+    return [place.level for place in layout(height, width, 32, 32)]

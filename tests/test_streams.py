@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,19 @@ import numpy as np
 import pytest
 from proxy import Proxy
 from service_process import ROOT, Guarded, Server, serving
-from texsynth_rpc.scheduler import Rules
-from texsynth_rpc.v1 import jobs_pb2, streams_pb2
+from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.scheduler import Added, Rules, Scheduler
+from texsynth_rpc.streamed_map import StreamedMap
+from texsynth_rpc.v1 import jobs_pb2, streams_pb2, textures_pb2
 
 import grpc
 from mipmap.chunks import layout as layout_of
+from mipmap.chunks import level_sides
 from mipmap.ktx2 import read_ktx2
 from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client, ServiceError
-from plugin_bridge.reassembly import layout
-from plugin_bridge.stream_client import TextureStream, Tile
+from plugin_bridge.reassembly import ReceivedTexture, layout
+from plugin_bridge.stream_client import TextureStream, Tile, WrongChunk, inflated
 from texsynth.train.procedural import generate, write
 
 SIZE = 1024
@@ -84,6 +88,11 @@ async def until(stream: TextureStream, kind: str, then: Callable[[Any], None] = 
             return
 
 
+def blocks_in(event: Any) -> int:
+    """Bytes of the blocks that an event brings."""
+    return event.chunk.inflated or len(event.chunk.data)
+
+
 def everything_is(stream: TextureStream, surface: str, job: str, server: Server) -> None:
     with server.client() as client:
         made = client.texture(job)
@@ -97,11 +106,35 @@ def everything_is(stream: TextureStream, surface: str, job: str, server: Server)
 
 @pytest.mark.parametrize(("size", "side", "finest"), [((1024, 512), 256, 0), ((100, 300), 64, 1), ((60, 60), 64, 0)])
 def test_the_clients_layout_is_the_services(size: tuple[int, int], side: int, finest: int) -> None:
+    sides = list(level_sides(*size, side, 4))
     sizes = [(max(1, size[0] >> k), max(1, size[1] >> k)) for k in range(max(size).bit_length())]
-    theirs = [(p.level, p.levels, p.y, p.x, p.height, p.width) for p in layout_of(*size, side)]
+    theirs = [(p.level, p.levels, p.y, p.x, p.height, p.width) for p in layout_of(*size, side, 4)]
     tail = theirs[0][0]
-    ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, side, tail, finest)]
+    ours = [(r.level, r.levels, r.y, r.x, r.height, r.width) for r in layout(sizes, sides, tail, finest)]
     assert ours == [place for place in theirs if place[0] >= min(finest, tail)]
+
+
+def test_an_index_of_before_whose_chunks_have_one_size_is_streamed_as_it_is(tmp_path: Path) -> None:
+    made = textures_pb2.TextureMap(
+        kind="albedo", format="astc-4x4", block_width=4, block_height=4, block_bytes=16, chunk_side=256
+    )
+    for number in range(10):
+        made.levels.add(width=1024 >> number or 1, height=512 >> number or 1, sha256=f"{number:064x}")
+    made.levels.add(width=1, height=1, sha256="a" * 64)
+    for place in layout_of(512, 1024, 256, 256):
+        made.chunks.add(
+            level=place.level, levels=place.levels, y=place.y, x=place.x, height=place.height, width=place.width, size=9
+        )
+    streamed = StreamedMap(made, ObjectStore(tmp_path), deflate=True)
+    Scheduler().receive(Added("sofa/albedo", 1, streamed.pieces))
+    told = streams_pb2.NewVersion(map=streamed.described, finest_level=streamed.finest, tail_level=streamed.tail)
+    theirs = ReceivedTexture(told).chunks
+    assert [(r.level, r.y, r.x, r.height, r.width) for r in theirs] == [
+        (c.level, c.y, c.x, c.height, c.width) for c in made.chunks
+    ]
+    assert [streamed.index(piece.level, piece.row, piece.column) for piece in streamed.pieces] == list(
+        range(len(theirs))
+    )
 
 
 def test_a_texture_comes_whole_and_is_what_was_published(shop: Shop, tmp_path: Path) -> None:
@@ -131,7 +164,7 @@ def test_twenty_cut_lines_leave_no_gap_and_little_is_sent_twice(shop: Shop) -> N
 
     async def receive(line: Proxy) -> None:
         async with AsyncClient(line.address) as client:
-            stream = TextureStream(client, "cut")
+            stream = TextureStream(client, "cut", deflate=False)  # else what is sent twice would not show
             await until(stream, "settled")
             everything_is(stream, "sofa", shop.first, shop.server)
             assert stream.streams == 1 + line.cuts
@@ -157,7 +190,7 @@ def test_a_new_version_takes_over_at_once_and_what_is_the_same_is_not_sent_again
             def note(event: Any) -> None:
                 if event.WhichOneof("event") == "new_version":
                     versions[event.new_version.texture] = event.new_version.surface.version
-                sent.append(len(event.chunk.data))
+                sent.append(blocks_in(event))
 
             async for event in stream:
                 note(event)
@@ -203,12 +236,46 @@ def test_a_viewer_that_was_away_during_an_edit_keeps_what_is_the_same(shop: Shop
             await until(stream, "settled")
             await client.show("away", "sofa", shop.second)
             sent = list[int]()
-            await until(stream, "settled", lambda event: sent.append(len(event.chunk.data)))
+            await until(stream, "settled", lambda event: sent.append(blocks_in(event)))
             assert stream.streams == 2
             everything_is(stream, "sofa", shop.second, shop.server)
             assert sum(sent) == changed
 
     run(receive())
+
+
+def test_deflated_chunks_are_the_same_texture_in_fewer_bytes(shop: Shop) -> None:
+    async def receive(deflate: bool) -> tuple[int, int]:
+        """Bytes on the line, and of blocks."""
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("deflated", "sofa", shop.first)
+            stream, sent = TextureStream(client, "deflated", deflate=deflate), list[tuple[int, int]]()
+            await until(stream, "settled", lambda event: sent.append((len(event.chunk.data), blocks_in(event))))
+            everything_is(stream, "sofa", shop.first, shop.server)
+            return sum(line for line, _ in sent), sum(blocks for _, blocks in sent)
+
+    plain, deflated = run(receive(False)), run(receive(True))
+    assert plain[0] == plain[1] == deflated[1]
+    assert deflated[0] < plain[0]
+
+
+@pytest.mark.parametrize(
+    ("kept", "size"),
+    [
+        (slice(-1), 1000),
+        (slice(100), 1000),
+        (slice(9, None), 1000),
+        (slice(0), 1000),
+        (slice(None), 999),
+        (slice(None), 1001),
+    ],
+)
+def test_what_does_not_inflate_to_what_it_says_is_a_wrong_chunk(kept: slice, size: int) -> None:
+    blocks = np.random.default_rng(0).integers(0, 4, 1000, np.uint8).tobytes()
+    packed = zlib.compress(blocks, wbits=-15)
+    assert inflated(streams_pb2.StreamedChunk(data=packed, inflated=1000)) == blocks
+    with pytest.raises(WrongChunk):
+        inflated(streams_pb2.StreamedChunk(data=packed[kept], inflated=size))
 
 
 def test_what_is_seen_comes_first(shop: Shop) -> None:
@@ -344,7 +411,7 @@ def test_what_went_while_a_viewer_was_away_is_dropped(shop: Shop) -> None:
             await until(stream, "settled")
             await client.hide("gone", "wall")
             sent = list[int]()
-            await until(stream, "settled", lambda event: sent.append(len(event.chunk.data)))
+            await until(stream, "settled", lambda event: sent.append(blocks_in(event)))
             assert sum(sent) == 0
             assert {name.partition("/")[0] for name in stream.textures} == {"sofa"}
 
@@ -397,7 +464,7 @@ def test_a_stopping_service_ends_streams_and_the_next_one_goes_on(tmp_path: Path
                 held = sum(texture.memory() for texture in stream.textures.values())
                 again, sent = TextureStream(viewer, "stopped"), list[int]()
                 again.textures = stream.textures
-                await until(again, "settled", lambda event: sent.append(len(event.chunk.data)))
+                await until(again, "settled", lambda event: sent.append(blocks_in(event)))
                 everything_is(again, "sofa", job, server)
                 assert held > 0
                 assert sum(sent) == sum(t.memory() for t in again.textures.values()) - held
@@ -426,6 +493,12 @@ HELLO = streams_pb2.Hello(scene="whole", credit=1)
         (
             [Request(hello=HELLO), Request(view=streams_pb2.View(
                 surfaces=[streams_pb2.SeenSurface(surface="sofa", tiles=[Tile()] * 20_000)]))],
+            "view",
+        ),
+        ([Request(hello=HELLO), Request(view=streams_pb2.View(tile_side=257))], "view.tile_side"),
+        (
+            [Request(hello=HELLO), Request(view=streams_pb2.View(
+                surfaces=[streams_pb2.SeenSurface(surface="sofa", tiles=[Tile(level=2)] * 16_000)]))],
             "view",
         ),
     ],

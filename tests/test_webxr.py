@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import cv2
 import google_crc32c
 import numpy as np
 import pytest
@@ -285,7 +286,7 @@ def walked(server: Server, jobs: dict[str, Any], tmp_path_factory: pytest.TempPa
         (folder / "settings.json").write_text(json.dumps(settings))
         done = subprocess.run(
             [str(browser.node()), str(WEB / "webxr_scenarios.mjs"), str(folder / "settings.json")],
-            capture_output=True, text=True, check=False, timeout=600,
+            capture_output=True, text=True, check=False, timeout=1200,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     print(done.stderr, done.stdout, folder)
@@ -295,6 +296,25 @@ def walked(server: Server, jobs: dict[str, Any], tmp_path_factory: pytest.TempPa
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_in_chromium(walked: dict[str, Any], scenario: str) -> None:
     assert walked["scenarios"][scenario] == ""
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_a_region_painted_with_the_grip_changes_and_what_is_around_it_stays_to_the_bit(
+    server: Server, walked: dict[str, Any], kind: str
+) -> None:
+    told = json.loads((walked["folder"] / "region.json").read_text())
+    painted = server.ask("GET", f"/files/{told['region']}")[1]
+    mask = cv2.imdecode(np.frombuffer(painted, np.uint8), cv2.IMREAD_GRAYSCALE)
+    before, after = (
+        np.frombuffer(base64.b64decode(told[when][kind]["texels"]), np.uint8).reshape(QUEST["size"], QUEST["size"], 4)
+        for when in ("before", "after")
+    )
+    inside = cv2.resize(mask, (QUEST["size"], QUEST["size"])) >= 128
+    near = cv2.dilate(inside.astype(np.uint8), np.ones((13, 13), np.uint8)) > 0  # a block of 6 texels holds both
+    changed = (before != after).any(axis=2)
+    assert 0.001 < inside.mean() < 0.5
+    assert not changed[~near].any()
+    assert changed[inside].mean() > 0.3
 
 
 @pytest.mark.parametrize("kind", MAPS)

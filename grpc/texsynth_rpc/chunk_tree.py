@@ -61,6 +61,7 @@ class Tree:
     def __init__(self, texture: str, version: int, pieces: Sequence[Piece], policy: Policy) -> None:
         self.texture, self.version, self._policy = texture, version, policy
         self.sizes = grid(texture, pieces)
+        self._sides = {piece.level: piece.side for piece in pieces}
         self._first = _first_indices(self.sizes)
         self.nodes: list[Node] = []
         for index, piece in enumerate(pieces):
@@ -78,10 +79,17 @@ class Tree:
         """The mip tail."""
         return self.nodes[0]
 
+    def is_cut_as(self, other: Tree) -> bool:
+        """Whether the chunks of the two hold the same texels."""
+        return len(self.nodes) == len(other.nodes) and all(
+            _cut(one.piece) == _cut(another.piece) for one, another in zip(self.nodes, other.nodes, strict=True)
+        )
+
     def find(self, level: int, row: int, column: int) -> Node | None:
         """The node that holds the place, the mip tail for all its levels; None outside the texture.
 
-        A level finer than all there are counts for the chunk of the finest one in its place.
+        A level finer than all there are counts for the chunk of the finest one in its place; row and column of it
+        count chunks of the finest one's side.
         """
         top = self.root.piece.level
         if level >= top:
@@ -152,7 +160,8 @@ class Tree:
         if not self.nodes:
             return None
         rows, columns = self.sizes[piece.level + 1]
-        row, column = min(piece.row // 2, rows - 1), min(piece.column // 2, columns - 1)  # odd sizes halve downwards
+        wide = max(1, 2 * self._sides[piece.level + 1] // piece.side)  # chunks of this level along one over them
+        row, column = min(piece.row // wide, rows - 1), min(piece.column // wide, columns - 1)  # odd sizes: downwards
         return self.nodes[self._first[piece.level + 1] + row * columns + column]
 
     def _value(self, node: Node) -> None:
@@ -199,6 +208,10 @@ def grid(texture: str, pieces: Sequence[Piece]) -> dict[int, tuple[int, int]]:
             f"the {len(pieces)} pieces of {texture!r} are not one mip tail and full finer levels, in order"
         )
     return sizes
+
+
+def _cut(piece: Piece) -> tuple[int, ...]:
+    return piece.level, piece.row, piece.column, piece.texels, piece.side
 
 
 def _in_order(pieces: Sequence[Piece], sizes: Mapping[int, tuple[int, int]]) -> bool:

@@ -53,13 +53,17 @@ class Piece:
     entropy: float = 0.0
     content: str = ""
     """Equal for equal bytes, as `mipmap.chunks.Chunk.content_hash`; "" for unknown."""
+    side: int = 1
+    """Of the chunks of its level, in texels; what counts is how those of two levels compare."""
     encode_seconds: float = 0.0
     """That are still to be spent: 0 for a chunk that lies ready."""
 
     def __post_init__(self) -> None:
-        whole = (self.level, self.row, self.column, self.byte_length - 1, self.memory, self.texels - 1)
+        whole = (self.level, self.row, self.column, self.byte_length - 1, self.memory, self.texels - 1, self.side - 1)
         if min(whole) < 0 or not all(0 <= x < math.inf for x in (self.error, self.entropy, self.encode_seconds)):
-            raise ValueError(f"{self} has a number below its least (0; 1 byte, 1 texel) or one that is not finite")
+            raise ValueError(
+                f"{self} has a number below its least (0; 1 byte, 1 texel, a side of 1) or one that is not finite"
+            )
 
 
 @dataclass(frozen=True)
@@ -119,21 +123,22 @@ def pieces_of(
     kind: of map, for `VISIBILITY`. encode_seconds: of each chunk. A client's memory holds the blocks as they are sent.
     Without `largest` all levels.
     """
-    side, visibility = manifest.side, VISIBILITY.get(kind, 1.0)
+    sides, visibility = manifest.sides, VISIBILITY.get(kind, 1.0)
     finest = 0
     while largest is not None and max(manifest.height, manifest.width) >> finest > largest:
         finest += 1
     return tuple(
         Piece(
             level=chunk.place.level,
-            row=chunk.place.y // side,
-            column=chunk.place.x // side,
+            row=chunk.place.y // sides[chunk.place.level],
+            column=chunk.place.x // sides[chunk.place.level],
             byte_length=chunk.byte_length,
             memory=chunk.byte_length,
             texels=chunk.place.texels,
             error=chunk.detail.mean_square * visibility,
             entropy=chunk.detail.entropy,
             content=chunk.content_hash,
+            side=sides[chunk.place.level],
             encode_seconds=encode_seconds,
         )
         for chunk in manifest.chunks

@@ -368,7 +368,9 @@ class Scheduler:
         self._settle(tree)
 
     def _keep(self, old: Tree, new: Tree) -> None:
-        """Marks what is the same in the new version and at the client."""
+        """Marks what is the same in the new version and at the client; nothing where the chunks are cut otherwise."""
+        if not old.is_cut_as(new):
+            return
         before = {(n.piece.level, n.piece.row, n.piece.column): n for n in old.nodes if n.sent or n.kept}
         renamed: dict[int, int] = {}
         for node in new.nodes:

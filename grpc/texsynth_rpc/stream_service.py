@@ -128,13 +128,13 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
         if 0 < held < shown.version:  # what it holds of an older version may still be the same
             with contextlib.suppress(NoSuchJob, NoTexture, Damaged, FileNotFoundError):
                 job = self._scenes.before(tenant, viewer.scene, shown.surface, held)
-                viewer.show(Shown(shown.surface, held, job), await self._maps(job, viewer.largest))
+                viewer.show(Shown(shown.surface, held, job), await self._maps(job, viewer))
         with contextlib.suppress(NoSuchJob):  # it was hidden and deleted meanwhile: the bell has rung
-            viewer.show(shown, await self._maps(shown.job, viewer.largest))
+            viewer.show(shown, await self._maps(shown.job, viewer))
 
-    async def _maps(self, job: str, largest: int) -> list[StreamedMap]:
+    async def _maps(self, job: str, viewer: Viewer) -> list[StreamedMap]:
         texture = (await self._index.parts(job)).texture
-        return await asyncio.to_thread(streamed_maps, texture, self._objects, largest)
+        return await asyncio.to_thread(streamed_maps, texture, self._objects, viewer.largest, viewer.deflate)
 
     async def _stopped(self) -> NoReturn:
         await self._stopping.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import google_crc32c
@@ -13,10 +14,11 @@ from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, OURS, RASTER, VIEW, P
 from texsynth_rpc.resume import Held, from_token
 from texsynth_rpc.scenes import Shown
 from texsynth_rpc.scheduler import Rules, Scheduler
-from texsynth_rpc.streamed_map import StreamedMap
+from texsynth_rpc.streamed_map import TILE, StreamedMap
 from texsynth_rpc.v1 import streams_pb2
 
 MOST_TILES = 1 << 14  # of one view: a table of every chunk of level 0 of four 8K surfaces
+MOST_PLACES = 1 << 18  # of chunks under the tiles of one view, each map's for itself
 MOST_BYTES = 1 << 50  # of credit or memory: more is a mistake
 LONGEST_NAME = 128
 _POLICIES: dict[streams_pb2.Order, Policy] = {
@@ -51,7 +53,8 @@ class Viewer:
         self.scene = checked_name("hello.scene", hello.scene)
         if hello.order not in _POLICIES:
             raise BadRequest("hello.order", "is a number that is no order")
-        self.largest, self._formats = hello.largest_texture, frozenset(hello.formats)
+        self.largest, self.deflate = hello.largest_texture, hello.deflate
+        self._formats = frozenset(hello.formats)
         self._held = _checked("hello.resume_token", _holdings, hello.resume_token)
         self._scheduler = Scheduler(Rules(_POLICIES[hello.order]))
         self._surfaces: dict[str, list[str]] = {}  # to its textures
@@ -158,11 +161,11 @@ class Viewer:
         if isinstance(message, sched.Send):
             each = self._maps[message.texture]
             index = each.index(*_place(message.piece))
-            data = each.payload(index)
+            data, inflated = each.payload(index)
             return streams_pb2.OpenResponse(
                 chunk=streams_pb2.StreamedChunk(
                     sequence=message.sequence, texture=number, index=index, data=data,
-                    crc32c=google_crc32c.value(data),
+                    crc32c=google_crc32c.value(data), inflated=inflated,
                 )
             )  # fmt: skip
         if isinstance(message, sched.NewVersion):
@@ -191,16 +194,22 @@ class Viewer:
     def _look(self, view: streams_pb2.View) -> None:
         if sum(len(seen.tiles) for seen in view.surfaces) > MOST_TILES:
             raise BadRequest("view", f"has more than {MOST_TILES} tiles")
-        rows = _checked("view", lambda: tuple(row for seen in view.surfaces for row in self._rows(seen)))
+        if view.tile_side > TILE:
+            raise BadRequest("view.tile_side", f"is {view.tile_side} texels; {TILE} are the most")
+        side = view.tile_side or TILE
+        told = (row for seen in view.surfaces for row in self._rows(seen, side))
+        rows = _checked("view", lambda: tuple(islice(told, MOST_PLACES + 1)))
+        if len(rows) > MOST_PLACES:
+            raise BadRequest("view", f"has tiles over more than {MOST_PLACES} chunks")
         self._scheduler.receive(sched.Viewed(rows))
         self._view = view
 
-    def _rows(self, seen: streams_pb2.SeenSurface) -> Iterator[sched.Row]:
+    def _rows(self, seen: streams_pb2.SeenSurface, side: int) -> Iterator[sched.Row]:
         keys = self._surfaces.get(seen.surface, [])
         largest = max((self._maps[key].side for key in keys), default=0)
         for key in keys:
             for tile in seen.tiles:
-                for place in self._maps[key].places(tile, largest):
+                for place in self._maps[key].places(tile, side, largest):
                     yield sched.Row(key, *place, tile.x, tile.y)
 
     def _credit(self, count: int) -> None:

@@ -191,6 +191,57 @@ const scenarios = {
     assert.notEqual(after.texels, before.texels);
   },
 
+  async "a region painted with the grip is restyled, and all around it stays to the bit"(page) {
+    await asQuest(page);
+    await visit(page, settings.url);
+    await until(page, "whole", isWhole);
+    const version = () => page.evaluate((name) => Number(window.texsynth.surfaces.all.get(name).slots.get("albedo").version), mesh);
+    const read = async () => Object.fromEntries(await Promise.all(settings.maps.map(async (kind) => [kind, await page.evaluate(texels, { surface: mesh, kind, level: 0 })])));
+    const before = { version: await version(), maps: await read() };
+    await page.click("#enter-vr");
+    await page.waitForFunction(() => window.texsynth.renderer.xr.isPresenting);
+    await page.evaluate(() => window.quest.controllers.right.quaternion.set(0, 0, 0, 1));
+    const points = (share) => page.evaluate(([name, along]) => {
+      const { stage } = window.texsynth;
+      const shown = stage.meshes.find((each) => stage.surfaceOf(each) === name);
+      const at = shown.getWorldPosition(shown.position.clone());
+      window.quest.controllers.right.position.set(at.x - 0.06 + 0.12 * along, 1.25, -0.3);
+    }, [mesh, share]);
+    const presses = (button, value) => page.evaluate(([id, to]) => window.quest.controllers.right.updateButtonValue(id, to), [button, value]);
+    await points(0);
+    await drawn(page);
+    await presses("squeeze", 1);
+    for (let step = 0; step <= 8; step++) {
+      await points(step / 8);
+      await drawn(page);
+    }
+    await presses("squeeze", 0);
+    await drawn(page);
+    await page.waitForFunction((name) => document.querySelector("dd[data-name=Selected]").textContent === name, mesh);
+    await shot(page, "grip-painted");
+    await page.waitForFunction(() => window.texsynth.board.children.some(({ userData }) => userData.exemplar.name === "other"));
+    await page.evaluate(() => {
+      const { right } = window.quest.controllers;
+      const picture = window.texsynth.board.children.find(({ userData }) => userData.exemplar.name === "other");
+      const turned = picture.getWorldQuaternion(picture.quaternion.clone());
+      const { x, y, z } = picture.localToWorld(picture.position.clone().set(0, 0, 0.2));
+      right.position.set(x, y, z);
+      right.quaternion.set(turned.x, turned.y, turned.z, turned.w);
+    });
+    await drawn(page);
+    await presses("trigger", 1);
+    await drawn(page);
+    await presses("trigger", 0);
+    const end = Date.now() + 600_000;
+    while ((await version()) === before.version && Date.now() < end) await page.waitForTimeout(200);
+    assert.equal(await version(), before.version + 1, await page.textContent("aside"));
+    await until(page, "whole again", isWhole);
+    await drawn(page);
+    await shot(page, "grip-restyled");
+    const region = await page.evaluate((name) => window.texsynth.stage.jobs.get(name).work.restyle.options.region_sha256, mesh);
+    await writeFile(join(settings.out, "region.json"), JSON.stringify({ region, before: before.maps, after: await read() }));
+  },
+
   async "a region is painted with Shift and shown"(page) {
     await visit(page, settings.url);
     await until(page, "whole", isWhole);

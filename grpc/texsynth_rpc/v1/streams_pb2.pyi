@@ -90,7 +90,7 @@ class OpenRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., view: _Optional[_Union[View, _Mapping]] = ..., gaze: _Optional[_Union[Gaze, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., budget: _Optional[_Union[MemoryBudget, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("scene", "formats", "largest_texture", "memory_budget", "credit", "resume_token", "order")
+    __slots__ = ("scene", "formats", "largest_texture", "memory_budget", "credit", "resume_token", "order", "deflate")
     SCENE_FIELD_NUMBER: _ClassVar[int]
     FORMATS_FIELD_NUMBER: _ClassVar[int]
     LARGEST_TEXTURE_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,7 @@ class Hello(_message.Message):
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
+    DEFLATE_FIELD_NUMBER: _ClassVar[int]
     scene: str
     formats: _containers.RepeatedScalarFieldContainer[str]
     largest_texture: int
@@ -105,13 +106,16 @@ class Hello(_message.Message):
     credit: int
     resume_token: bytes
     order: Order
-    def __init__(self, scene: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., largest_texture: _Optional[int] = ..., memory_budget: _Optional[int] = ..., credit: _Optional[int] = ..., resume_token: _Optional[bytes] = ..., order: _Optional[_Union[Order, str]] = ...) -> None: ...
+    deflate: bool
+    def __init__(self, scene: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., largest_texture: _Optional[int] = ..., memory_budget: _Optional[int] = ..., credit: _Optional[int] = ..., resume_token: _Optional[bytes] = ..., order: _Optional[_Union[Order, str]] = ..., deflate: bool = ...) -> None: ...
 
 class View(_message.Message):
-    __slots__ = ("surfaces",)
+    __slots__ = ("surfaces", "tile_side")
     SURFACES_FIELD_NUMBER: _ClassVar[int]
+    TILE_SIDE_FIELD_NUMBER: _ClassVar[int]
     surfaces: _containers.RepeatedCompositeFieldContainer[SeenSurface]
-    def __init__(self, surfaces: _Optional[_Iterable[_Union[SeenSurface, _Mapping]]] = ...) -> None: ...
+    tile_side: int
+    def __init__(self, surfaces: _Optional[_Iterable[_Union[SeenSurface, _Mapping]]] = ..., tile_side: _Optional[int] = ...) -> None: ...
 
 class SeenSurface(_message.Message):
     __slots__ = ("surface", "tiles")
@@ -208,18 +212,20 @@ class NewVersion(_message.Message):
     def __init__(self, texture: _Optional[int] = ..., surface: _Optional[_Union[Surface, _Mapping]] = ..., map: _Optional[_Union[_textures_pb2.TextureMap, _Mapping]] = ..., finest_level: _Optional[int] = ..., kept: _Optional[_Iterable[int]] = ..., tail_level: _Optional[int] = ...) -> None: ...
 
 class StreamedChunk(_message.Message):
-    __slots__ = ("sequence", "texture", "index", "data", "crc32c")
+    __slots__ = ("sequence", "texture", "index", "data", "crc32c", "inflated")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TEXTURE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     CRC32C_FIELD_NUMBER: _ClassVar[int]
+    INFLATED_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     texture: int
     index: int
     data: bytes
     crc32c: int
-    def __init__(self, sequence: _Optional[int] = ..., texture: _Optional[int] = ..., index: _Optional[int] = ..., data: _Optional[bytes] = ..., crc32c: _Optional[int] = ...) -> None: ...
+    inflated: int
+    def __init__(self, sequence: _Optional[int] = ..., texture: _Optional[int] = ..., index: _Optional[int] = ..., data: _Optional[bytes] = ..., crc32c: _Optional[int] = ..., inflated: _Optional[int] = ...) -> None: ...
 
 class LevelComplete(_message.Message):
     __slots__ = ("texture", "level")

@@ -28,7 +28,7 @@ class Texture(_message.Message):
     def __init__(self, version: _Optional[str] = ..., maps: _Optional[_Iterable[_Union[TextureMap, _Mapping]]] = ...) -> None: ...
 
 class TextureMap(_message.Message):
-    __slots__ = ("kind", "format", "colour_space", "block_width", "block_height", "block_bytes", "levels", "chunk_side", "chunks")
+    __slots__ = ("kind", "format", "colour_space", "block_width", "block_height", "block_bytes", "levels", "chunk_side", "chunks", "deflated_sha256")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     COLOUR_SPACE_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class TextureMap(_message.Message):
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_SIDE_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    DEFLATED_SHA256_FIELD_NUMBER: _ClassVar[int]
     kind: str
     format: str
     colour_space: str
@@ -47,22 +48,25 @@ class TextureMap(_message.Message):
     levels: _containers.RepeatedCompositeFieldContainer[TextureLevel]
     chunk_side: int
     chunks: _containers.RepeatedCompositeFieldContainer[TextureChunk]
-    def __init__(self, kind: _Optional[str] = ..., format: _Optional[str] = ..., colour_space: _Optional[str] = ..., block_width: _Optional[int] = ..., block_height: _Optional[int] = ..., block_bytes: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[TextureLevel, _Mapping]]] = ..., chunk_side: _Optional[int] = ..., chunks: _Optional[_Iterable[_Union[TextureChunk, _Mapping]]] = ...) -> None: ...
+    deflated_sha256: str
+    def __init__(self, kind: _Optional[str] = ..., format: _Optional[str] = ..., colour_space: _Optional[str] = ..., block_width: _Optional[int] = ..., block_height: _Optional[int] = ..., block_bytes: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[TextureLevel, _Mapping]]] = ..., chunk_side: _Optional[int] = ..., chunks: _Optional[_Iterable[_Union[TextureChunk, _Mapping]]] = ..., deflated_sha256: _Optional[str] = ...) -> None: ...
 
 class TextureLevel(_message.Message):
-    __slots__ = ("width", "height", "sha256", "size")
+    __slots__ = ("width", "height", "sha256", "size", "chunk_side")
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_SIDE_FIELD_NUMBER: _ClassVar[int]
     width: int
     height: int
     sha256: str
     size: int
-    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    chunk_side: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., chunk_side: _Optional[int] = ...) -> None: ...
 
 class TextureChunk(_message.Message):
-    __slots__ = ("level", "levels", "y", "x", "height", "width", "sha256", "size", "error", "entropy")
+    __slots__ = ("level", "levels", "y", "x", "height", "width", "sha256", "size", "error", "entropy", "deflated_size")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     Y_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +77,7 @@ class TextureChunk(_message.Message):
     SIZE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     ENTROPY_FIELD_NUMBER: _ClassVar[int]
+    DEFLATED_SIZE_FIELD_NUMBER: _ClassVar[int]
     level: int
     levels: int
     y: int
@@ -83,7 +88,8 @@ class TextureChunk(_message.Message):
     size: int
     error: float
     entropy: float
-    def __init__(self, level: _Optional[int] = ..., levels: _Optional[int] = ..., y: _Optional[int] = ..., x: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., error: _Optional[float] = ..., entropy: _Optional[float] = ...) -> None: ...
+    deflated_size: int
+    def __init__(self, level: _Optional[int] = ..., levels: _Optional[int] = ..., y: _Optional[int] = ..., x: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., error: _Optional[float] = ..., entropy: _Optional[float] = ..., deflated_size: _Optional[int] = ...) -> None: ...
 
 class GetReportRequest(_message.Message):
     __slots__ = ("job",)

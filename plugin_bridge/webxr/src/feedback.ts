@@ -2,13 +2,13 @@
 // colour, read back without waiting for the GPU.
 import { Camera, Color, GLSL3, Line, Mesh, NearestFilter, NoBlending, RawShaderMaterial, Vector2, WebGLRenderTarget } from "three";
 import type { Object3D, Scene, WebGLRenderer } from "three";
+import { TILE } from "./messages";
 import type { SeenSurface, SeenTile } from "./messages";
 import { WANTED_LEVEL } from "./shader";
 import type { StreamedTexture } from "./texture";
 
 const SMALLER = 8; // pixels of the screen along a side of one here
 const LARGEST = 320; // pixels a side
-const TILE = 256; // texels a side of what is counted, as the protos say
 const EVERY = 100; // milliseconds
 const MOST = 255; // surfaces: their numbers are a byte
 const DEGREES = 180 / Math.PI;

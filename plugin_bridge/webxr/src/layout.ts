@@ -6,7 +6,7 @@ export interface Level { width: number; height: number }
 export interface MapShape {
   format: string;
   blockWidth: number; blockHeight: number; blockBytes: number;
-  side: number; // texels a side of a chunk
+  sides: number[]; // texels a side of the chunks of each level
   tail: number; // the largest level of the mip tail
   levels: Level[]; // the full size first
   finest: number; // the finest level that comes
@@ -17,15 +17,15 @@ export interface Place { level: number; levels: number; row: number; column: num
 
 /** The chunks in their order: the mip tail, then finer levels, row by row, down to the finest that comes. */
 export function layout(shape: MapShape): Place[] {
-  const { tail, levels } = shape;
+  const { tail, levels, sides } = shape;
   const places: Place[] = [{ level: tail, levels: levels.length - tail, row: 0, column: 0, x: 0, y: 0, ...levels[tail] }];
   for (let level = tail - 1; level >= shape.finest; level--) {
     const { width, height } = levels[level];
-    for (let y = 0; y < height; y += shape.side)
-      for (let x = 0; x < width; x += shape.side)
+    const side = sides[level];
+    for (let y = 0; y < height; y += side)
+      for (let x = 0; x < width; x += side)
         places.push({
-          level, levels: 1, row: y / shape.side, column: x / shape.side, x, y,
-          width: Math.min(shape.side, width - x), height: Math.min(shape.side, height - y),
+          level, levels: 1, row: y / side, column: x / side, x, y, width: Math.min(side, width - x), height: Math.min(side, height - y),
         });
   }
   return places;

@@ -75,7 +75,7 @@ function heard(message: FromWorker): void {
   switch (message.kind) {
     case "version": return surfaces.version(message);
     case "chunk":
-      counts.bytes += message.data.length;
+      counts.bytes += message.bytes;
       counts.total += message.data.length;
       return surfaces.chunk(message);
     case "evicted": return surfaces.evicted(message.texture, message.index);
@@ -93,11 +93,17 @@ function select(surface: string): void {
   stage.select(surface);
   stream.send({ kind: "selection", surfaces: surface ? [surface] : [] });
   announce(surface ? `${surface} is selected` : "nothing is selected");
+  if (!surface) dropRegion();
+}
+
+function dropRegion(): void {
+  brush.clear();
+  stage.paint("");
 }
 
 const hasRoom = (): boolean => renderer.xr.isPresenting;
 
-new Pointing(renderer, stage.scene, camera, orbit, {
+const pointing = new Pointing(renderer, stage.scene, camera, orbit, {
   at: (ray: Raycaster) => ray.intersectObjects([...stage.meshes, ...(hasRoom() ? board.children : [])], false)[0],
   select(hit: Intersection | undefined) {
     if (!hit || !palette.pick(hit.object)) select(hit ? stage.surfaceOf(hit.object) : "");
@@ -119,10 +125,7 @@ async function ask(exemplar: Exemplar): Promise<void> {
   try {
     const region = await brush.upload(surface);
     await restyle(sceneName, surface, job, exemplar, region, (share) => (making = `${surface}: ${Math.round(100 * share)} %`));
-    if (region) {
-      brush.clear();
-      stage.paint("");
-    }
+    if (region) dropRegion();
     announce(`${surface} is restyled`);
   } catch (error) {
     tell(`${surface}: ${(error as Error).message}`);
@@ -152,6 +155,7 @@ function look(frame: XRFrame | null): void {
 renderer.setAnimationLoop((_, frame) => {
   counts.frames++;
   surfaces.frame();
+  pointing.frame();
   const { from, width, height } = viewed();
   feedback.frame(stage.scene, stage.seen(), from, width, height);
   look(hasRoom() ? (frame ?? null) : null);
@@ -202,7 +206,7 @@ document.body.append(canvas, h("aside", {}, h("h1", {}, `texsynth: ${sceneName}`
 resize();
 api.onTokenNeeded(askForToken);
 setInterval(figures, FIGURES_EVERY);
-Object.assign(window, { texsynth: { surfaces, stage, renderer, camera, orbit, select, counts } }); // for measurements
+Object.assign(window, { texsynth: { surfaces, stage, board, renderer, camera, orbit, select, counts } }); // for measurements
 
 async function begin(): Promise<void> {
   await api.call("StreamService/GetScene", { scene: sceneName }); // asks for a token where one is needed

@@ -52,7 +52,7 @@ export class StreamedMaterial extends MeshStandardMaterial {
       if (!texture) continue;
       const { shape, residency } = texture;
       const { width, height } = shape.levels[residency.base];
-      uniforms.shape.value.set(width, height, shape.side, shape.levels.length - residency.base);
+      uniforms.shape.value.set(width, height, shape.sides[residency.base], shape.levels.length - residency.base);
     }
   }
 

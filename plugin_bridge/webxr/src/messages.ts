@@ -1,6 +1,8 @@
 // What the page and its worker say to each other. A texture is called "SURFACE/MAP".
 import type { MapShape } from "./layout";
 
+export const TILE = 64; // texels a side of the squares that views are told in
+
 export interface SeenTile { level: number; row: number; column: number; pixels: number; x: number; y: number }
 export interface SeenSurface { surface: string; tiles: SeenTile[] }
 
@@ -18,7 +20,7 @@ export type ToWorker =
 export interface Version {
   kind: "version"; texture: string; surface: string; map: string; job: string; version: bigint; shape: MapShape; kept: number[];
 }
-export interface ChunkMessage { kind: "chunk"; texture: string; index: number; data: Uint8Array<ArrayBuffer> }
+export interface ChunkMessage { kind: "chunk"; texture: string; index: number; data: Uint8Array<ArrayBuffer>; bytes: number } // bytes: of the line
 export type FromWorker =
   | Version
   | ChunkMessage

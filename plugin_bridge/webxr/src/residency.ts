@@ -37,9 +37,11 @@ export class Residency {
       }
   }
 
+  /** row, column: of a chunk of the finest level, which lies on the one that is wanted. */
   private index(level: number, row: number, column: number): number {
     const { first, rows, columns } = this.firsts.get(level)!;
-    const shift = level - this.base;
-    return first + Math.min(row >> shift, rows - 1) * columns + Math.min(column >> shift, columns - 1);
+    const { sides } = this.shape;
+    const wide = (sides[level] * 2 ** (level - this.base)) / sides[this.base]; // chunks of the finest level along one
+    return first + Math.min(Math.floor(row / wide), rows - 1) * columns + Math.min(Math.floor(column / wide), columns - 1);
   }
 }

@@ -7,7 +7,7 @@ import type { GLTF } from "three/addons/loaders/GLTFLoader.js";
 import * as api from "../../web/src/api";
 import type { Job } from "../../web/src/api";
 import type { Seen } from "./feedback";
-import { meshOf, slotOf } from "./jobs";
+import { isResultOf, meshOf, slotOf } from "./jobs";
 import { StreamedMaterial } from "./material";
 import type { Surfaces, SurfaceTextures } from "./surfaces";
 
@@ -87,10 +87,13 @@ export class Stage {
   private async updated(surface: string): Promise<void> {
     const textures = this.surfaces.all.get(surface);
     if (!textures) return this.remove(surface);
-    const job = this.jobs.get(surface)?.id === textures.job ? this.jobs.get(surface)! : await api.get(textures.job);
+    const before = this.jobs.get(surface);
+    const job = before?.id === textures.job ? before : await api.get(textures.job);
     this.jobs.set(surface, job);
     const asset = `${meshOf(job)}/${slotOf(job)}`;
-    if (this.shown.get(surface)?.asset !== asset) {
+    const shown = this.shown.get(surface);
+    if (shown && before && isResultOf(before, job)) shown.asset = asset; // the same mesh, with the texels of before
+    else if (shown?.asset !== asset) {
       this.remove(surface);
       await this.add(surface, job, asset);
     }

@@ -44,12 +44,12 @@ export class Surfaces {
 
   chunk(message: ChunkMessage): void {
     const slot = this.slot(message.texture);
-    if (!slot) return this.uploaded(message.data.length);
+    if (!slot) return this.uploaded(message.bytes);
     if (slot.waitsForTail) {
-      this.uploaded(message.data.length); // else the other maps' tails might never come
+      this.uploaded(message.bytes); // else the other maps' tails might never come
       slot.held.push(message);
       this.open(this.all.get(split(message.texture)[0])!);
-    } else this.queue(slot, message, () => this.uploaded(message.data.length));
+    } else this.queue(slot, message, () => this.uploaded(message.bytes));
   }
 
   evicted(texture: string, index: number): void {

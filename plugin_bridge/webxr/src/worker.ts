@@ -1,6 +1,7 @@
 // Owns the line: opens it, opens it again after a cut, parses and checks what comes, and hands it on without a copy.
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { inflateSync } from "three/addons/libs/fflate.module.js";
 import { crc32c } from "./crc32c";
 import { OpenRequestSchema, OpenResponseSchema } from "./gen/texsynth/v1/streams_pb";
 import type { NewVersion, StreamedChunk } from "./gen/texsynth/v1/streams_pb";
@@ -8,6 +9,7 @@ import { resumeToken } from "./holdings";
 import type { Holding } from "./holdings";
 import { layout } from "./layout";
 import type { MapShape } from "./layout";
+import { TILE } from "./messages";
 import type { FromWorker, Start, ToWorker } from "./messages";
 
 type Event = MessageInitShape<typeof OpenRequestSchema>["event"];
@@ -55,7 +57,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
     owe(credit);
   } else {
     const event: Event =
-      data.kind === "view" ? { case: "view", value: { surfaces: data.surfaces } }
+      data.kind === "view" ? { case: "view", value: { surfaces: data.surfaces, tileSide: TILE } }
       : data.kind === "gaze" ? { case: "gaze", value: { known: data.known, x: data.x, y: data.y } }
       : { case: "selection", value: { surfaces: data.surfaces } };
     said.set(data.kind, event);
@@ -111,7 +113,7 @@ function open(): void {
     send({
       case: "hello",
       value: {
-        scene, formats, largestTexture, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
+        scene, formats, largestTexture, deflate: true, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
       },
     });
     for (const event of said.values()) send(event);
@@ -178,8 +180,8 @@ function version({ texture, surface, map, finestLevel, tailLevel, kept }: NewVer
   if (!surface || !map) return;
   const called = `${surface.name}/${map.kind}`;
   const shape: MapShape = {
-    format: map.format, blockWidth: map.blockWidth, blockHeight: map.blockHeight, blockBytes: map.blockBytes, side: map.chunkSide,
-    tail: tailLevel, levels: map.levels.map(({ width, height }) => ({ width, height })), finest: finestLevel,
+    format: map.format, blockWidth: map.blockWidth, blockHeight: map.blockHeight, blockBytes: map.blockBytes, 
+    sides: map.levels.map(({ chunkSide }) => chunkSide || map.chunkSide), tail: tailLevel, levels: map.levels.map(({ width, height }) => ({ width, height })), finest: finestLevel,
   };
   const before = holdings.get(called)?.held;
   const stays = kept.filter((index) => before?.has(index));
@@ -197,13 +199,25 @@ function announced(): void {
   }
 }
 
-function chunk({ sequence: number, texture, index, data, crc32c: checksum }: StreamedChunk): void {
+function chunk({ sequence: number, texture, index, data, crc32c: checksum, inflated }: StreamedChunk): void {
   if (number !== sequence + 1n || crc32c(data) !== checksum) return broken();
+  const blocks = inflated ? inflate(data, inflated) : data;
+  if (!blocks) return broken();
   sequence = number;
   outstanding += data.length;
   arrived += data.length;
   holdings.get(name(texture))?.held.add(index);
   owe((unacknowledged += data.length));
-  const owned = data as Uint8Array<ArrayBuffer>; // a part of the message, whose memory goes along
-  tell({ kind: "chunk", texture: name(texture), index, data: owned }, [owned.buffer]);
+  const owned = blocks as Uint8Array<ArrayBuffer>; // its own, or a part of the message, whose memory goes along
+  tell({ kind: "chunk", texture: name(texture), index, data: owned, bytes: data.length }, [owned.buffer]);
+}
+
+/** Raw DEFLATE of so many bytes; null where it is not. */
+function inflate(data: Uint8Array, size: number): Uint8Array | null {
+  try {
+    const blocks = inflateSync(data, { out: new Uint8Array(size) });
+    return blocks.length === size ? blocks : null;
+  } catch {
+    return null;
+  }
 }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file texsynth/v1/textures.proto.
  */
 export const file_texsynth_v1_textures: GenFile = /*@__PURE__*/
-  fileDesc("Chp0ZXhzeW50aC92MS90ZXh0dXJlcy5wcm90bxILdGV4c3ludGgudjEiIQoSR2V0TWFuaWZlc3RSZXF1ZXN0EgsKA2pvYhgBIAEoCSI8ChNHZXRNYW5pZmVzdFJlc3BvbnNlEiUKB3RleHR1cmUYASABKAsyFC50ZXhzeW50aC52MS5UZXh0dXJlIkEKB1RleHR1cmUSDwoHdmVyc2lvbhgBIAEoCRIlCgRtYXBzGAIgAygLMhcudGV4c3ludGgudjEuVGV4dHVyZU1hcCLqAQoKVGV4dHVyZU1hcBIMCgRraW5kGAEgASgJEg4KBmZvcm1hdBgCIAEoCRIUCgxjb2xvdXJfc3BhY2UYAyABKAkSEwoLYmxvY2tfd2lkdGgYBCABKA0SFAoMYmxvY2tfaGVpZ2h0GAUgASgNEhMKC2Jsb2NrX2J5dGVzGAYgASgNEikKBmxldmVscxgHIAMoCzIZLnRleHN5bnRoLnYxLlRleHR1cmVMZXZlbBISCgpjaHVua19zaWRlGAggASgNEikKBmNodW5rcxgJIAMoCzIZLnRleHN5bnRoLnYxLlRleHR1cmVDaHVuayJLCgxUZXh0dXJlTGV2ZWwSDQoFd2lkdGgYASABKA0SDgoGaGVpZ2h0GAIgASgNEg4KBnNoYTI1NhgDIAEoCRIMCgRzaXplGAQgASgEIqABCgxUZXh0dXJlQ2h1bmsSDQoFbGV2ZWwYASABKA0SDgoGbGV2ZWxzGAIgASgNEgkKAXkYAyABKA0SCQoBeBgEIAEoDRIOCgZoZWlnaHQYBSABKA0SDQoFd2lkdGgYBiABKA0SDgoGc2hhMjU2GAcgASgJEgwKBHNpemUYCCABKAQSDQoFZXJyb3IYCSABKAISDwoHZW50cm9weRgKIAEoAiIfChBHZXRSZXBvcnRSZXF1ZXN0EgsKA2pvYhgBIAEoCSI5ChFHZXRSZXBvcnRSZXNwb25zZRIkCgdtZXRyaWNzGAEgAygLMhMudGV4c3ludGgudjEuTWV0cmljIkwKDEZldGNoUmVxdWVzdBILCgNqb2IYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIOCgZzaGEyNTYYAyABKAkSDgoGb2Zmc2V0GAQgASgEIksKDUZldGNoUmVzcG9uc2USDgoGb2Zmc2V0GAEgASgEEgwKBGRhdGEYAiABKAwSDgoGY3JjMzJjGAMgASgHEgwKBHNpemUYBCABKAQy8AEKDlRleHR1cmVTZXJ2aWNlElAKC0dldE1hbmlmZXN0Eh8udGV4c3ludGgudjEuR2V0TWFuaWZlc3RSZXF1ZXN0GiAudGV4c3ludGgudjEuR2V0TWFuaWZlc3RSZXNwb25zZRJKCglHZXRSZXBvcnQSHS50ZXhzeW50aC52MS5HZXRSZXBvcnRSZXF1ZXN0Gh4udGV4c3ludGgudjEuR2V0UmVwb3J0UmVzcG9uc2USQAoFRmV0Y2gSGS50ZXhzeW50aC52MS5GZXRjaFJlcXVlc3QaGi50ZXhzeW50aC52MS5GZXRjaFJlc3BvbnNlMAFiBnByb3RvMw", [file_texsynth_v1_jobs]);
+  fileDesc("Chp0ZXhzeW50aC92MS90ZXh0dXJlcy5wcm90bxILdGV4c3ludGgudjEiIQoSR2V0TWFuaWZlc3RSZXF1ZXN0EgsKA2pvYhgBIAEoCSI8ChNHZXRNYW5pZmVzdFJlc3BvbnNlEiUKB3RleHR1cmUYASABKAsyFC50ZXhzeW50aC52MS5UZXh0dXJlIkEKB1RleHR1cmUSDwoHdmVyc2lvbhgBIAEoCRIlCgRtYXBzGAIgAygLMhcudGV4c3ludGgudjEuVGV4dHVyZU1hcCKDAgoKVGV4dHVyZU1hcBIMCgRraW5kGAEgASgJEg4KBmZvcm1hdBgCIAEoCRIUCgxjb2xvdXJfc3BhY2UYAyABKAkSEwoLYmxvY2tfd2lkdGgYBCABKA0SFAoMYmxvY2tfaGVpZ2h0GAUgASgNEhMKC2Jsb2NrX2J5dGVzGAYgASgNEikKBmxldmVscxgHIAMoCzIZLnRleHN5bnRoLnYxLlRleHR1cmVMZXZlbBISCgpjaHVua19zaWRlGAggASgNEikKBmNodW5rcxgJIAMoCzIZLnRleHN5bnRoLnYxLlRleHR1cmVDaHVuaxIXCg9kZWZsYXRlZF9zaGEyNTYYCiABKAkiXwoMVGV4dHVyZUxldmVsEg0KBXdpZHRoGAEgASgNEg4KBmhlaWdodBgCIAEoDRIOCgZzaGEyNTYYAyABKAkSDAoEc2l6ZRgEIAEoBBISCgpjaHVua19zaWRlGAUgASgNIrcBCgxUZXh0dXJlQ2h1bmsSDQoFbGV2ZWwYASABKA0SDgoGbGV2ZWxzGAIgASgNEgkKAXkYAyABKA0SCQoBeBgEIAEoDRIOCgZoZWlnaHQYBSABKA0SDQoFd2lkdGgYBiABKA0SDgoGc2hhMjU2GAcgASgJEgwKBHNpemUYCCABKAQSDQoFZXJyb3IYCSABKAISDwoHZW50cm9weRgKIAEoAhIVCg1kZWZsYXRlZF9zaXplGAsgASgEIh8KEEdldFJlcG9ydFJlcXVlc3QSCwoDam9iGAEgASgJIjkKEUdldFJlcG9ydFJlc3BvbnNlEiQKB21ldHJpY3MYASADKAsyEy50ZXhzeW50aC52MS5NZXRyaWMiTAoMRmV0Y2hSZXF1ZXN0EgsKA2pvYhgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEg4KBnNoYTI1NhgDIAEoCRIOCgZvZmZzZXQYBCABKAQiSwoNRmV0Y2hSZXNwb25zZRIOCgZvZmZzZXQYASABKAQSDAoEZGF0YRgCIAEoDBIOCgZjcmMzMmMYAyABKAcSDAoEc2l6ZRgEIAEoBDLwAQoOVGV4dHVyZVNlcnZpY2USUAoLR2V0TWFuaWZlc3QSHy50ZXhzeW50aC52MS5HZXRNYW5pZmVzdFJlcXVlc3QaIC50ZXhzeW50aC52MS5HZXRNYW5pZmVzdFJlc3BvbnNlEkoKCUdldFJlcG9ydBIdLnRleHN5bnRoLnYxLkdldFJlcG9ydFJlcXVlc3QaHi50ZXhzeW50aC52MS5HZXRSZXBvcnRSZXNwb25zZRJACgVGZXRjaBIZLnRleHN5bnRoLnYxLkZldGNoUmVxdWVzdBoaLnRleHN5bnRoLnYxLkZldGNoUmVzcG9uc2UwAWIGcHJvdG8z", [file_texsynth_v1_jobs]);
 
 /**
  * Which result.
@@ -141,7 +141,7 @@ export type TextureMap = Message<"texsynth.v1.TextureMap"> & {
   levels: TextureLevel[];
 
   /**
-   * Texels a side of a chunk; 0 where levels are files.
+   * Texels a side of the chunks of the finest levels; 0 where levels are files.
    *
    * @generated from field: uint32 chunk_side = 8;
    */
@@ -153,6 +153,14 @@ export type TextureMap = Message<"texsynth.v1.TextureMap"> & {
    * @generated from field: repeated texsynth.v1.TextureChunk chunks = 9;
    */
   chunks: TextureChunk[];
+
+  /**
+   * SHA-256 of a file of the service: every chunk that raw DEFLATE (RFC 1951) makes smaller, made so, one after the other.
+   * Empty where there is none.
+   *
+   * @generated from field: string deflated_sha256 = 10;
+   */
+  deflatedSha256: string;
 };
 
 /**
@@ -195,6 +203,14 @@ export type TextureLevel = Message<"texsynth.v1.TextureLevel"> & {
    * @generated from field: uint64 size = 4;
    */
   size: bigint;
+
+  /**
+   * Texels a side of its chunks; 0 for the map's chunk_side. Chunks of coarse levels are smaller, so that what is not seen
+   * from afar need not be sent. Levels of the mip tail are not cut.
+   *
+   * @generated from field: uint32 chunk_side = 5;
+   */
+  chunkSide: number;
 };
 
 /**
@@ -280,6 +296,13 @@ export type TextureChunk = Message<"texsynth.v1.TextureChunk"> & {
    * @generated from field: float entropy = 10;
    */
   entropy: number;
+
+  /**
+   * Bytes that raw DEFLATE makes of it; 0 where that is not smaller.
+   *
+   * @generated from field: uint64 deflated_size = 11;
+   */
+  deflatedSize: bigint;
 };
 
 /**
