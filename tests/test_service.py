@@ -154,7 +154,7 @@ def test_a_cancelled_job_stops_soon_and_goes_on_when_it_is_retried(
 ) -> None:
     with server.client() as client:
         job = client.synthesize(gravel, **LONG)
-        number = until(client, job.id, 0.3)
+        number = until(client, job.id, 0.1)
         began = time.monotonic()
         client.cancel(job.id)
         with pytest.raises(JobFailed):
@@ -199,7 +199,7 @@ def test_a_person_overtakes_a_batch_which_goes_on_afterwards(
 ) -> None:
     with server.client() as client:
         batch = client.synthesize(gravel, **LONG, batch=True, seed=0)
-        until(client, batch.id, 0.3)
+        until(client, batch.id, 0.1)
         person = client.wait(client.synthesize(gravel, **QUICK, seed=21).id)
         waiting = client.get(batch.id)
         assert waiting.state != jobs_pb2.JOB_STATE_SUCCEEDED
