@@ -19,7 +19,7 @@ from texsynth.train.procedural import generate, write
 @pytest.fixture(scope="module")
 def gravel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exemplar") / "gravel"
-    write(generate("gravel", 192, 1), folder)
+    write(generate("gravel", 512, 1), folder)
     return folder
 
 
