@@ -38,7 +38,8 @@ _SPIRAL = 2.399963  # radians from one probe to the next, the golden angle
 
 def _spiral(count: int) -> NDArray[np.float64]:
     k = np.arange(count)
-    return np.sqrt((k + 0.5) / count)[:, None] * np.stack([np.cos(_SPIRAL * k), np.sin(_SPIRAL * k)], axis=1)
+    reach, turn = np.sqrt((k + 0.5) / count), _SPIRAL * k
+    return np.stack([reach * np.cos(turn), reach * np.sin(turn)], axis=1)
 
 
 _PENUMBRA, _FLOOR_PENUMBRA = _spiral(8), _spiral(24)
