@@ -16,7 +16,7 @@ const { scene, mesh, flat } = settings; // a scene of two surfaces
 const SLOW = 300_000; // bytes a second, of the 3.3 MB that the scene has
 const WINDOW = 512 << 10;
 const figures = {};
-const PACE = 80; // ms from frame to frame, as on a slow display: drawn as fast as it goes, each takes all processors
+const PACE = 120; // ms from frame to frame, as on a slow display: drawn as fast as it goes, each takes all processors
 
 const visit = async (page, url, wanted = scene, more = "") => page.goto(`${url}xr.html?scene=${wanted}${more}`);
 const shot = (page, name) => page.screenshot({ path: join(settings.out, `${name}.png`) });
