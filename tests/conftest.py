@@ -20,9 +20,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Files that take a minute or more by themselves, the longest first: begun last, they would leave one process without
-# work (`make test` gives whole files to its two processes, in this order).
-LONG = ("webxr", "upkeep", "resume", "bake", "textures", "failing_storage", "web", "service", "failures", "turntable")
+# Files that take half a minute or more by themselves, the longest first: begun last, they would leave one process
+# without work (`make test` gives whole files to its two processes, in this order).
+LONG = (
+    "webxr", "upkeep", "service", "web", "bake", "bake_cluster", "client", "textures", "resume", "blend",
+    "failing_storage", "failures",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -109,7 +109,7 @@ def test_a_bake_makes_what_is_missing_keeps_what_is_done_and_lists_what_failed(s
 def test_an_interrupted_bake_goes_on(shop: Path, tmp_path: Path, number: signal.Signals) -> None:
     manifest = written(
         shop,
-        '[[bake]]\nexemplars = ["materials/*"]\nsize = 512\npreset = "draft"\nseeds = [1, 2]\nmaps = ["albedo"]\n',
+        '[[bake]]\nexemplars = ["materials/gravel"]\nsize = 256\npreset = "draft"\nseeds = [1, 2]\nmaps = ["albedo"]\n',
         f"{number.name}.toml",
     )
     out = tmp_path / "out"
@@ -127,12 +127,12 @@ def test_an_interrupted_bake_goes_on(shop: Path, tmp_path: Path, number: signal.
         process.stderr.read()
     assert process.wait() == (130 if number is signal.SIGINT else -signal.SIGKILL)
     if number is signal.SIGINT:
-        assert sorted(states(out).values()) == ["left", "left", "left", "made"]
+        assert sorted(states(out).values()) == ["left", "made"]
         assert list(out.glob("*/.work")), "the running one kept its checkpoint"
     time.sleep(1)
     done = bake(manifest, out)
     assert done.returncode == 0, done.stderr
-    assert sorted(states(out).values()) == ["kept", "made", "made", "made"]
+    assert sorted(states(out).values()) == ["kept", "made"]
     assert not list(out.glob("*/.work"))
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from forked import synthesized
 from typer.testing import CliRunner
 
 from texsynth import cli
@@ -28,7 +26,6 @@ from texsynth.restyle import restyle, synthesize
 from texsynth.run import Run
 from texsynth.train.procedural import generate, write
 
-ROOT = Path(__file__).resolve().parent.parent
 RED, BLUE = (230, 40, 20), (20, 40, 230)
 
 
@@ -184,16 +181,11 @@ def test_a_mask_of_another_size_and_depth_is_resampled(tmp_path: Path) -> None:
 
 
 def test_a_killed_blend_goes_on_to_the_same_bytes(two: tuple[Path, Path], tmp_path: Path) -> None:
-    def run(name: str, fault: str = "") -> int:
-        more = ["--second", str(two[1]), "--size", "128", "--preset", "draft", "--resume"]
-        command = [sys.executable, "-m", "texsynth", "synthesize", str(two[0]), "-o", str(tmp_path / name), *more]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TEXSYNTH_FAULT": fault} if fault else {})
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False).returncode
-
-    assert run("whole") == 0
+    chosen = options(second=two[1], resume=True)
+    synthesize(two[0], tmp_path / "whole", chosen, Run())
     for fault in ("layout:2", "cut:1", "gather_band:1"):
-        assert run("out", fault) == -signal.SIGKILL, fault
-    assert run("out") == 0
+        assert synthesized(two[0], tmp_path / "out", chosen, fault) == -signal.SIGKILL, fault
+    synthesize(two[0], tmp_path / "out", chosen, Run())
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 

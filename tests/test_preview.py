@@ -49,9 +49,9 @@ def test_the_whole_texture_is_shown_at_most_512_pixels_wide(gravel: Path, tmp_pa
 
 
 def test_on_a_mesh_the_lit_view_is_shown(gravel: Path, tmp_path: Path) -> None:
-    asset = write_sample_asset(tmp_path / "asset")
+    asset = write_sample_asset(tmp_path / "asset", 256)
     watcher = Watcher()
-    restyle(asset, gravel, tmp_path / "out", Options(size=256, preset="draft"), Run(listener=watcher.hear))
+    restyle(asset, gravel, tmp_path / "out", Options(size=128, preset="draft"), Run(listener=watcher.hear))
     picture = watcher.pictures[-1]
     assert picture.shape == (SIDE, SIDE, 3)
     corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -128,11 +129,36 @@ def test_the_command_line_imports_neither_torch_nor_numpy() -> None:
     assert done.stdout.strip() == "set()", done.stderr
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda path: path.stem)
-def test_every_benchmark_answers_help(benchmark: Path) -> None:
-    done = run_python(str(benchmark), "--help")
+@pytest.fixture(scope="module")
+def helped() -> dict[str, tuple[int, str]]:
+    """Status and output of every benchmark with --help, all run by one process, which loads the libraries once."""
+    code = """
+import contextlib, io, json, runpy, sys, traceback
+answers = {}
+sys.path.insert(0, "benchmarks")
+for name in sys.argv[1:]:
+    said, status, sys.argv = io.StringIO(), 0, [name, "--help"]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            runpy.run_path(name, run_name="__main__")
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            status = 1
+            traceback.print_exc()
+    answers[name] = status, said.getvalue()
+print(json.dumps(answers))
+"""
+    done = run_python("-c", code, *map(str, BENCHMARKS))
     assert done.returncode == 0, done.stderr
-    assert "usage" in done.stdout.lower()
+    return {name: (status, said) for name, (status, said) in json.loads(done.stdout).items()}
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda path: path.stem)
+def test_every_benchmark_answers_help(benchmark: Path, helped: dict[str, tuple[int, str]]) -> None:
+    status, said = helped[str(benchmark)]
+    assert status == 0, said
+    assert "usage" in said.lower()
 
 
 def test_every_make_command_of_the_readme_exists() -> None:

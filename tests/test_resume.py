@@ -10,28 +10,40 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import synthesized
 
 from texsynth.image_io import save_image
+from texsynth.options import Options
 from texsynth.publish import verify
+from texsynth.restyle import synthesize
+from texsynth.run import Run
 from texsynth.train.procedural import generate, write
 
 ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = Options(size=128, preset="draft", seed=7)
+AGAIN = replace(OPTIONS, resume=True)
 
 
 def command(exemplar: Path, out: Path, *more: str) -> list[str]:
-    options = ["--size", "256", "--preset", "draft", "--seed", "7"]
+    options = ["--size", str(OPTIONS.size), "--preset", OPTIONS.preset, "--seed", str(OPTIONS.seed)]
     return [sys.executable, "-m", "texsynth", "synthesize", str(exemplar), "-o", str(out), *options, *more]
 
 
-def run(arguments: list[str], fault: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({} if fault is None else {"TEXSYNTH_FAULT": fault})
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
+
+
+def resume(exemplar: Path, out: Path) -> None:
+    """What the command with --resume does, without the start of a process."""
+    synthesize(exemplar, out, AGAIN, Run())
 
 
 def digests(out: Path) -> dict[str, list[str]]:
@@ -40,8 +52,7 @@ def digests(out: Path) -> dict[str, list[str]]:
     return {kind: [entry["sha256"], *(mip["sha256"] for mip in entry["mips"])] for kind, entry in maps.items()}
 
 
-def assert_complete(out: Path, done: subprocess.CompletedProcess[str], expected: dict[str, list[str]]) -> None:
-    assert done.returncode == 0, done.stderr
+def assert_complete(out: Path, expected: dict[str, list[str]]) -> None:
     assert verify(out) == []
     assert digests(out) == expected
     assert not (out / ".work").exists()
@@ -71,7 +82,7 @@ def uninterrupted(gravel: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 def interrupted(gravel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was killed when its layout was done."""
     out = tmp_path_factory.mktemp("killed") / "out"
-    assert run(command(gravel, out), "layout:1").returncode == -signal.SIGKILL
+    assert synthesized(gravel, out, OPTIONS, "layout:1") == -signal.SIGKILL
     return out
 
 
@@ -82,9 +93,11 @@ def test_a_run_killed_at_one_named_place_after_the_other_ends_in_the_same_bytes(
     faults = ["expand_band:2", "expand_band:5", "expand_seams:1", "cut:1", "gather_band:1"]
     faults += ["publish_band:2", "after_rename:3", "before_manifest:1"]
     for fault in faults:
-        assert run(command(gravel, out, "--resume"), fault).returncode == -signal.SIGKILL, fault
+        assert synthesized(gravel, out, AGAIN, fault) == -signal.SIGKILL, fault
         assert not (out / "material.json").exists(), f"nothing is published when killed at {fault}"
-    assert_complete(out, run(command(gravel, out, "--resume")), uninterrupted[0])
+    done = run(command(gravel, out, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert_complete(out, uninterrupted[0])
 
 
 def test_a_run_killed_at_a_random_moment_ends_in_the_same_bytes(
@@ -98,33 +111,34 @@ def test_a_run_killed_at_a_random_moment_ends_in_the_same_bytes(
     time.sleep(delay)
     process.kill()
     process.wait()
-    done = run(command(gravel, tmp_path, "--resume"))
+    resume(gravel, tmp_path)
     assert verify(tmp_path) == [], f"killed after {delay:.2f} s"
-    assert_complete(tmp_path, done, expected)
+    assert_complete(tmp_path, expected)
 
 
 @pytest.mark.parametrize("fault", ["expand_band:3", "expand_seams:1", "cut:1"])
 def test_a_checkpoint_that_has_rotted_is_made_anew_and_the_bytes_are_the_same(
-    fault: str, gravel: Path, interrupted: Path, uninterrupted: tuple[dict[str, list[str]], float], tmp_path: Path
-) -> None:
+    fault: str, gravel: Path, interrupted: Path, uninterrupted: tuple[dict[str, list[str]], float], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     out = shutil.copytree(interrupted, tmp_path / "out")
-    assert run(command(gravel, out, "--resume"), fault).returncode == -signal.SIGKILL
+    assert synthesized(gravel, out, AGAIN, fault) == -signal.SIGKILL
     state = [path for path in (out / ".work" / "0").rglob("*") if path.is_file()]
     for path in state:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     assert len(state) >= 5
-    done = run(command(gravel, out, "--resume", "--verbose"))
-    assert "the checkpoint is damaged" in done.stderr
-    assert_complete(out, done, uninterrupted[0])
+    resume(gravel, out)
+    assert "the checkpoint is damaged" in caplog.text
+    assert_complete(out, uninterrupted[0])
 
 
 def test_any_one_bit_of_a_checkpoint_is_noticed_or_does_not_matter(
     gravel: Path, interrupted: Path, uninterrupted: tuple[dict[str, list[str]], float], tmp_path: Path
 ) -> None:
     whole = shutil.copytree(interrupted, tmp_path / "whole")
-    assert run(command(gravel, whole, "--resume"), "expand_band:5").returncode == -signal.SIGKILL
+    assert synthesized(gravel, whole, AGAIN, "expand_band:5") == -signal.SIGKILL
     chance = random.SystemRandom()
     state = sorted(path for path in (whole / ".work" / "0").rglob("*") if path.is_file())
     for number, path in enumerate(chance.sample(state, 4)):
@@ -132,8 +146,7 @@ def test_any_one_bit_of_a_checkpoint_is_noticed_or_does_not_matter(
         content = bytearray(path.read_bytes())
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         (out / path.relative_to(whole)).write_bytes(content)
-        done = run(command(gravel, out, "--resume"))
-        assert done.returncode == 0, (path, done.stderr)
+        resume(gravel, out)
         assert digests(out) == uninterrupted[0], path
 
 

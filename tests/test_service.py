@@ -94,16 +94,17 @@ def test_restyle_with_every_kind_of_input(server: Server, gravel: Path, tmp_path
 
 def test_a_selection_on_a_mesh_arrives_as_it_was_sent(server: Server, gravel: Path, tmp_path: Path) -> None:
     asset = write_sample_asset(tmp_path, 256)
+    size = QUICK | {"size": 128}  # at which the exemplar has texels enough for the mesh
     brush = {"x": 0.0, "y": 0.125, "z": 0.25, "radius": 0.25, "falloff": 0.25}  # what float holds as it is
     with server.client() as client:
-        job = client.restyle(asset, gravel, **QUICK, maps=["albedo"], selection={"brushes": [brush]})
+        job = client.restyle(asset, gravel, **size, maps=["albedo"], selection={"brushes": [brush]})
         client.wait(job.id)
         client.fetch(job.id, tmp_path / "fetched")
         nothing = jobs_pb2.MeshSelection()
         with pytest.raises(ServiceError, match="chooses nothing"):
-            client.restyle(asset, gravel, **QUICK, selection=nothing)
+            client.restyle(asset, gravel, **size, selection=nothing)
     selection = Selection(brushes=(Brush(**brush),))
-    restyle(asset, gravel, tmp_path / "alone", Options(**QUICK, maps=(MapKind.ALBEDO,), selection=selection), Run())
+    restyle(asset, gravel, tmp_path / "alone", Options(**size, maps=(MapKind.ALBEDO,), selection=selection), Run())
     assert maps_in(tmp_path / "fetched") == maps_in(tmp_path / "alone")
 
 
@@ -154,7 +155,7 @@ def test_a_cancelled_job_stops_soon_and_goes_on_when_it_is_retried(
 ) -> None:
     with server.client() as client:
         job = client.synthesize(gravel, **LONG)
-        number = until(client, job.id, 0.3)
+        number = until(client, job.id, 0.1)
         began = time.monotonic()
         client.cancel(job.id)
         with pytest.raises(JobFailed):
@@ -199,7 +200,7 @@ def test_a_person_overtakes_a_batch_which_goes_on_afterwards(
 ) -> None:
     with server.client() as client:
         batch = client.synthesize(gravel, **LONG, batch=True, seed=0)
-        until(client, batch.id, 0.3)
+        until(client, batch.id, 0.1)
         person = client.wait(client.synthesize(gravel, **QUICK, seed=21).id)
         waiting = client.get(batch.id)
         assert waiting.state != jobs_pb2.JOB_STATE_SUCCEEDED

@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -76,7 +79,7 @@ def test_a_deadline_outlives_the_service(gravel: Path, tmp_path: Path) -> None:
 
 
 def test_two_workers_do_two_jobs_at_once_and_a_person_takes_one_of_them(gravel: Path, tmp_path: Path) -> None:
-    large = LONG | {"size": 1024}  # the first one must still run when the other worker has its libraries
+    large = LONG | {"size": 512}  # the first one must still run when the other worker has its libraries
     with serving(tmp_path / "data", "--workers", "2") as server, server.client() as client:
         batches = [
             client.submit(work(client, gravel, **large, seed=k), request_id=f"batch {k}", batch=True) for k in range(2)
@@ -98,13 +101,13 @@ def test_two_workers_do_two_jobs_at_once_and_a_person_takes_one_of_them(gravel: 
 def test_a_worker_is_replaced_after_so_many_jobs(gravel: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--worker-jobs", "2") as server, server.client() as client:
         workers = []
-        for seed in range(4):
+        for seed in range(3):
             job = client.synthesize(gravel, **QUICK, seed=seed)
             until(client, job.id, 0.01)
             workers.append(server.worker())
             assert client.wait(job.id).attempts == 1
             time.sleep(0.5)  # for the one who is replaced to go
-        assert workers[0] == workers[1] != workers[2] == workers[3]
+        assert workers[0] == workers[1] != workers[2]
 
 
 def test_a_gpu_is_one_worker_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_a_gpu_is_one_worker_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_a_tenant_keeps_no_more_bytes_than_it_may(gravel: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "data", "--tenant-gb", "0.002") as server, server.client() as client:
-        first = client.wait(client.synthesize(gravel, **QUICK).id)
+        first = client.wait(client.synthesize(gravel, **QUICK).id)  # of which the report is the most
         large = tmp_path / "large.png"
         large.write_bytes(os.urandom(1_000_000))
         with pytest.raises(ServiceError, match=r"you keep [0-9]+ of 2000000 bytes") as refused:
@@ -154,9 +157,9 @@ def test_old_jobs_go_with_what_they_made_and_nothing_else_does(gravel: Path, tmp
         assert inputs & left, "what was sent is kept for a day"
 
 
-def test_a_deleted_job_leaves_what_another_one_made_too(gravel: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server, server.client() as client:
-        first, second = (client.wait(client.synthesize(gravel, **QUICK).id) for _ in range(2))
+def test_a_deleted_job_leaves_what_another_one_made_too(server: Server, gravel: Path, tmp_path: Path) -> None:
+    with server.client() as client:
+        first, second = (client.wait(client.synthesize(gravel, **QUICK, seed=7).id) for _ in range(2))
         client.delete(first.id)
         client.fetch(second.id, tmp_path / "out")
         client.delete(second.id)
@@ -214,11 +217,10 @@ def test_a_waiting_job_whose_input_is_lost_fails_and_goes_on_when_it_is_sent_aga
         client.wait(waits[0])
 
 
-def test_a_damaged_upload_is_mended_by_sending_it_again(gravel: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with serving(data) as server, server.client() as client:
+def test_a_damaged_upload_is_mended_by_sending_it_again(server: Server, gravel: Path, tmp_path: Path) -> None:
+    with server.client() as client:
         digest = client.upload(gravel / "albedo.png")
-        (data / "objects" / digest[:2] / digest).write_bytes(b"rotten")
+        (server.data / "objects" / digest[:2] / digest).write_bytes(b"rotten")
         with pytest.raises(ServiceError, match="changed on the disk") as refused:
             client.download(digest, tmp_path / "fetched")
         assert refused.value.code is grpc.StatusCode.DATA_LOSS
@@ -258,36 +260,48 @@ def test_a_damaged_database_is_named_by_verify(tmp_path: Path) -> None:
     assert "jobs.sqlite" in told.stderr
 
 
-def test_prometheus_reads_what_happens(gravel: Path, tmp_path: Path) -> None:
-    import socket
+@dataclass(frozen=True)
+class Told:
+    """What a service that did one job, and was asked once for a job that it has not, tells: where, and which job."""
 
+    metrics: str
+    log: Path
+    job: str
+
+
+@pytest.fixture(scope="module")
+def told(gravel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    folder = tmp_path_factory.mktemp("told")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with serving(tmp_path / "data", "--metrics", address) as server, server.client() as client:
-        client.wait(client.synthesize(gravel, **QUICK).id)
-        with pytest.raises(ServiceError):
-            client.get("no such job")
-
-        def tells(line: str) -> bool:
-            with urllib.request.urlopen(f"http://{address}/metrics") as answer:
-                return line in answer.read().decode()
-
-        eventually(lambda: tells('texsynth_jobs{state="succeeded"} 1.0'))
-        eventually(lambda: tells('texsynth_job_seconds_count{kind="synthesize",state="succeeded"} 1.0'))
-        eventually(lambda: tells('texsynth_calls_total{code="NOT_FOUND",method="/texsynth.v1.JobService/Get"} 1.0'))
-        assert tells("process_resident_memory_bytes")
+    with (folder / "log").open("w") as log:
+        server = Server(folder / "data", "--metrics", address, "--log-format", "json", stderr=log)
+        try:
+            with server.client() as client:
+                job = client.wait(client.synthesize(gravel, **QUICK).id)
+                with pytest.raises(ServiceError):
+                    client.get("no such job")
+            yield Told(address, folder / "log", job.id)
+        finally:
+            server.stop()
 
 
-def test_the_log_is_json_with_the_job_in_a_field(gravel: Path, tmp_path: Path) -> None:
-    told = tmp_path / "log"
-    with told.open("w") as log:
-        server = Server(tmp_path / "data", "--log-format", "json", stderr=log)
-        with server.client() as client:
-            job = client.wait(client.synthesize(gravel, **QUICK).id)
-        server.stop()
-    lines = [json.loads(line) for line in told.read_text().splitlines()]
-    about = [line for line in lines if line.get("job") == job.id]
+def test_prometheus_reads_what_happens(told: Told) -> None:
+    def tells(line: str) -> bool:
+        with urllib.request.urlopen(f"http://{told.metrics}/metrics") as answer:
+            return line in answer.read().decode()
+
+    eventually(lambda: tells('texsynth_jobs{state="succeeded"} 1.0'))
+    eventually(lambda: tells('texsynth_job_seconds_count{kind="synthesize",state="succeeded"} 1.0'))
+    eventually(lambda: tells('texsynth_calls_total{code="NOT_FOUND",method="/texsynth.v1.JobService/Get"} 1.0'))
+    assert tells("process_resident_memory_bytes")
+
+
+def test_the_log_is_json_with_the_job_in_a_field(told: Told) -> None:
+    eventually(lambda: "job ends" in told.log.read_text())
+    lines = [json.loads(line) for line in told.log.read_text().splitlines()]
+    about = [line for line in lines if line.get("job") == told.job]
     assert [line["message"] for line in about] == ["job begins", "job ends: succeeded"]
     assert about[0].keys() >= {"time", "level", "logger", "tenant", "worker"}
     assert any(line["logger"] == "texsynth.audit" for line in lines)

@@ -20,8 +20,8 @@ from texsynth_rpc.v1 import jobs_pb2
 from plugin_bridge.client import Client
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-QUICK = {"size": 128, "preset": "draft"}
-LONG = {"size": 512, "preset": "draft"}  # some seconds
+QUICK = {"size": 64, "preset": "draft"}
+LONG = {"size": 256, "preset": "draft"}  # a second or more, most of it before a fifth of it is said to be done
 
 
 class Server:

@@ -157,7 +157,7 @@ const scenarios = {
     const mask = exemplar.find((path) => path.includes("height")) ?? exemplar[0];
     await page.setInputFiles("#cover-files", mask);
     await page.setInputFiles("#region-files", mask);
-    await page.selectOption("#option-size", "256");
+    await page.selectOption("#option-size", "128");
     await page.selectOption("#option-preset", "draft");
     await page.fill("#deadline", "soon");
     await page.click("button[type=submit]");

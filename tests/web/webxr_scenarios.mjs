@@ -16,6 +16,7 @@ const { scene, mesh, flat } = settings; // a scene of two surfaces
 const SLOW = 300_000; // bytes a second, of the 3.3 MB that the scene has
 const WINDOW = 512 << 10;
 const figures = {};
+const PACE = 120; // ms from frame to frame, as on a slow display: drawn as fast as it goes, each takes all processors
 
 const visit = async (page, url, wanted = scene, more = "") => page.goto(`${url}xr.html?scene=${wanted}${more}`);
 const shot = (page, name) => page.screenshot({ path: join(settings.out, `${name}.png`) });
@@ -73,6 +74,20 @@ async function sharpens(page, line, name) {
   assert.ok(coarse.held < between.held && between.held < sharp.held, JSON.stringify({ coarse, between, sharp }));
   return { coarse, between, sharp };
 }
+
+/** No more frames than one each PACE: the viewer draws as long as it is open. */
+const paced = (page) => page.addInitScript((pace) => {
+  const next = window.requestAnimationFrame.bind(window);
+  const waiting = new Set();
+  let count = 0;
+  window.requestAnimationFrame = (draw) => {
+    const id = ++count;
+    waiting.add(id);
+    setTimeout(() => waiting.has(id) && next((time) => waiting.delete(id) && draw(time)), pace);
+    return id;
+  };
+  window.cancelAnimationFrame = (id) => waiting.delete(id);
+}, PACE);
 
 const scenarios = {
   async "the whole texture is there at once, coarse, and sharpens"(page) {
@@ -288,7 +303,7 @@ const browser = await launch(settings.chromium);
 const results = {};
 for (const [name, scenario] of Object.entries(scenarios)) {
   if (process.argv[3] && !name.includes(process.argv[3])) continue;
-  const context = await browser.newContext({ viewport: { width: 1000, height: 640 } });
+  const context = await browser.newContext({ viewport: { width: 720, height: 460 } });
   context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   const wrong = [];
@@ -296,6 +311,7 @@ for (const [name, scenario] of Object.entries(scenarios)) {
   page.on("pageerror", (error) => wrong.push(error.stack));
   const began = Date.now();
   try {
+    if (!name.startsWith("without time")) await paced(page); // which counts frames
     await scenario(page);
     assert.deepEqual(wrong.filter((each) => !page.expected?.test(each)), [], "the console");
     results[name] = "";

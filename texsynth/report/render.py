@@ -32,6 +32,18 @@ _MARGIN = 0.84  # how much of the frame the object fills
 _SHADOW_SIZE = 1024
 _THREADS = 2
 
+# Where a soft shadow is probed, in radii: a spiral of equal areas, (n, 2) each.
+_SPIRAL = 2.399963  # radians from one probe to the next, the golden angle
+
+
+def _spiral(count: int) -> NDArray[np.float64]:
+    k = np.arange(count)
+    reach, turn = np.sqrt((k + 0.5) / count), _SPIRAL * k
+    return np.stack([reach * np.cos(turn), reach * np.sin(turn)], axis=1)
+
+
+_PENUMBRA, _FLOOR_PENUMBRA = _spiral(8), _spiral(24)
+
 # Channels of a stacked texel.
 _COLOUR, _NORMAL, _ROUGHNESS, _METALNESS, _OPACITY, _CHANNELS = 0, 3, 6, 7, 8, 9
 
@@ -389,6 +401,7 @@ def _floor_light(
 ) -> FloatArray:
     """How much light the floor y = `floor` gets where the camera sees it: 1 = open, less in the mesh's shadow."""
     lit = np.ones((side, side), np.float32)
+    probes = len(_FLOOR_PENUMBRA)
     for row in range(side):
         for column in range(side):
             sx, sy = (column + 0.5 - side / 2) / focal, -(row + 0.5 - side / 2) / focal
@@ -399,12 +412,11 @@ def _floor_light(
             px = eye[0] + t * (sx * axes[0, 0] + sy * axes[1, 0] - axes[2, 0])
             pz = eye[2] + t * (sx * axes[0, 2] + sy * axes[1, 2] - axes[2, 2])
             dark = 0.0
-            for k in range(24):  # a spiral of neighbours on the floor: a wide penumbra
-                reach = 0.07 * radius * np.sqrt((k + 0.5) / 24)
-                turn = 2.399963 * k
-                qx, qz = px + reach * np.cos(turn) - light_eye[0], pz + reach * np.sin(turn) - light_eye[2]
+            for k in range(probes):  # a spiral of neighbours on the floor: a wide penumbra
+                qx = px + 0.07 * radius * _FLOOR_PENUMBRA[k, 0] - light_eye[0]
+                qz = pz + 0.07 * radius * _FLOOR_PENUMBRA[k, 1] - light_eye[2]
                 dark += 1.0 - _unshadowed(qx, floor - light_eye[1], qz, light_axes, light_focal, shadow, 0.0)
-            lit[row, column] = 1.0 - 0.72 * dark / 24
+            lit[row, column] = 1.0 - 0.72 * dark / probes
     return lit
 
 
@@ -559,6 +571,14 @@ def _ggx(n_h: float, n_l: float, n_v: float, alpha: float) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
+def _make_unit(vector: NDArray[np.float64]) -> None:
+    """In place."""
+    length = max(np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2), 1e-9)
+    for c in range(3):
+        vector[c] /= length
+
+
+@njit(cache=True, nogil=True, fastmath=True)
 def _shade(  # noqa: PLR0912, PLR0915
     image: FloatArray,
     triangle: NDArray[np.int32],
@@ -600,25 +620,27 @@ def _shade(  # noqa: PLR0912, PLR0915
     footprint = np.empty((2, 2), np.float64)
     f0 = np.empty(3, np.float64)
     diffuse = np.empty(3, np.float64)
+    probes_of_light = len(_PENUMBRA)
     base_height, base_width = float(shape[0, 1]), float(shape[0, 2])
     for row in range(triangle.shape[0]):
         for column in range(triangle.shape[1]):
             face = triangle[row, column]
             if face < 0 or mine[face] == 0:
                 continue
-            w = weights[row, column]
+            w0, w1, w2 = weights[row, column, 0], weights[row, column, 1], weights[row, column, 2]
             i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
             side = mirrored[face]
             for c in range(3):
-                p[c] = w[0] * positions[i0, c] + w[1] * positions[i1, c] + w[2] * positions[i2, c]
-                n[c] = w[0] * normals[i0, c] + w[1] * normals[i1, c] + w[2] * normals[i2, c]
-                t[c] = w[0] * tangents[side, i0, c] + w[1] * tangents[side, i1, c] + w[2] * tangents[side, i2, c]
+                p[c] = w0 * positions[i0, c] + w1 * positions[i1, c] + w2 * positions[i2, c]
+                n[c] = w0 * normals[i0, c] + w1 * normals[i1, c] + w2 * normals[i2, c]
+                t[c] = w0 * tangents[side, i0, c] + w1 * tangents[side, i1, c] + w2 * tangents[side, i2, c]
                 f[c] = face_normals[face, c]
                 view[c] = eye[c] - p[c]
-            u = w[0] * uvs[i0, 0] + w[1] * uvs[i1, 0] + w[2] * uvs[i2, 0]
-            v = w[0] * uvs[i0, 1] + w[1] * uvs[i1, 1] + w[2] * uvs[i2, 1]
+            u = w0 * uvs[i0, 0] + w1 * uvs[i1, 0] + w2 * uvs[i2, 0]
+            v = w0 * uvs[i0, 1] + w1 * uvs[i1, 1] + w2 * uvs[i2, 1]
             distance = np.sqrt(view[0] ** 2 + view[1] ** 2 + view[2] ** 2)
-            view /= distance
+            for c in range(3):
+                view[c] /= distance
             facing = f[0] * view[0] + f[1] * view[1] + f[2] * view[2]
 
             # Footprint of the sample in texels: one pixel right and one up, moved along the ray onto the triangle.
@@ -637,7 +659,8 @@ def _shade(  # noqa: PLR0912, PLR0915
             longer, shorter = max(long0, long1), max(min(long0, long1), 1e-6)
             probes = int(min(max(np.ceil(longer / max(shorter, 1.0)), 1.0), 6.0))
             lod = np.log2(max(longer / probes, 1e-6))
-            texel[:] = 0.0
+            for c in range(_CHANNELS):
+                texel[c] = 0.0
             for probe in range(probes):
                 at = (probe + 0.5) / probes - 0.5
                 _sample(
@@ -646,19 +669,17 @@ def _shade(  # noqa: PLR0912, PLR0915
 
             # Frame: interpolated normal, tangent made perpendicular to it, bitangent towards the image's top.
             length = np.sqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2)
-            if length < 1e-6:
-                n[:] = f
-                length = 1.0
-            n /= length
-            if facing < 0:
-                n *= -1.0
-                f *= -1.0
+            towards = -1.0 if facing < 0 else 1.0
+            for c in range(3):
+                n[c] = towards * (f[c] if length < 1e-6 else n[c] / length)
+                f[c] *= towards
             dot = n[0] * t[0] + n[1] * t[1] + n[2] * t[2]
             for c in range(3):
                 t[c] -= dot * n[c]
             length = np.sqrt(t[0] ** 2 + t[1] ** 2 + t[2] ** 2)
             if length > 1e-8:
-                t /= length
+                for c in range(3):
+                    t[c] /= length
             hand = -1.0 if (side == 1) != (facing < 0) else 1.0
             b[0] = hand * (n[1] * t[2] - n[2] * t[1])
             b[1] = hand * (n[2] * t[0] - n[0] * t[2])
@@ -667,12 +688,12 @@ def _shade(  # noqa: PLR0912, PLR0915
             mean = min(np.sqrt(tx * tx + ty * ty + tz * tz), 0.9999)
             for c in range(3):
                 n[c] = tx * t[c] + ty * b[c] + tz * n[c]
-            n /= max(np.sqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2), 1e-9)
+            _make_unit(n)
             n_v = n[0] * view[0] + n[1] * view[1] + n[2] * view[2]
             if n_v < 0.04:  # bent away from the viewer: tilt it back
                 for c in range(3):
                     n[c] += (0.04 - n_v) * view[c]
-                n /= np.sqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2)
+                _make_unit(n)
                 n_v = max(n[0] * view[0] + n[1] * view[1] + n[2] * view[2], 0.01)
 
             rough = min(max(texel[6], 0.045), 1.0)
@@ -687,7 +708,7 @@ def _shade(  # noqa: PLR0912, PLR0915
             # Key light with a soft shadow.
             for c in range(3):
                 key[c] = light_eye[c] - p[c]
-            key /= np.sqrt(key[0] ** 2 + key[1] ** 2 + key[2] ** 2)
+            _make_unit(key)
             n_l = n[0] * key[0] + n[1] * key[1] + n[2] * key[2]
             f_l = f[0] * key[0] + f[1] * key[1] + f[2] * key[2]
             lit = 0.0
@@ -695,30 +716,20 @@ def _shade(  # noqa: PLR0912, PLR0915
                 bias = radius * (0.006 + 0.012 * (1 - max(f_l, 0.0)))
                 spin = 12.9898 * column + 78.233 * row
                 spin = spin - np.floor(spin / 6.2831853) * 6.2831853
-                for k in range(8):
-                    reach = 0.014 * radius * np.sqrt((k + 0.5) / 8)
-                    turn = 2.399963 * k + spin
-                    qx = (
-                        p[0]
-                        - light_eye[0]
-                        + reach * (np.cos(turn) * light_axes[0, 0] + np.sin(turn) * light_axes[1, 0])
-                    )
-                    qy = (
-                        p[1]
-                        - light_eye[1]
-                        + reach * (np.cos(turn) * light_axes[0, 1] + np.sin(turn) * light_axes[1, 1])
-                    )
-                    qz = (
-                        p[2]
-                        - light_eye[2]
-                        + reach * (np.cos(turn) * light_axes[0, 2] + np.sin(turn) * light_axes[1, 2])
-                    )
-                    lit += 0.125 * _unshadowed(qx, qy, qz, light_axes, light_focal, shadow, bias)
-            value[:] = 0.0
+                across, down = 0.014 * radius * np.cos(spin), 0.014 * radius * np.sin(spin)
+                for k in range(probes_of_light):
+                    x = across * _PENUMBRA[k, 0] - down * _PENUMBRA[k, 1]
+                    y = down * _PENUMBRA[k, 0] + across * _PENUMBRA[k, 1]
+                    qx = p[0] - light_eye[0] + x * light_axes[0, 0] + y * light_axes[1, 0]
+                    qy = p[1] - light_eye[1] + x * light_axes[0, 1] + y * light_axes[1, 1]
+                    qz = p[2] - light_eye[2] + x * light_axes[0, 2] + y * light_axes[1, 2]
+                    lit += _unshadowed(qx, qy, qz, light_axes, light_focal, shadow, bias) / probes_of_light
+            for c in range(3):
+                value[c] = 0.0
             if lit > 0:
                 for c in range(3):
                     half[c] = key[c] + view[c]
-                half /= np.sqrt(half[0] ** 2 + half[1] ** 2 + half[2] ** 2)
+                _make_unit(half)
                 n_h = min(max(n[0] * half[0] + n[1] * half[1] + n[2] * half[2], 0.0), 1.0)
                 v_h = min(max(view[0] * half[0] + view[1] * half[1] + view[2] * half[2], 0.0), 1.0)
                 highlight = _ggx(n_h, n_l, n_v, max(alpha, 0.02))
