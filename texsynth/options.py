@@ -28,7 +28,7 @@ LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
 SMALLEST_STYLE, LARGEST_STYLE = 1e-6, 1e6  # units of length on a mesh
 # options that a synthesised texture has no use for
-RESTYLE_ONLY = ("content", "tone", "region", "selection", "material", "seams", "fit", "geometry", "grain", "style_size")
+RESTYLE_ONLY = ("content", "tone", "faithful", "region", "selection", "material", "seams", "fit", "geometry", "grain", "style_size")
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -41,6 +41,8 @@ class Options:
     profile: where the layout is computed; see profiles.py.
     content: 0 = pure synthesis, 1 = keeps every edge of the asset (restyle only).
     tone: how much of the asset's own colour stays where it varies slowly, 0..1 (restyle only).
+    faithful: how much the result is the asset itself, enlarged with the detail that the exemplar lets expect, 0..1
+    (restyle only); a mesh's pattern then lies as its UV charts do (`fit` is "uv").
     density: exemplar texels per output texel, above 0, at most 16.
     target, format: what the files are for and what holds them; None takes what goes with the other (`choose_storage`),
     and after construction both are settled. compression: how long block encoders search.
@@ -69,6 +71,7 @@ class Options:
     maps: tuple[MapKind, ...] = (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS)
     content: float = 0.5
     tone: float = 0.0
+    faithful: float = 0.0
     preset: PresetName = "standard"
     profile: ProfileName = "auto"
     target: TargetName | None = None
@@ -106,6 +109,13 @@ class Options:
         require_range("tone", self.tone, 0.0, 1.0)
         if self.tone > 0 and MapKind.ALBEDO not in self.maps:
             raise bad_input("tone", "it is that of the albedo, which is not asked for", "add albedo to the maps")
+        require_range("faithful", self.faithful, 0.0, 1.0)
+        if self.faithful > 0:
+            if self.second is not None:
+                raise bad_input("faithful", "it knows one exemplar", "leave out the second one")
+            if self.faithful == 1 and self.model is not None:
+                raise bad_input("model", "at faithful 1 there is no layout to lead", "leave it out, or ask for less")
+            object.__setattr__(self, "fit", "uv")
         require_range("detail", self.detail, 0.0, 1.0)
         if self.model is not None and MapKind.ALBEDO not in self.maps:
             raise bad_input("model", "it leads by albedo, which is not asked for", "add albedo to the maps")

@@ -1,8 +1,8 @@
 """The main path: an exemplar, and perhaps an asset, in; a published material out.
 
 load -> sheet (`texsynth.sheet`, only with a user's checkpoint) -> layer (`texsynth.layer`: the exemplar's texture; a
-second one if two are blended) -> gather (texels of all maps, with the asset's relief, tone and region) -> publish
-(maps, mips, mesh, report, manifest last).
+second one if two are blended) -> gather (texels of all maps, with the asset's relief, tone and region) -> perhaps the
+asset itself, enlarged (`texsynth.faithful`) -> publish (maps, mips, mesh, report, manifest last).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows, with_geometry
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, prepare_exemplar
+from texsynth.expand import Steps
+from texsynth.faithful import Enlarged, bands, enlarge, enlargement
 from texsynth.fault import fault_point
 from texsynth.fit import (
     Ground,
@@ -41,6 +43,7 @@ from texsynth.fit import (
     wanted_tokens,
 )
 from texsynth.layer import Layer, Texels, channels_of, make_layer
+from texsynth.layout import plan_frame
 from texsynth.material import (
     CHANNELS,
     DEFAULT_TEXEL,
@@ -144,13 +147,15 @@ def _run(
 class Made:
     """What a run has made, before it is published. canvases: the texture's maps. indices: of each layer, int32
     (H / 8, W / 8, 3), where in its exemplar the texture's blocks come from and how they are turned, as `index.npy`.
-    layers: on the ground. share: of the second layer."""
+    layers: on the ground. share: of the second layer. explained: share of the exemplar's detail that `faithful` finds by
+    its other half."""
 
     canvases: dict[MapKind, Canvas]
     indices: tuple[NDArray[np.int32], ...]
     layers: list[Layer]
     share: float
     compute: Compute
+    explained: float | None = None
 
 
 def make_maps(sources: Sources, work: Path, preview: Path, options: Options, compute: Compute, run: Run) -> Made:
@@ -165,6 +170,8 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         with run.stage("geometry", 0.02, 0.03):
             tone = geometry_tone(asset.mesh.mesh, options.size, asset.replaced)
             content = with_geometry(content, tone, options.content)
+    if options.faithful == 1:
+        return _enlarged_only(prepared[0], ground, sources, work, options, compute, run)
     guide, blend = _guides(ground, content, sources)
     lead, begin = None, 0.03
     if sources.model is not None and options.model is not None:
@@ -196,12 +203,64 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         with run.stage("fit", 0.815, 0.827):
             canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
     if options.tone > 0 and asset is not None:
-        with run.stage("tone", 0.827, MADE):
+        with run.stage("tone", 0.827, 0.828):
             _keep_tone(canvases[MapKind.ALBEDO], asset, sources.region, options, run)
-    if mesh is not None and options.seams == "weld" and (ground.plane is not None or options.tone > 0):
+    explained = None
+    if options.faithful > 0:
+        with run.stage("expect", 0.828, MADE):
+            enlarged = _enlarged(prepared[0], ground, sources, work, options, run)
+            canvases = _faithful_maps(enlarged, ground, canvases, sources, work, options, run)
+        explained = enlarged.explained
+    changed = ground.plane is not None or options.tone > 0 or options.faithful > 0  # after gutters were filled
+    if mesh is not None and options.seams == "weld" and changed:
         _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.replaced, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
-    return Made(canvases, indices, layers, share, compute)
+    return Made(canvases, indices, layers, share, compute, explained)
+
+
+def _enlarged_only(
+    exemplar: Exemplar, ground: Ground, sources: Sources, work: Path, options: Options, compute: Compute, run: Run
+) -> Made:
+    """The asset itself, enlarged: nothing is sampled."""
+    with run.stage("expect", 0.03, 0.8):
+        enlarged = _enlarged(exemplar, ground, sources, work, options, run)
+    with run.stage("gather", 0.8, MADE):
+        canvases = _faithful_maps(enlarged, ground, {}, sources, work, options, run)
+    if ground.mesh is not None and options.seams == "weld":
+        mesh = ground.mesh
+        _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.material, _inside(sources.region)))
+    frame = plan_frame(exemplar, (ground.size, ground.size), ground.torus, options.seed)
+    layer = Layer(exemplar, frame, enlarged.places, None, Steps())
+    return Made(canvases, (_upright(layer),), [layer], 0.0, compute, enlarged.explained)
+
+
+def _enlarged(
+    exemplar: Exemplar, ground: Ground, sources: Sources, work: Path, options: Options, run: Run
+) -> Enlarged:
+    assert sources.asset is not None
+    assert sources.asset.material is not None  # `load_sources` has seen it
+    keys = PRESETS[options.preset].keys
+    return enlarge(
+        exemplar, sources.asset.material, ground.size, ground.torus, keys, options.seed, work / "faithful", run
+    )
+
+
+def _faithful_maps(
+    enlarged: Enlarged,
+    ground: Ground,
+    sampled: dict[MapKind, Canvas],
+    sources: Sources,
+    work: Path,
+    options: Options,
+    run: Run,
+) -> dict[MapKind, Canvas]:
+    """The maps that are published, of the enlargement and of what was sampled, whose files go."""
+    rows = bands(enlarged, ground.torus, options.faithful, sampled)
+    kinds, finish = tuple(enlarged.canvases), _Finish(None, sources, ground.size)
+    made = _write_bands(rows, kinds, finish, ground.size, options, work, "faithful_", run)
+    for canvas in sampled.values():
+        canvas.path.unlink()
+    return made
 
 
 def publish_made(
@@ -247,6 +306,10 @@ def load_sources(exemplar: Path, asset: Asset | None, out: Path, options: Option
         require_apart(out, path)
     if options.tone > 0 and asset is not None and (asset.material is None or MapKind.ALBEDO not in asset.material.maps):
         raise bad_input("tone", "the asset has no albedo to keep it of", "leave it out")
+    if options.faithful > 0 and asset is not None:
+        if asset.material is None:
+            raise bad_input("faithful", "the asset has no texture to enlarge", "leave it out")
+        enlargement(options.size, asset.material)
     loaded = [
         estimate_missing(load_material(path, directx=options.directx, nonfinite=options.nonfinite), options.maps)
         for path in paths
@@ -611,6 +674,11 @@ def _finish(
             keep_metalness=MapKind.METALNESS not in canvases and options.content > 0,
         )  # fmt: skip
         files.append("asset.glb")
+    if made.explained is not None:
+        notes.append(
+            f"{options.faithful:.0%} of it is the asset, enlarged; of the detail that this adds, the exemplar's halves "
+            f"know {made.explained:.0%} of each other's"
+        )
     manifest: dict[str, Any] = {
         "schema": 1,
         "name": out.name,
