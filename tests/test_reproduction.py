@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from guided import Case, compared, enlarged, expected, reduced, split, with_tone
+from guided import Case, compared, enlarged, reduced, split, with_tone
 from records import Record, Records
 from reproduction_page import page
 
@@ -91,13 +91,6 @@ def test_with_the_contents_tone_an_eighth_of_the_result_is_the_content(tmp_path:
         np.abs(reduced(image).astype(float) - one.content).max() for image in (other, with_tone(other, one))
     )
     assert before > 10 and after <= 2
-
-
-def test_expected_detail_is_nearer_to_the_truth_than_enlarging(tmp_path: Path) -> None:
-    one = case(256, 256, tmp_path)
-    plain, guessed = enlarged(one.content, one.side), expected(one, 0)
-    errors = [np.abs(image[one.judged].astype(float) - one.asset[one.judged]).mean() for image in (plain, guessed)]
-    assert errors[1] < 0.7 * errors[0]
 
 
 def test_the_truth_compares_best(tmp_path: Path) -> None:

@@ -111,6 +111,15 @@ Tone = Annotated[
         rich_help_panel=_CHOICES,
     ),
 ]
+Faithful = Annotated[
+    float,
+    typer.Option(
+        metavar="0..1",
+        help="How much the result is ASSET itself, enlarged with the detail that an exemplar of its material lets "
+        "expect; its maps are then small, and OUT's size is larger.",
+        rich_help_panel=_CHOICES,
+    ),
+]
 Region = Annotated[
     Path | None,
     typer.Option(metavar="MASK", help="Image, white where the asset may change.", rich_help_panel=_CHOICES),
@@ -291,6 +300,7 @@ def restyle_command(
     maps: Maps = "albedo,normal,roughness",
     content: Content = 0.5,
     tone: Tone = 0.0,
+    faithful: Faithful = 0.0,
     region: Region = None,
     selection: SelectionChoice = None,
     material: MaterialName = None,
@@ -324,6 +334,7 @@ def restyle_command(
         maps=maps,
         content=content,
         tone=tone,
+        faithful=faithful,
         region=None if region is None else _existing(region, "a mask image"),
         selection=_selection(selection),
         material=material,

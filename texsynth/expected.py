@@ -14,6 +14,7 @@ Temperature and strength are those that do best on one half of the exemplar with
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -33,10 +34,11 @@ Ints = NDArray[np.int64]
 
 LARGEST_FACTOR = 8  # in one pass; more is done in two
 MARGIN = BLOCK // 2  # texels by which a block's values reach into its neighbours
-AROUND = {2: 4, 4: 3, 8: 2}  # texels of the asset that a patch has on each side of the block, by factor
+AROUND = {2: 5, 4: 4, 8: 3}  # texels of the asset that a patch has on each side of the block, by factor
 FEATURES, COMPONENTS = 32, 64  # principal components of patches and of blocks
-LIGHTNESS = 0.3  # how much of a patch's mean counts
-TEMPERATURES = (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)  # that are tried, in deviations of a patch's texels
+NARROW = 0.5  # deviation of a texel's weight in a patch, over AROUND: what lies farther from the block counts less
+LIGHTNESS = 0.1  # how much of a patch's mean counts
+TEMPERATURES = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3, 2.0)  # that are tried, in mean deviations of the keys' components
 TRIED = 2048  # blocks that they are tried on
 FITTED = 4096  # blocks that principal components are fitted to
 SMALLEST = 16  # texels of the reduced exemplar: less has no halves with patches of their own
@@ -44,40 +46,88 @@ CHUNK = 512  # queries at once: with 32,768 keys 64 MB of logits
 
 
 class Patches(NamedTuple):
-    """around: float32 (n, P, K), texels of the asset around each block. blocks: float32 (n, S * S, K) with margin."""
+    """around: float32 (n, P, K), texels of the reduced exemplar around each block. blocks: float32 (n, S * S, K), what
+    it and its margin have beyond interpolation, scaled."""
 
     around: Floats
     blocks: Floats
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """What the exemplar lets expect beneath a patch.
-
-    factor: exemplar texels per texel of the asset. maps: of the exemplar; given: per channel, whether the asset has it.
-    places: int64 (N, 2), exemplar texels (y, x) of the keys' blocks. explained: share of the detail's variance that is
-    found on the exemplar's other half.
-    """
+class Lens:
+    """How patches and blocks are seen. factor: exemplar texels per texel of the asset. given: bool (K,), whether the
+    asset has the channel. scale: float32 (K,), what makes channels comparable."""
 
     factor: int
-    maps: tuple[MapKind, ...]
     given: NDArray[np.bool_]
-    explained: float
-    places: Ints
-    _scale: Floats  # (K,), what makes channels comparable
-    _interpolation: Floats  # (S * S, P)
-    _axes: Floats  # (P * K', F)
-    _keys: Tensor  # (N, F)
-    _values: Tensor  # (N, C)
-    _basis: Floats  # (S * S * K, C)
-    _mean: Floats  # (S * S * K,)
-    _temperature: float
-    _strength: Floats  # (C,)
+    scale: Floats
 
     @property
     def around(self) -> int:
         """Texels of the asset that a patch has on each side of its block."""
         return AROUND[self.factor]
+
+    @property
+    def cells(self) -> int:
+        """Texels of the asset along a patch."""
+        return BLOCK // self.factor + 2 * self.around
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Of a patch's texels, float32 (P,): a Gaussian around its middle."""
+        line = np.arange(self.cells) - (self.cells - 1) / 2
+        line = np.exp(-((line / (NARROW * self.around)) ** 2) / 4)
+        return np.outer(line, line).astype(np.float32).ravel()
+
+    @cached_property
+    def interpolation(self) -> Floats:
+        """What cubic interpolation makes of a patch for a block with its margin: float32 (S * S, P)."""
+        impulses = np.eye(self.cells, dtype=np.float32)
+        rows = cv2.resize(impulses, (self.cells, self.cells * self.factor), interpolation=cv2.INTER_CUBIC)
+        first = self.around * self.factor - MARGIN
+        rows = rows[first : first + BLOCK + 2 * MARGIN]
+        return np.ascontiguousarray(np.kron(rows, rows), np.float32)
+
+    def interpolated(self, around: Floats) -> Floats:
+        """Blocks float32 (n, S * S, K) of patches (n, P, K); channels that are not given are 0."""
+        return np.asarray(np.matmul(self.interpolation, around * self.given), np.float32)
+
+    def features(self, around: Floats) -> Floats:
+        """(n, P * K'): the texels of the given channels, scaled and weighted, with LIGHTNESS of their mean."""
+        texels = around[:, :, self.given] * self.scale[self.given]
+        shares = self.weights**2 / (self.weights**2).sum()
+        mean = np.einsum("p,npk->nk", shares, texels)[:, None]
+        kept = (texels - np.float32(1 - LIGHTNESS) * mean) * self.weights[:, None]
+        return np.ascontiguousarray(kept.reshape(len(around), -1), np.float32)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Principal axes of patches, (P * K', F), and of blocks, (S * S * K, C), these around their mean."""
+
+    patches: Floats
+    blocks: Floats
+    mean: Floats
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the exemplar lets expect beneath a patch.
+
+    maps: of the exemplar. places: int64 (N, 2), exemplar texels (y, x) of the keys' blocks. keys, values: (N, F) and
+    (N, C), by `axes`. strength: of each component, (C,). explained: share of the detail's variance that is found on the
+    exemplar's other half.
+    """
+
+    maps: tuple[MapKind, ...]
+    lens: Lens
+    axes: Axes
+    places: Ints
+    keys: Tensor
+    values: Tensor
+    temperature: float
+    strength: Floats
+    explained: float
 
     def blocks(self, patches: Floats) -> tuple[Floats, Ints]:
         """Blocks with their margins, float32 (n, S * S, K), under patches (n, P, K), and the key that counts most.
@@ -87,60 +137,54 @@ class Expectation:
         made, best = [], []
         for first in range(0, len(patches), CHUNK):
             part = patches[first : first + CHUNK]
-            queries = torch.from_numpy(_features(part, self._scale, self.given) @ self._axes)
-            logits = _logits(queries, self._keys, self._temperature)
+            queries = torch.from_numpy(self.lens.features(part) @ self.axes.patches)
+            logits = _logits(queries, self.keys, self.temperature)
             best.append(logits.argmax(dim=1).numpy())
-            mean = (logits.softmax(dim=1) @ self._values).numpy() * self._strength
-            detail = (mean @ self._basis.T + self._mean).reshape(len(part), -1, len(self.given)) / self._scale
-            made.append(detail + _interpolated(part * self.given, self._interpolation))
+            mean = (logits.softmax(dim=1) @ self.values).numpy() * self.strength
+            detail = (mean @ self.axes.blocks.T + self.axes.mean).reshape(len(part), -1, len(self.lens.scale))
+            made.append(detail / self.lens.scale + self.lens.interpolated(part))
         return np.concatenate(made), np.concatenate(best)
 
 
 def expect(exemplar: Exemplar, given: tuple[MapKind, ...], factor: int, keys: int, seed: int) -> Expectation:
-    """Learn from the exemplar what lies beneath texels of `factor` x `factor` of its own.
+    """Learn from the exemplar what lies beneath texels of `factor` x `factor` of its own: 2, 4 or 8.
 
-    given: the maps that the asset has. keys: how many places are looked at; their cost is linear.
-    Raises TexsynthError(BAD_INPUT) if the exemplar has none of the maps, or is too small to be reduced so far.
+    given: the maps that the asset has. keys: how many places are looked at; the cost is linear in them.
+    The exemplar has at least SMALLEST * factor texels a side.
+    Raises TexsynthError(BAD_INPUT) if it has none of the maps.
     """
     if not set(given) & set(exemplar.maps):
         raise bad_input("faithful", "asset and exemplar have no map in common", "give an exemplar with albedo")
-    if min(exemplar.size) < SMALLEST * factor:
-        height, width = exemplar.size
-        raise bad_input(
-            "faithful", f"the exemplar has {width} x {height} texels for an enlargement by {factor}",
-            f"give one with at least {SMALLEST * factor} a side, or a larger asset",
-        )  # fmt: skip
-    parts = list(zip(exemplar.maps, channels_of(exemplar.maps), strict=True))
+    lens = _lens(exemplar, given, factor)
+    halves = _halves(exemplar.size, lens, keys // 2, np.random.default_rng([seed, 11]))
+    reduced = _reduced(exemplar, factor)
+    axes = _axes([_patches(exemplar, reduced, places[:FITTED], lens) for places in halves], lens)
+    found = [_projected(exemplar, reduced, places, lens, axes) for places in halves]
+    temperature, strength, explained = _tried(found[0], found[1])
+    known, values = (torch.from_numpy(np.concatenate([each[part] for each in found])) for part in range(2))
+    return Expectation(
+        exemplar.maps, lens, axes, np.concatenate(halves), known, values, temperature, strength, explained
+    )
+
+
+def _lens(exemplar: Exemplar, given: tuple[MapKind, ...], factor: int) -> Lens:
     known = np.zeros(exemplar.stack.shape[2], np.bool_)
     scale = np.empty(exemplar.stack.shape[2], np.float32)
-    for kind, part in parts:
+    for kind, part in zip(exemplar.maps, channels_of(exemplar.maps), strict=True):
         known[part] = kind in given
         deviation = float(np.sqrt(exemplar.stack[:, :, part].var(axis=(0, 1)).sum()))
         scale[part] = MAP_WEIGHT[kind] / max(deviation, FLAT)
-    interpolation = _interpolation(factor)
-    halves = _halves(exemplar.size, factor, keys // 2, np.random.default_rng([seed, 11]))
-    reduced = _reduced(exemplar, factor)
-    detail = [_detail(exemplar, reduced, places[:FITTED], factor, known, interpolation, scale) for places in halves]
-    axes = _principal(np.concatenate([_features(each.around, scale, known) for each in detail]), FEATURES)[1]
-    mean, basis = _principal(np.concatenate([each.blocks.reshape(len(each.blocks), -1) for each in detail]), COMPONENTS)
-    found = [_projected(exemplar, reduced, places, factor, known, interpolation, scale, axes, mean, basis)
-             for places in halves]  # fmt: skip
-    unit = float(np.sqrt(np.concatenate([q[::8] for q, _ in found]).var(axis=0).sum() / (len(axes) or 1)))
-    temperature, strength, explained = _tried(found[0], found[1], max(unit, 1e-6))
-    queries, values = (torch.from_numpy(np.concatenate([each[i] for each in found])) for i in range(2))
-    return Expectation(
-        factor, exemplar.maps, known, explained, np.concatenate(halves), scale, interpolation, axes, queries, values,
-        basis, mean, temperature, strength,
-    )  # fmt: skip
+    return Lens(factor, known, scale)
 
 
-def _halves(size: tuple[int, int], factor: int, count: int, rng: np.random.Generator) -> list[Ints]:
+def _halves(size: tuple[int, int], lens: Lens, count: int, rng: np.random.Generator) -> list[Ints]:
     """Random places of blocks whose patches lie inside the one and the other half of the exemplar, along its width."""
-    reach = max(AROUND[factor] * factor, MARGIN)
+    reach = max(lens.around * lens.factor, MARGIN)
     rows, middle = (reach, size[0] - reach - BLOCK), size[1] // 2
     columns = (reach, middle - reach - BLOCK), (middle + reach, size[1] - reach - BLOCK)
-    return [np.stack([rng.integers(*rows, count, endpoint=True), rng.integers(*each, count, endpoint=True)], axis=1)
-            for each in columns]  # fmt: skip
+    return [
+        np.stack([rng.integers(*line, count, endpoint=True) for line in (rows, across)], axis=1) for across in columns
+    ]
 
 
 def _reduced(exemplar: Exemplar, factor: int) -> Floats:
@@ -148,7 +192,7 @@ def _reduced(exemplar: Exemplar, factor: int) -> Floats:
     linear light; float32 (H, W, K), encoded."""
     reduced = np.empty_like(exemplar.stack)
     for kind, part in zip(exemplar.maps, channels_of(exemplar.maps), strict=True):
-        for channel in range(part.start, part.stop):
+        for channel in range(*part.indices(exemplar.stack.shape[2])):
             plane = np.ascontiguousarray(exemplar.stack[:, :, channel])
             light = srgb_to_linear(plane) if kind is MapKind.ALBEDO else plane
             mean = np.asarray(cv2.blur(light, (factor, factor), anchor=(0, 0)), np.float32)
@@ -156,37 +200,37 @@ def _reduced(exemplar: Exemplar, factor: int) -> Floats:
     return reduced
 
 
-def _detail(
-    exemplar: Exemplar, reduced: Floats, places: Ints, factor: int, known: NDArray[np.bool_], interpolation: Floats,
-    scale: Floats,
-) -> Patches:  # fmt: skip
-    """The patches around the blocks at `places`, and what these have beyond interpolation, scaled."""
+def _patches(exemplar: Exemplar, reduced: Floats, places: Ints, lens: Lens) -> Patches:
     ys, xs = places[:, 0, None, None], places[:, 1, None, None]
-    steps = np.arange(-AROUND[factor], BLOCK // factor + AROUND[factor]) * factor
+    steps = (np.arange(lens.cells) - lens.around) * lens.factor
     inside = np.arange(-MARGIN, BLOCK + MARGIN)
     around = reduced[ys + steps[:, None], xs + steps].reshape(len(places), len(steps) ** 2, -1)
     blocks = exemplar.stack[ys + inside[:, None], xs + inside].reshape(len(places), len(inside) ** 2, -1)
-    return Patches(around, (blocks - _interpolated(around * known, interpolation)) * scale)
+    return Patches(around, (blocks - lens.interpolated(around)) * lens.scale)
 
 
-def _projected(
-    exemplar: Exemplar, reduced: Floats, places: Ints, factor: int, known: NDArray[np.bool_], interpolation: Floats,
-    scale: Floats, axes: Floats, mean: Floats, basis: Floats,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """Keys (n, F) and values (n, C) at `places`, in parts, as whole blocks of them all would not fit in memory."""
+def _axes(samples: list[Patches], lens: Lens) -> Axes:
+    patches = _principal(np.concatenate([lens.features(each.around) for each in samples]), FEATURES)[1]
+    mean, blocks = _principal(np.concatenate([_flat(each.blocks) for each in samples]), COMPONENTS)
+    return Axes(patches, blocks, mean)
+
+
+def _projected(exemplar: Exemplar, reduced: Floats, places: Ints, lens: Lens, axes: Axes) -> tuple[Floats, Floats]:
+    """Keys (n, F) and values (n, C) at `places`, in parts: all blocks at once would not fit in memory."""
     keys, values = [], []
-    for first in range(0, len(places), 1024):
-        part = _detail(exemplar, reduced, places[first : first + 1024], factor, known, interpolation, scale)
-        keys.append(_features(part.around, scale, known) @ axes)
-        values.append((part.blocks.reshape(len(part.blocks), -1) - mean) @ basis)
+    for first in range(0, len(places), CHUNK):
+        part = _patches(exemplar, reduced, places[first : first + CHUNK], lens)
+        keys.append(lens.features(part.around) @ axes.patches)
+        values.append((_flat(part.blocks) - axes.mean) @ axes.blocks)
     return np.concatenate(keys), np.concatenate(values)
 
 
-def _tried(keys: tuple[Floats, Floats], asked: tuple[Floats, Floats], unit: float) -> tuple[float, Floats, float]:
+def _tried(keys: tuple[Floats, Floats], asked: tuple[Floats, Floats]) -> tuple[float, Floats, float]:
     """Temperature, strength of each component and explained share that do best for `asked` by the other half's keys."""
     step = max(1, len(asked[0]) // TRIED)
-    queries, truth = torch.from_numpy(asked[0][::step]), asked[1][::step]
-    known, values = torch.from_numpy(keys[0]), torch.from_numpy(keys[1])
+    queries, truth = torch.from_numpy(asked[0][::step].copy()), asked[1][::step]
+    known, values = (torch.from_numpy(part) for part in keys)
+    unit = max(float(np.sqrt(keys[0].var(axis=0).mean())), 1e-6)
     best: tuple[float, float, Floats] | None = None
     for temperature in (unit * tried for tried in TEMPERATURES):
         parts = [_logits(part, known, temperature).softmax(dim=1) @ values for part in queries.split(CHUNK)]
@@ -206,31 +250,14 @@ def _logits(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     return torch.addmm(-0.5 * (keys * scaled).sum(dim=1), queries, scaled.T)
 
 
-def _features(around: Floats, scale: Floats, known: NDArray[np.bool_]) -> Floats:
-    """(n, P * K'): the texels of the maps that are known, scaled, with LIGHTNESS of their mean."""
-    texels = around[:, :, known] * scale[known]
-    kept = texels - np.float32(1 - LIGHTNESS) * texels.mean(axis=1, keepdims=True)
-    return np.ascontiguousarray(kept.reshape(len(around), -1), np.float32)
-
-
 def _principal(samples: Floats, most: int) -> tuple[Floats, Floats]:
     """The mean of float32 (n, d), and its at most `most` principal axes, (d, m)."""
-    mean = samples.mean(axis=0)
-    centred = (samples - mean).astype(np.float32)
-    covariance = torch.from_numpy(centred.T @ centred).double()
+    mean = np.asarray(samples.mean(axis=0), np.float32)
+    centred = samples - mean
+    covariance = torch.from_numpy(centred.T @ centred).double()  # of a flat exemplar only rounding is left
     axes = torch.linalg.eigh(covariance)[1].flip(1)[:, :most].float().numpy()
-    return np.asarray(mean, np.float32), np.ascontiguousarray(axes)
+    return mean, np.ascontiguousarray(axes)
 
 
-def _interpolation(factor: int) -> Floats:
-    """What cubic interpolation makes of a patch for a block with its margin: float32 (S * S, P)."""
-    cells = BLOCK // factor + 2 * AROUND[factor]
-    impulses = np.eye(cells, dtype=np.float32)
-    rows = cv2.resize(impulses, (cells, cells * factor), interpolation=cv2.INTER_CUBIC)
-    first = AROUND[factor] * factor - MARGIN
-    rows = rows[first : first + BLOCK + 2 * MARGIN]
-    return np.ascontiguousarray(np.kron(rows, rows), np.float32)
-
-
-def _interpolated(around: Floats, interpolation: Floats) -> Floats:
-    return np.asarray(np.matmul(interpolation, around), np.float32)
+def _flat(blocks: Floats) -> Floats:
+    return blocks.reshape(len(blocks), -1)

@@ -1,4 +1,4 @@
-"""Faithful enlargement (`--faithful`): the asset's own maps at the result's size, with the detail that `expected` finds.
+"""Faithful enlargement (`--faithful`): the asset's own maps at the result's size, with the detail of `expected`.
 
 expect -> blocks beneath every place of the asset, band by band, into files -> back-projection (Irani and Peleg 1991:
 reduced again, the result is the asset) -> mixed with what was sampled, where that is asked for. An interrupted run goes
@@ -79,7 +79,8 @@ def enlarge(
     while factor > LARGEST_FACTOR:  # the coarse part first, by the exemplar reduced
         coarse = min(factor // LARGEST_FACTOR, LARGEST_FACTOR)
         times = (factor // coarse).bit_length() - 1
-        asset = _in_memory(build_exemplar(halved(exemplar.stack, times), exemplar.maps), asset, coarse, torus, keys, seed)
+        reduced = build_exemplar(halved(exemplar.stack, times), exemplar.maps)
+        asset = _in_memory(reduced, asset, coarse, torus, keys, seed)
         factor //= coarse
     model = expect(exemplar, tuple(asset.maps), factor, keys, seed)
     work.mkdir(exist_ok=True)
@@ -97,7 +98,9 @@ def enlarge(
     return Enlarged(canvases, places, asset, model.explained)
 
 
-def bands(enlarged: Enlarged, torus: tuple[bool, bool], share: float, sampled: dict[MapKind, Canvas]) -> Iterator[Floats]:
+def bands(
+    enlarged: Enlarged, torus: tuple[bool, bool], share: float, sampled: dict[MapKind, Canvas]
+) -> Iterator[Floats]:
     """Encoded bands, float32 (BAND, W, K), of the enlargement, from the top; reduced again they are the asset.
 
     share: of the enlargement, 0..1; the rest is that of the maps that were sampled (none at 1).
@@ -158,7 +161,7 @@ def _kept(work: Path, kinds: tuple[MapKind, ...], size: int) -> tuple[dict[MapKi
 def _band(
     model: Expectation, asset: Material, size: int, torus: tuple[bool, bool], first: int, last: int
 ) -> tuple[Floats, Ints]:
-    """Texels float32 (8 (last - first), size, K) of rows of blocks, and their places, int32 (last - first, size / 8, 2).
+    """Texels float32 (8 (last - first), size, K) of rows of blocks, and their places, int32 (rows, size / 8, 2).
 
     Blocks cross-fade with their neighbours, those above and below the band among them.
     """
@@ -178,18 +181,18 @@ def _patches(
     model: Expectation, asset: Material, rows: NDArray[np.int64], columns: NDArray[np.int64], torus: tuple[bool, bool]
 ) -> Floats:
     """The asset's texels around blocks, float32 (rows * columns, P, K)."""
-    cells, around = BLOCK // model.factor, model.around
+    cells, around = BLOCK // model.lens.factor, model.lens.around
     side = asset.size[0]
     ys = np.arange(rows[0] * cells - around, (rows[-1] + 1) * cells + around)
     xs = np.arange(columns[0] * cells - around, (columns[-1] + 1) * cells + around)
     ys, xs = (at % side if wraps else at.clip(0, side - 1) for at, wraps in zip((ys, xs), torus, strict=True))
-    stack = np.zeros((len(ys), len(xs), len(model.given)), np.float32)
+    stack = np.zeros((len(ys), len(xs), len(model.lens.given)), np.float32)
     for kind, part in zip(model.maps, channels_of(model.maps), strict=True):
         if kind in asset.maps:
             stack[:, :, part] = TextureMap(kind, asset.maps[kind].texels[ys][:, xs]).encoded()
-    windows = np.lib.stride_tricks.sliding_window_view(stack, (cells + 2 * around,) * 2, axis=(0, 1))[::cells, ::cells]
+    windows = np.lib.stride_tricks.sliding_window_view(stack, (model.lens.cells,) * 2, axis=(0, 1))[::cells, ::cells]
     return np.ascontiguousarray(windows.transpose(0, 1, 3, 4, 2)).reshape(
-        len(rows) * len(columns), (cells + 2 * around) ** 2, -1
+        len(rows) * len(columns), model.lens.cells**2, -1
     )
 
 

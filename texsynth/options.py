@@ -28,7 +28,9 @@ LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
 SMALLEST_STYLE, LARGEST_STYLE = 1e-6, 1e6  # units of length on a mesh
 # options that a synthesised texture has no use for
-RESTYLE_ONLY = ("content", "tone", "faithful", "region", "selection", "material", "seams", "fit", "geometry", "grain", "style_size")
+RESTYLE_ONLY = (
+    "content", "tone", "faithful", "region", "selection", "material", "seams", "fit", "geometry", "grain", "style_size"
+)  # fmt: skip
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -109,13 +111,7 @@ class Options:
         require_range("tone", self.tone, 0.0, 1.0)
         if self.tone > 0 and MapKind.ALBEDO not in self.maps:
             raise bad_input("tone", "it is that of the albedo, which is not asked for", "add albedo to the maps")
-        require_range("faithful", self.faithful, 0.0, 1.0)
-        if self.faithful > 0:
-            if self.second is not None:
-                raise bad_input("faithful", "it knows one exemplar", "leave out the second one")
-            if self.faithful == 1 and self.model is not None:
-                raise bad_input("model", "at faithful 1 there is no layout to lead", "leave it out, or ask for less")
-            object.__setattr__(self, "fit", "uv")
+        self._settle_faithful()
         require_range("detail", self.detail, 0.0, 1.0)
         if self.model is not None and MapKind.ALBEDO not in self.maps:
             raise bad_input("model", "it leads by albedo, which is not asked for", "add albedo to the maps")
@@ -141,6 +137,16 @@ class Options:
         require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")
+
+    def _settle_faithful(self) -> None:
+        require_range("faithful", self.faithful, 0.0, 1.0)
+        if self.faithful == 0:
+            return
+        if self.second is not None:
+            raise bad_input("faithful", "it knows one exemplar", "leave out the second one")
+        if self.faithful == 1 and self.model is not None:
+            raise bad_input("model", "at faithful 1 there is no layout to lead", "leave it out, or ask for less")
+        object.__setattr__(self, "fit", "uv")
 
     @property
     def storage(self) -> Storage:

@@ -147,8 +147,8 @@ def _run(
 class Made:
     """What a run has made, before it is published. canvases: the texture's maps. indices: of each layer, int32
     (H / 8, W / 8, 3), where in its exemplar the texture's blocks come from and how they are turned, as `index.npy`.
-    layers: on the ground. share: of the second layer. explained: share of the exemplar's detail that `faithful` finds by
-    its other half."""
+    layers: on the ground. share: of the second layer. explained: share of the exemplar's detail that `faithful` finds
+    by its other half."""
 
     canvases: dict[MapKind, Canvas]
     indices: tuple[NDArray[np.int32], ...]
@@ -234,9 +234,7 @@ def _enlarged_only(
     return Made(canvases, (_upright(layer),), [layer], 0.0, compute, enlarged.explained)
 
 
-def _enlarged(
-    exemplar: Exemplar, ground: Ground, sources: Sources, work: Path, options: Options, run: Run
-) -> Enlarged:
+def _enlarged(exemplar: Exemplar, ground: Ground, sources: Sources, work: Path, options: Options, run: Run) -> Enlarged:
     assert sources.asset is not None
     assert sources.asset.material is not None  # `load_sources` has seen it
     keys = PRESETS[options.preset].keys

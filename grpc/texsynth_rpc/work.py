@@ -200,7 +200,7 @@ def _texture_options(given: jobs_pb2.Options, folder: Path) -> Any:
     for name in PLAIN:
         if getattr(given, name):
             values[name] = getattr(given, name)
-    for name in ("content", "tone", "detail"):
+    for name in ("content", "tone", "faithful", "detail"):
         if given.HasField(name):
             values[name] = getattr(given, name).value
     if given.maps:
