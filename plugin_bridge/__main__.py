@@ -29,6 +29,7 @@ WORDS = (
     "fit",
     "geometry",
     "material",
+    "model",
     "normals",
     "nonfinite",
     "region",

@@ -115,8 +115,8 @@ Faithful = Annotated[
     float,
     typer.Option(
         metavar="0..1",
-        help="How much the result is ASSET itself, enlarged with the detail that an exemplar of its material lets "
-        "expect; its maps are then small, and OUT's size is larger.",
+        help="How much the result is the asset itself, enlarged with the detail that an exemplar of its material lets "
+        "expect.",
         rich_help_panel=_CHOICES,
     ),
 ]
@@ -674,6 +674,15 @@ def serve_command(
     hosts: Annotated[
         str, typer.Option(metavar="LIST", help="Names and addresses of the server in the new certificate.")
     ] = "localhost,127.0.0.1",
+    lent: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            metavar="NAME=FOLDER",
+            help="A checkpoint that clients may name (may be repeated).",
+            show_default=False,
+        ),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Do jobs for clients over gRPC or on a page until SIGTERM; unfinished jobs go on when it is started again."""
@@ -695,6 +704,7 @@ def serve_command(
     _require_writable(data)
     from texsynth_rpc.certificates import Certificates
     from texsynth_rpc.jobs import Limits
+    from texsynth_rpc.lent_models import parse_models
     from texsynth_rpc.server import Settings, serve
 
     shown = None if certificate is None or key is None else Certificates(certificate, key, client_ca)
@@ -702,6 +712,7 @@ def serve_command(
         Settings(
             listen, data, Limits(queue, tenant_jobs), int(tenant_gb * 1e9), keep_days * 86400, workers,
             worker_jobs, metrics, log_format, tokens, shown, web,  # type: ignore[arg-type]  # checked there
+            models=parse_models(lent or []),
         )
     )  # fmt: skip
 

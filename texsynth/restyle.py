@@ -646,9 +646,11 @@ def _finish(
         except OSError as error:
             raise from_os_error(error, out / name) from error
         files.append(name)
+    asked = plain(asdict(options))
     model: dict[str, Any] = {"name": "exemplar-score", "version": __version__, "exemplar": material_digest(material)}
     if sources.model is not None:
         led = sources.model
+        asked["model"] = led.name  # not where it lies: results go to clients of a service
         model["led_by"] = {"name": led.name, "kind": led.kind.name, "sha256": led.sha256}
         notes.append(
             f"the layout was led by {led.name}, a checkpoint of {led.kind.name}; the texels are the exemplar's"
@@ -685,7 +687,7 @@ def _finish(
         "files": {},
         "estimated": sorted(str(kind) for kind in estimated & set(canvases)),
         "seed": options.seed,
-        "options": plain(asdict(options)),
+        "options": asked,
         "model": model,
         "notes": notes,
     }
