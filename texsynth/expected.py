@@ -41,7 +41,6 @@ LIGHTNESS = 0.1  # how much of a patch's mean counts
 TEMPERATURES = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3, 2.0)  # that are tried, in mean deviations of the keys' components
 TRIED = 2048  # blocks that they are tried on
 FITTED = 4096  # blocks that principal components are fitted to
-SMALLEST = 16  # texels of the reduced exemplar: less has no halves with patches of their own
 CHUNK = 512  # queries at once: with 32,768 keys 64 MB of logits
 
 
@@ -146,11 +145,16 @@ class Expectation:
         return np.concatenate(made), np.concatenate(best)
 
 
+def smallest_side(factor: int) -> int:
+    """Texels a side of the smallest exemplar whose halves have patches of their own."""
+    return 2 * (2 * AROUND[factor] * factor + BLOCK)
+
+
 def expect(exemplar: Exemplar, given: tuple[MapKind, ...], factor: int, keys: int, seed: int) -> Expectation:
     """Learn from the exemplar what lies beneath texels of `factor` x `factor` of its own: 2, 4 or 8.
 
     given: the maps that the asset has. keys: how many places are looked at; the cost is linear in them.
-    The exemplar has at least SMALLEST * factor texels a side.
+    The exemplar has at least `smallest_side(factor)` texels a side.
     Raises TexsynthError(BAD_INPUT) if it has none of the maps.
     """
     if not set(given) & set(exemplar.maps):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from texsynth.canvas import Canvas
 from texsynth.errors import bad_input
 from texsynth.exemplar import Exemplar, build_exemplar, halved
-from texsynth.expected import LARGEST_FACTOR, MARGIN, SMALLEST, Expectation, expect
+from texsynth.expected import LARGEST_FACTOR, MARGIN, Expectation, expect, smallest_side
 from texsynth.fault import fault_point
 from texsynth.kept import keep_arrays, kept_arrays
 from texsynth.layer import channels_of
@@ -69,19 +69,19 @@ def enlarge(
     Raises TexsynthError(BAD_INPUT) where asset and exemplar do not go together.
     """
     factor = enlargement(size, asset)
-    if min(exemplar.size) < SMALLEST * factor:
+    stages = _stages(factor)
+    needed = max(scale * smallest_side(each) for scale, each in stages)
+    if min(exemplar.size) < needed:
         height, width = exemplar.size
         raise bad_input(
             "faithful", f"an exemplar of {width} x {height} texels is too small for an enlargement by {factor}",
-            f"give one with at least {SMALLEST * factor} texels a side, or ask for a smaller size",
+            f"give one with at least {needed} texels a side, or ask for a smaller size",
         )  # fmt: skip
     asset = _of_side(asset, size // factor)
-    while factor > LARGEST_FACTOR:  # the coarse part first, by the exemplar reduced
-        coarse = min(factor // LARGEST_FACTOR, LARGEST_FACTOR)
-        times = (factor // coarse).bit_length() - 1
-        reduced = build_exemplar(halved(exemplar.stack, times), exemplar.maps)
+    for scale, coarse in stages[:-1]:
+        reduced = build_exemplar(halved(exemplar.stack, scale.bit_length() - 1), exemplar.maps)
         asset = _in_memory(reduced, asset, coarse, torus, keys, seed)
-        factor //= coarse
+    factor = stages[-1][1]
     model = expect(exemplar, tuple(asset.maps), factor, keys, seed)
     work.mkdir(exist_ok=True)
     canvases, places, done = _kept(work, exemplar.maps, size)
@@ -116,6 +116,16 @@ def bands(
                 made = rows + np.float32(share) * (made - rows)
             parts.append(_unit(made) if kind is MapKind.NORMAL else made)
         yield np.concatenate(parts, axis=2)
+
+
+def _stages(factor: int) -> list[tuple[int, int]]:
+    """By what the exemplar is reduced, and by what the asset is enlarged then, from the coarsest stage on."""
+    stages = []
+    while factor > 1:
+        each = factor if factor <= LARGEST_FACTOR else min(factor // LARGEST_FACTOR, LARGEST_FACTOR)
+        factor //= each
+        stages.append((factor, each))
+    return stages
 
 
 def _of_side(asset: Material, side: int) -> Material:
