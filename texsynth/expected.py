@@ -237,7 +237,7 @@ def _tried(keys: tuple[Floats, Floats], asked: tuple[Floats, Floats]) -> tuple[f
     unit = max(float(np.sqrt(keys[0].var(axis=0).mean())), 1e-6)
     best: tuple[float, float, Floats] | None = None
     for temperature in (unit * tried for tried in TEMPERATURES):
-        parts = [_logits(part, known, temperature).softmax(dim=1) @ values for part in queries.split(CHUNK)]
+        parts = [_logits(part, known, temperature).softmax(dim=1) @ values for part in torch.split(queries, CHUNK)]
         guess = torch.cat(parts).numpy()
         strength = (guess * truth).sum(axis=0) / np.maximum((guess**2).sum(axis=0), 1e-12)
         strength = np.asarray(np.clip(strength, 0, 1), np.float32)

@@ -220,7 +220,7 @@ def _crossfaded(blocks: Floats) -> Floats:
             weight = weights[part[2:]]
             sums[i : i + h, :, j : j + w] += (blocks[part] * weight).transpose(0, 2, 1, 3, 4)
             shares[i : i + h, :, j : j + w] += weight[:, None]
-    return (sums / shares).reshape((h + 1) * BLOCK, (w + 1) * BLOCK, channels)
+    return np.asarray(sums / shares, np.float32).reshape((h + 1) * BLOCK, (w + 1) * BLOCK, channels)
 
 
 def _projected(

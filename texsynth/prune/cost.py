@@ -16,7 +16,7 @@ def multiply_adds(network: nn.Module, call: Callable[[nn.Module], Tensor]) -> fl
     # fused attention on the CPU is not counted, its matrix products are
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         call(network)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def milliseconds(networks: Sequence[nn.Module], call: Callable[[nn.Module], Tensor], repeats: int) -> list[float]:

@@ -26,6 +26,7 @@ from texsynth.model.weights import load_model, save_model
 from texsynth.prune.channels import (
     FIRST_RETENTION,
     LEAST,
+    Importance,
     channel_importance,
     prune_channels,
     prune_in_rounds,
@@ -107,7 +108,7 @@ def prune_model(
 def _pruned(network: nn.Module, subject: Subject, retention: float, batch_of: Callable[[int], Batch] | None) -> float:
     """Remove channels in place; the share that is left."""
     if batch_of is None:
-        weights = {weight: weight.detach().square() for weight in network.parameters() if weight.ndim > 1}
+        weights: Importance = {weight: weight.detach().square() for weight in network.parameters() if weight.ndim > 1}
         return prune_channels(network, subject.call, partial(channel_importance, importance=weights), retention)
 
     def losses() -> Iterator[Tensor]:
@@ -145,7 +146,7 @@ def _estimator(folder: Path) -> Subject:
 
     return Subject(
         load_model(MapEstimator, folder),
-        lambda whole: whole,  # type: ignore[no-any-return]
+        lambda whole: whole,
         lambda network: made(network, example),
         lambda corpus, generator: next(corpus.batches(CROP, BATCH, generator)),
         lambda network, batch: made(network, batch[0][:, SLICES[MapKind.ALBEDO]]),
@@ -171,8 +172,8 @@ def _autoencoder(folder: Path) -> Subject:
 
     return Subject(
         full,
-        lambda whole: whole.decoder,  # type: ignore[no-any-return]
-        lambda network: network(example),  # type: ignore[no-any-return]
+        lambda whole: whole.decoder,
+        lambda network: network(example),
         lambda corpus, generator: next(corpus.batches(CROP, BATCH, generator)),
         made,
         lambda network, batch: torch.stack(list(fidelity(made(network, batch), *batch).values())).sum(),
@@ -208,7 +209,7 @@ def _reference(folder: Path) -> Subject:
 
     return Subject(
         full,
-        lambda whole: whole,  # type: ignore[no-any-return]
+        lambda whole: whole,
         call,
         batch,
         forward,
