@@ -97,7 +97,6 @@ def slow_methods(one: Case, seed: int, _: float) -> dict[str, Callable[[], Codes
     return {
         "restyle at half the size, enlarged": lambda: regenerated(one, seed, content=1.0, smaller=2),
         "unguided": lambda: regenerated(one, seed, content=0.0),
-        "restyle, content 1, tone 1, faithful 0.5": lambda: regenerated(one, seed, content=1.0, tone=1.0, faithful=0.5),
     }
 
 

@@ -227,8 +227,8 @@ What the content leaves open cannot be known: texel by texel a sharp guess is fu
 all guesses, which is blurred. MCR and ADF compare texel by texel and so favour what is blurred, d and sharpness what \
 looks like the material; neither alone says which is better. "Content's tone": the result's eighth is made that of the \
 content, in linear light, as `--tone 1` does. "Faithful": the asset itself with the mean \
-of the detail that may lie beneath it, by attention to the exemplar without sampling (`--faithful 1`), or half of that \
-and half of what was sampled. A mean is smoother than what it is the mean of: its sharpness says by how much. \
+of the detail that may lie beneath it, by attention to the exemplar without sampling (`--faithful 1`). A mean is \
+smoother than what it is the mean of: its sharpness says by how much. \
 "AD with Adam": in windows of 256 texels, one layer, 12 steps from the content, which is what 2K allow on a CPU. \
 "Unguided" is the row of SD-3D, which we do not have. A tile counts at a level below an error of 5 %; the two coarsest \
 levels are known from the content, the three finest are not. Means of rows with fewer runs are over fewer exemplars: \

@@ -115,8 +115,8 @@ Faithful = Annotated[
     float,
     typer.Option(
         metavar="0..1",
-        help="How much the result is the asset itself, enlarged with the detail that an exemplar of its material lets "
-        "expect.",
+        help="Above 0: the result is the asset itself, enlarged with the detail that an exemplar of its material lets "
+        "expect: 1 = its mean, less = sharper, by more of the likeliest.",
         rich_help_panel=_CHOICES,
     ),
 ]

@@ -128,9 +128,10 @@ class Expectation:
     strength: Floats
     explained: float
 
-    def blocks(self, patches: Floats) -> tuple[Floats, Ints]:
+    def blocks(self, patches: Floats, share: float = 1.0) -> tuple[Floats, Ints]:
         """Blocks with their margins, float32 (n, S * S, K), under patches (n, P, K), and the key that counts most.
 
+        share: of the mean, 0..1; the rest is the detail of that key, which is sharper and likelier to be wrong.
         Channels that are not given are not read.
         """
         made, best = [], []
@@ -138,8 +139,10 @@ class Expectation:
             part = patches[first : first + CHUNK]
             queries = torch.from_numpy(self.lens.features(part) @ self.axes.patches)
             logits = _logits(queries, self.keys, self.temperature)
-            best.append(logits.argmax(dim=1).numpy())
+            first_of_all = logits.argmax(dim=1)
+            best.append(first_of_all.numpy())
             mean = (logits.softmax(dim=1) @ self.values).numpy() * self.strength
+            mean += np.float32(1 - share) * (self.values[first_of_all].numpy() - mean)
             detail = (mean @ self.axes.blocks.T + self.axes.mean).reshape(len(part), -1, len(self.lens.scale))
             made.append(detail / self.lens.scale + self.lens.interpolated(part))
         return np.concatenate(made), np.concatenate(best)

@@ -1,8 +1,7 @@
 """Faithful enlargement (`--faithful`): the asset's own maps at the result's size, with the detail of `expected`.
 
 expect -> blocks beneath every place of the asset, band by band, into files -> back-projection (Irani and Peleg 1991:
-reduced again, the result is the asset) -> mixed with what was sampled, where that is asked for. An interrupted run goes
-on behind the last band that it finished.
+reduced again, the result is the asset). An interrupted run goes on behind the last band that it finished.
 """
 
 from __future__ import annotations
@@ -61,11 +60,19 @@ def enlargement(size: int, asset: Material) -> int:
 
 
 def enlarge(
-    exemplar: Exemplar, asset: Material, size: int, torus: tuple[bool, bool], keys: int, seed: int, work: Path, run: Run
+    exemplar: Exemplar,
+    asset: Material,
+    size: int,
+    torus: tuple[bool, bool],
+    share: float,
+    keys: int,
+    seed: int,
+    work: Path,
+    run: Run,
 ) -> Enlarged:
     """All maps of the exemplar at `size` x `size` texels, in files in `work`; an interrupted run is gone on with.
 
-    torus: directions in which asset and result tile. keys: as of `expected.expect`.
+    torus: directions in which asset and result tile. share: as of `Expectation.blocks`. keys: as of `expected.expect`.
     Raises TexsynthError(BAD_INPUT) where asset and exemplar do not go together.
     """
     factor = enlargement(size, asset)
@@ -80,7 +87,7 @@ def enlarge(
     asset = _of_side(asset, size // factor)
     for scale, coarse in stages[:-1]:
         reduced = build_exemplar(halved(exemplar.stack, scale.bit_length() - 1), exemplar.maps)
-        asset = _in_memory(reduced, asset, coarse, torus, keys, seed)
+        asset = _in_memory(reduced, asset, coarse, torus, share, keys, seed)
     factor = stages[-1][1]
     model = expect(exemplar, tuple(asset.maps), factor, keys, seed)
     work.mkdir(exist_ok=True)
@@ -89,7 +96,7 @@ def enlarge(
     for first in range(done, size // BLOCK, step):
         run.step(first * BLOCK / size)
         last = min(first + step, size // BLOCK)
-        band, places[first:last] = _band(model, asset, size, torus, first, last)
+        band, places[first:last] = _band(model, asset, size, torus, share, first, last)
         for kind, part in zip(model.maps, channels_of(model.maps), strict=True):
             coded = (np.clip(band[:, :, part], 0, 1) * TOP + np.float32(0.5)).astype(np.uint16)
             canvases[kind].write_rows(first * BLOCK, coded)
@@ -98,22 +105,14 @@ def enlarge(
     return Enlarged(canvases, places, asset, model.explained)
 
 
-def bands(
-    enlarged: Enlarged, torus: tuple[bool, bool], share: float, sampled: dict[MapKind, Canvas]
-) -> Iterator[Floats]:
-    """Encoded bands, float32 (BAND, W, K), of the enlargement, from the top; reduced again they are the asset.
-
-    share: of the enlargement, 0..1; the rest is that of the maps that were sampled (none at 1).
-    """
+def bands(enlarged: Enlarged, torus: tuple[bool, bool]) -> Iterator[Floats]:
+    """Encoded bands, float32 (BAND, W, K), of the enlargement, from the top; reduced again they are the asset."""
     size = next(iter(enlarged.canvases.values())).height
     for first in range(0, size, BAND):
-        last = min(first + BAND, size)
+        rows = first, min(first + BAND, size)
         parts = []
         for kind, canvas in enlarged.canvases.items():
-            made = _projected(kind, canvas, enlarged.asset.maps.get(kind), (first, last), torus)
-            if share < 1:
-                rows = TextureMap(kind, sampled[kind].read_rows(first, last)).encoded()
-                made = rows + np.float32(share) * (made - rows)
+            made = _projected(kind, canvas, enlarged.asset.maps.get(kind), rows, torus)
             parts.append(_unit(made) if kind is MapKind.NORMAL else made)
         yield np.concatenate(parts, axis=2)
 
@@ -140,12 +139,12 @@ def _of_side(asset: Material, side: int) -> Material:
 
 
 def _in_memory(
-    exemplar: Exemplar, asset: Material, factor: int, torus: tuple[bool, bool], keys: int, seed: int
+    exemplar: Exemplar, asset: Material, factor: int, torus: tuple[bool, bool], share: float, keys: int, seed: int
 ) -> Material:
     """The asset's maps enlarged by `factor` by a reduced exemplar, those of them that the exemplar has too."""
     model = expect(exemplar, tuple(asset.maps), factor, keys, seed)
     size = asset.size[0] * factor
-    raw, _ = _band(model, asset, size, torus, 0, size // BLOCK)
+    raw, _ = _band(model, asset, size, torus, share, 0, size // BLOCK)
     maps = {}
     for kind, part in zip(model.maps, channels_of(model.maps), strict=True):
         if kind in asset.maps:
@@ -169,7 +168,7 @@ def _kept(work: Path, kinds: tuple[MapKind, ...], size: int) -> tuple[dict[MapKi
 
 
 def _band(
-    model: Expectation, asset: Material, size: int, torus: tuple[bool, bool], first: int, last: int
+    model: Expectation, asset: Material, size: int, torus: tuple[bool, bool], share: float, first: int, last: int
 ) -> tuple[Floats, Ints]:
     """Texels float32 (8 (last - first), size, K) of rows of blocks, and their places, int32 (rows, size / 8, 2).
 
@@ -179,7 +178,7 @@ def _band(
     rows = np.arange(first - 1, last + 1)
     rows = rows if torus[0] else rows[(rows >= 0) & (rows < count)]
     columns = np.arange(-1, count + 1) if torus[1] else np.arange(count)
-    blocks, keys = model.blocks(_patches(model, asset, rows, columns, torus))
+    blocks, keys = model.blocks(_patches(model, asset, rows, columns, torus), share)
     texels = _crossfaded(blocks.reshape(len(rows), len(columns), *([BLOCK + 2 * MARGIN] * 2), -1))
     top, left = (first - int(rows[0])) * BLOCK + MARGIN, -int(columns[0]) * BLOCK + MARGIN
     inner = np.s_[first - rows[0] : last - rows[0], -columns[0] : count - columns[0]]

@@ -43,8 +43,9 @@ class Options:
     profile: where the layout is computed; see profiles.py.
     content: 0 = pure synthesis, 1 = keeps every edge of the asset (restyle only).
     tone: how much of the asset's own colour stays where it varies slowly, 0..1 (restyle only).
-    faithful: how much the result is the asset itself, enlarged with the detail that the exemplar lets expect, 0..1
-    (restyle only); a mesh's pattern then lies as its UV charts do (`fit` is "uv").
+    faithful: above 0 the result is the asset itself, enlarged with the detail that the exemplar lets expect: at 1 its
+    mean, below 1 with a part of the likeliest place's, which is sharper (restyle only). Nothing is sampled; a mesh's
+    pattern then lies as its UV charts do (`fit` is "uv").
     density: exemplar texels per output texel, above 0, at most 16.
     target, format: what the files are for and what holds them; None takes what goes with the other (`choose_storage`),
     and after construction both are settled. compression: how long block encoders search.
@@ -144,8 +145,8 @@ class Options:
             return
         if self.second is not None:
             raise bad_input("faithful", "it knows one exemplar", "leave out the second one")
-        if self.faithful == 1 and self.model is not None:
-            raise bad_input("model", "at faithful 1 there is no layout to lead", "leave it out, or ask for less")
+        if self.model is not None:
+            raise bad_input("model", "an enlargement has no layout to lead", "leave it out, or faithful")
         object.__setattr__(self, "fit", "uv")
 
     @property

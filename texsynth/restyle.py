@@ -1,8 +1,9 @@
 """The main path: an exemplar, and perhaps an asset, in; a published material out.
 
 load -> sheet (`texsynth.sheet`, only with a user's checkpoint) -> layer (`texsynth.layer`: the exemplar's texture; a
-second one if two are blended) -> gather (texels of all maps, with the asset's relief, tone and region) -> perhaps the
-asset itself, enlarged (`texsynth.faithful`) -> publish (maps, mips, mesh, report, manifest last).
+second one if two are blended) -> gather (texels of all maps, with the asset's relief, tone and region) -> publish
+(maps, mips, mesh, report, manifest last). With `--faithful` the asset itself, enlarged (`texsynth.faithful`), takes the
+place of layer and gather.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from texsynth.content import Content, Relief, prepare_content, resized_rows, wit
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, prepare_exemplar
 from texsynth.expand import Steps
-from texsynth.faithful import Enlarged, bands, enlarge, enlargement
+from texsynth.faithful import bands, enlarge, enlargement
 from texsynth.fault import fault_point
 from texsynth.fit import (
     Ground,
@@ -170,8 +171,8 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         with run.stage("geometry", 0.02, 0.03):
             tone = geometry_tone(asset.mesh.mesh, options.size, asset.replaced)
             content = with_geometry(content, tone, options.content)
-    if options.faithful == 1:
-        return _enlarged_only(prepared[0], ground, sources, work, options, compute, run)
+    if options.faithful > 0:
+        return _enlarged(prepared[0], ground, sources, work, options, compute, run)
     guide, blend = _guides(ground, content, sources)
     lead, begin = None, 0.03
     if sources.model is not None and options.model is not None:
@@ -203,62 +204,35 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         with run.stage("fit", 0.815, 0.827):
             canvases = _in_texture(canvases, ground, layers[0].exemplar, content, sources, options, work, run)
     if options.tone > 0 and asset is not None:
-        with run.stage("tone", 0.827, 0.828):
+        with run.stage("tone", 0.827, MADE):
             _keep_tone(canvases[MapKind.ALBEDO], asset, sources.region, options, run)
-    explained = None
-    if options.faithful > 0:
-        with run.stage("expect", 0.828, MADE):
-            enlarged = _enlarged(prepared[0], ground, sources, work, options, run)
-            canvases = _faithful_maps(enlarged, ground, canvases, sources, work, options, run)
-        explained = enlarged.explained
-    changed = ground.plane is not None or options.tone > 0 or options.faithful > 0  # after gutters were filled
-    if mesh is not None and options.seams == "weld" and changed:
+    if mesh is not None and options.seams == "weld" and (ground.plane is not None or options.tone > 0):
         _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.replaced, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
-    return Made(canvases, indices, layers, share, compute, explained)
+    return Made(canvases, indices, layers, share, compute)
 
 
-def _enlarged_only(
+def _enlarged(
     exemplar: Exemplar, ground: Ground, sources: Sources, work: Path, options: Options, compute: Compute, run: Run
 ) -> Made:
     """The asset itself, enlarged: nothing is sampled."""
+    assert sources.asset is not None
+    assert sources.asset.material is not None  # `load_sources` has seen it
     with run.stage("expect", 0.03, 0.8):
-        enlarged = _enlarged(exemplar, ground, sources, work, options, run)
+        made = enlarge(
+            exemplar, sources.asset.material, ground.size, ground.torus, options.faithful, PRESETS[options.preset].keys,
+            options.seed, work / "faithful", run,
+        )  # fmt: skip
     with run.stage("gather", 0.8, MADE):
-        canvases = _faithful_maps(enlarged, ground, {}, sources, work, options, run)
+        finish = _Finish(None, sources, ground.size)
+        rows = bands(made, ground.torus)
+        canvases = _write_bands(rows, exemplar.maps, finish, ground.size, options, work, "", run)
     if ground.mesh is not None and options.seams == "weld":
         mesh = ground.mesh
         _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.material, _inside(sources.region)))
     frame = plan_frame(exemplar, (ground.size, ground.size), ground.torus, options.seed)
-    layer = Layer(exemplar, frame, enlarged.places, None, Steps())
-    return Made(canvases, (_upright(layer),), [layer], 0.0, compute, enlarged.explained)
-
-
-def _enlarged(exemplar: Exemplar, ground: Ground, sources: Sources, work: Path, options: Options, run: Run) -> Enlarged:
-    assert sources.asset is not None
-    assert sources.asset.material is not None  # `load_sources` has seen it
-    keys = PRESETS[options.preset].keys
-    return enlarge(
-        exemplar, sources.asset.material, ground.size, ground.torus, keys, options.seed, work / "faithful", run
-    )
-
-
-def _faithful_maps(
-    enlarged: Enlarged,
-    ground: Ground,
-    sampled: dict[MapKind, Canvas],
-    sources: Sources,
-    work: Path,
-    options: Options,
-    run: Run,
-) -> dict[MapKind, Canvas]:
-    """The maps that are published, of the enlargement and of what was sampled, whose files go."""
-    rows = bands(enlarged, ground.torus, options.faithful, sampled)
-    kinds, finish = tuple(enlarged.canvases), _Finish(None, sources, ground.size)
-    made = _write_bands(rows, kinds, finish, ground.size, options, work, "faithful_", run)
-    for canvas in sampled.values():
-        canvas.path.unlink()
-    return made
+    layer = Layer(exemplar, frame, made.places, None, Steps())
+    return Made(canvases, (_upright(layer),), [layer], 0.0, compute, made.explained)
 
 
 def publish_made(
@@ -676,8 +650,8 @@ def _finish(
         files.append("asset.glb")
     if made.explained is not None:
         notes.append(
-            f"{options.faithful:.0%} of it is the asset, enlarged; of the detail that this adds, the exemplar's halves "
-            f"know {made.explained:.0%} of each other's"
+            "it is the asset, enlarged; of the detail that this adds, the exemplar's halves know "
+            f"{made.explained:.0%} of each other's"
         )
     manifest: dict[str, Any] = {
         "schema": 1,
