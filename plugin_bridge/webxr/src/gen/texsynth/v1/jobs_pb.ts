@@ -373,8 +373,9 @@ export type Options = Message<"texsynth.v1.Options"> & {
   tone?: Fraction | undefined;
 
   /**
-   * How much the result is the asset itself, enlarged with the detail that the exemplar lets expect; the asset's maps
-   * must be smaller than `size`, and `fit` is uv. Default 0. Restyle only.
+   * Above 0 the result is the asset itself, enlarged with the detail that the exemplar lets expect: 1 is its mean, less
+   * is sharper, by more of the likeliest. The asset's maps must be smaller than `size`; `fit` is uv. Default 0. Restyle
+   * only.
    *
    * @generated from field: texsynth.v1.Fraction faithful = 27;
    */
