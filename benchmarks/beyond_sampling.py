@@ -1,6 +1,7 @@
 """What attention distillation with Muon adds to sampling alone, where a gradient might earn its place.
 
     python benchmarks/beyond_sampling.py --data FOLDER [--tuning FOLDER --tune NAME] [--seeds 5] [--csv FILE]
+                                         [--page docs/muon_ad.md]
 
 Latents of 16 x 16 tokens at 256 texels, as in `ablations.py`. Three questions, each with sampling that is told the same
 (a start, a mask of the keys, tokens that are held) and with 20 steps of Muon on what was sampled:
@@ -32,6 +33,7 @@ import numpy.typing as npt
 import torch
 from ablations import SETTLING_SEED, TOKENS, Problem, score_of
 from exemplars import add_arguments, add_tuning, find_exemplars, find_tuning
+from generated_table import put_table
 from optimiser import PATCHES, Falling, Held, sampled
 from records import Record, Records
 from reporting import contact_sheet
@@ -59,6 +61,7 @@ METHODS = {
     "border": ["sampled apart, side by side", "sampling"],
 }
 AFTER = "sampling, then Muon"
+TABLE = "what gradients add to sampling"
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ MAKERS: dict[str, Maker] = {"content": made_content, "two": made_two, "border": 
 
 
 def trial(records: Records, question: str, folders: tuple[Path, Path], method: str, rate: float, seed: int) -> Record:
-    name = folders[0].name if question == "border" else f"{folders[0].name} + {folders[1].name}"
+    name = subject(question, folders[0].name, folders[1].name)
 
     def measure() -> dict[str, float]:
         began = time.process_time()
@@ -209,6 +212,11 @@ def trial(records: Records, question: str, folders: tuple[Path, Path], method: s
         return found | {"seconds": time.process_time() - began}
 
     return records.measured(dict(zip(KEY, (question, name, seed, method, rate), strict=True)), measure)
+
+
+def subject(question: str, first: str, second: str) -> str:
+    """What a line is about."""
+    return first if question == "border" else f"{first} + {second}"
 
 
 def best_rate(records: Records, question: str, tuning: list[tuple[Path, Path]]) -> float:
@@ -230,6 +238,7 @@ def main() -> int:
     add_tuning(parser)
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0..N-1 (default 5)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="keep every run here, and run none again that it has")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the table there, between its comments")
     parser.add_argument("--shown", type=int, default=3, metavar="N", help="pairs on the sheet of pictures (default 3)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
     arguments = parser.parse_args()
@@ -246,6 +255,10 @@ def main() -> int:
                 lines += [trial(records, question, folders, AFTER, rate, seed) for rate in rates[question]]
         print(question, "done", flush=True)
     print(table(lines))
+    if arguments.page is not None:
+        put_table(arguments.page, TABLE, table(lines))
+    if arguments.shown == 0:
+        return 0
     sheet = []
     for folders in pairs[: arguments.shown]:
         for question, make in MAKERS.items():

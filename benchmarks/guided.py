@@ -35,9 +35,6 @@ Codes = npt.NDArray[np.uint8]
 
 REDUCED = 8  # the content's factor
 BACK_PROJECTIONS = 3
-# Of `expected`: texels of the content around a block, keys, and tried temperatures in deviations of the patches.
-AROUND, KEYS = 2, 8192
-TEMPERATURES = (0.1, 0.2, 0.35, 0.6, 1.0)
 # Of `distilled`: texels a side of a window, patches of the layers, steps, and the noise it begins with: what 2K allow
 # on a CPU.
 WINDOW, WINDOW_PATCHES, WINDOW_STEPS, NOISE = 256, (3,), 12, 0.5
@@ -108,8 +105,10 @@ def with_tone(made: Codes, case: Case) -> Codes:
     return codes(Texture(made).display(linear))
 
 
-def regenerated(case: Case, seed: int, *, content: float, tone: float = 0.0, smaller: int = 1) -> Codes:
-    """By `texsynth restyle` at `content` and `tone`; smaller: made at this part of the size and enlarged by Lanczos."""
+def regenerated(
+    case: Case, seed: int, *, content: float, tone: float = 0.0, faithful: float = 0.0, smaller: int = 1
+) -> Codes:
+    """By `texsynth restyle` with these options; smaller: made at this part of the size and enlarged by Lanczos."""
     root = Path(tempfile.mkdtemp(prefix="texsynth-guided-"))
     try:
         for name, image in (("content", case.content), ("style", case.style)):
@@ -119,6 +118,7 @@ def regenerated(case: Case, seed: int, *, content: float, tone: float = 0.0, sma
             size=case.side // smaller,
             content=content,
             tone=tone,
+            faithful=faithful,
             density=float(smaller),
             maps=(MapKind.ALBEDO,),
             seed=seed,
@@ -128,70 +128,6 @@ def regenerated(case: Case, seed: int, *, content: float, tone: float = 0.0, sma
         return made if smaller == 1 else enlarged(made, case.side)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-
-
-def expected(case: Case, seed: int) -> Codes:
-    """The mean of what may lie under the content, instead of a sample of it: attention, as the exemplar score has it.
-
-    Queries are patches of 5 x 5 texels of the content around each block of 8 x 8, keys the same of the exemplar reduced
-    8x at any offset, values the exemplar's blocks less what cubic interpolation makes of their patch. Temperature and
-    strength are those that do best on one half of the exemplar with keys of the other.
-    """
-    rng = np.random.default_rng(seed)
-    style = np.asarray(case.style, np.float32) / 255
-    middle = style.shape[1] // 2
-    halves = [_blocks(part, KEYS // 2, rng) for part in (style[:, :middle], style[:, middle:])]
-    spread = float(halves[0][0].std(axis=0).mean())
-    trials = []
-    for temperature in TEMPERATURES:
-        guess = _attended(halves[1][0], *halves[0], temperature * spread)
-        strength = float((guess * halves[1][1]).sum() / max((guess**2).sum(), 1e-12))
-        strength = min(max(strength, 0.0), 1.0)
-        trials.append((float(((halves[1][1] - strength * guess) ** 2).mean()), temperature * spread, strength))
-    _, temperature, strength = min(trials)
-    keys, values = (np.concatenate([half[part] for half in halves]) for part in range(2))
-    content = np.asarray(case.content, np.float32) / 255
-    patches = _patches(np.pad(content, ((AROUND,) * 2, (AROUND,) * 2, (0, 0)), mode="edge"), 1)
-    rows, columns = content.shape[:2]
-    blocks = _interpolated(patches) + strength * _attended(patches, keys, values, temperature)
-    image = blocks.reshape(rows, columns, REDUCED, REDUCED, 3).swapaxes(1, 2).reshape(case.side, case.side, 3)
-    return codes(image)
-
-
-def _blocks(image: Floats, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Patches (count, 5 5 3) of `image` reduced 8x around blocks at random places, and what the blocks have beyond."""
-    # of the block that begins at each texel, as `reduced` makes it
-    light = cv2.blur(Texture(image).linear(), (REDUCED, REDUCED), anchor=(0, 0))
-    low = Texture(image).display(np.asarray(light, np.float32))
-    reach = AROUND * REDUCED
-    ys, xs = (rng.integers(reach, side - reach - REDUCED, count) for side in image.shape[:2])
-    around = np.arange(-AROUND, AROUND + 1) * REDUCED
-    patches = low[ys[:, None, None] + around[:, None], xs[:, None, None] + around].reshape(count, -1)
-    inside = np.arange(REDUCED)
-    blocks = image[ys[:, None, None] + inside[:, None], xs[:, None, None] + inside].reshape(count, -1)
-    return patches, blocks - _interpolated(patches)
-
-
-def _patches(padded: Floats, step: int) -> Floats:
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * AROUND + 1,) * 2, axis=(0, 1))[::step, ::step]
-    return np.ascontiguousarray(windows.transpose(0, 1, 3, 4, 2)).reshape(-1, (2 * AROUND + 1) ** 2 * 3)
-
-
-def _interpolated(patches: Floats) -> Floats:
-    """The middle block of each patch, (n, 8 8 3), by cubic interpolation."""
-    side = 2 * AROUND + 1
-    impulses = np.eye(side * side, dtype=np.float32).reshape(side, side, side * side)
-    large = [cv2.resize(impulses[..., i], (side * REDUCED,) * 2, interpolation=cv2.INTER_CUBIC) for i in range(side**2)]
-    inner = slice(AROUND * REDUCED, (AROUND + 1) * REDUCED)
-    weights = np.stack([each[inner, inner].reshape(-1) for each in large], axis=1)  # (8 8, 5 5)
-    return np.asarray(np.einsum("pk,nkc->npc", weights, patches.reshape(len(patches), -1, 3))).reshape(len(patches), -1)
-
-
-def _attended(queries: Floats, keys: Floats, values: Floats, temperature: float) -> Floats:
-    q, k, v = (torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in (queries, keys, values))
-    bias = -0.5 * k.square().sum(dim=1) / temperature**2
-    parts = [((part @ k.T) / temperature**2 + bias).softmax(dim=1) @ v for part in q.split(2048)]
-    return np.asarray(torch.cat(parts).numpy())
 
 
 def distilled(case: Case, rule: str, rate: float, seed: int) -> Codes:

@@ -33,8 +33,6 @@ import numpy as np
 import torch
 from reporting import Row, contact_sheet, row, show, write_results
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from mipmap.metrics import distance_unit, texture_distance
 from texsynth.model.blocks import ResidualBlock
@@ -52,6 +50,7 @@ from texsynth.prune.channels import (
     prune_in_rounds,
     weight_importance,
 )
+from texsynth.prune.cost import milliseconds, multiply_adds
 from texsynth.prune.dynamic_conv import middle_attentions, replace_attention
 from texsynth.prune.fine_tune import fine_tune
 from texsynth.prune.graph import ChannelGroup
@@ -361,25 +360,6 @@ def _is_residual(module: Any) -> bool:
     return type(module).__name__ == "ResnetBlock2D" and module.conv1.in_channels == module.conv2.out_channels
 
 
-def multiply_adds(network: nn.Module, call: Callable[[nn.Module], Tensor]) -> float:
-    # fused attention on the CPU is not counted, its matrix products are
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        call(network)
-    return counter.get_total_flops() / 2
-
-
-def milliseconds(networks: Sequence[nn.Module], call: Callable[[nn.Module], Tensor]) -> list[float]:
-    """The least of REPEATS, taken in turn, of each."""
-    best = [float("inf")] * len(networks)
-    with torch.no_grad():
-        for _ in range(REPEATS):
-            for index, network in enumerate(networks):
-                began = time.process_time()
-                call(network)
-                best[index] = min(best[index], 1000 * (time.process_time() - began))
-    return best
-
-
 def measured(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     out = arguments.out / name
     began = time.monotonic()
@@ -408,7 +388,7 @@ def measured(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
             }
         )
         print(found[-1], flush=True)
-    for line, duration in zip(found, milliseconds(networks, subject.call), strict=True):
+    for line, duration in zip(found, milliseconds(networks, subject.call, REPEATS), strict=True):
         line["ms"] = duration
     by_criterion = criteria(subject)
     print(f"{name}: error with {CRITERIA_AT:.0%} of the channels, untuned: {by_criterion}", flush=True)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from ablations import PLAIN, RATES, VARIANTS, Problem, run_plain, run_variant, tuned_as
 from exemplars import add_arguments, add_tuning, find_exemplars, find_tuning
-from guided import Case, Codes, compared, distilled, enlarged, expected, regenerated, split, with_tone
+from guided import Case, Codes, compared, distilled, enlarged, regenerated, split, with_tone
 from records import Record, Records
 from reporting import machine
 from reproduction_page import page
@@ -86,7 +86,7 @@ def quick_methods(one: Case, seed: int, rate: float) -> dict[str, Callable[[], C
     }
     return (enlargements if seed == 0 else {}) | {
         "AD with Adam": lambda: distilled(one, "adam", rate, seed),
-        "expected detail, content's tone": lambda: with_tone(expected(one, seed), one),
+        "restyle, faithful 1": lambda: regenerated(one, seed, content=1.0, faithful=1.0),
         "restyle, content 1": lambda: regenerated(one, seed, content=1.0),
         "restyle, content 1, tone 1": lambda: regenerated(one, seed, content=1.0, tone=1.0),
     }

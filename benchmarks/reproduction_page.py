@@ -226,8 +226,9 @@ MEANING = """\
 What the content leaves open cannot be known: texel by texel a sharp guess is further from the truth than the mean of \
 all guesses, which is blurred. MCR and ADF compare texel by texel and so favour what is blurred, d and sharpness what \
 looks like the material; neither alone says which is better. "Content's tone": the result's eighth is made that of the \
-content, in linear light, as `--tone 1` does. "Expected detail": the mean itself, by the attention of the exemplar \
-score without sampling. \
+content, in linear light, as `--tone 1` does. "Faithful": the asset itself with the mean \
+of the detail that may lie beneath it, by attention to the exemplar without sampling (`--faithful 1`). A mean is \
+smoother than what it is the mean of: its sharpness says by how much. \
 "AD with Adam": in windows of 256 texels, one layer, 12 steps from the content, which is what 2K allow on a CPU. \
 "Unguided" is the row of SD-3D, which we do not have. A tile counts at a level below an error of 5 %; the two coarsest \
 levels are known from the content, the three finest are not. Means of rows with fewer runs are over fewer exemplars: \
@@ -237,7 +238,7 @@ compare those line by line.
 
 def _verdicts(by_name: Lines) -> str:
     told = []
-    for ours in ("restyle, content 1", "restyle, content 1, tone 1", "expected detail, content's tone"):
+    for ours in ("restyle, content 1", "restyle, content 1, tone 1", "restyle, faithful 1"):
         for other in ("Lanczos", "Lanczos, content's tone", "AD with Adam"):
             if ours in by_name and other in by_name:
                 wins = {key: _wins(by_name[ours], by_name[other], key) for key in ("mcr", "adf")}

@@ -18,7 +18,7 @@ from plugin_bridge.messages import read_selection
 from plugin_bridge.stream_client import TextureStream
 
 TOKEN = "TEXSYNTH_TOKEN"  # environment variable with the secret: arguments are seen by every process
-NUMBERS = ("content", "tone", "detail", "density", "grain", "style_size")
+NUMBERS = ("content", "tone", "faithful", "detail", "density", "grain", "style_size")
 WORDS = (
     "preset",
     "target",
@@ -29,6 +29,7 @@ WORDS = (
     "fit",
     "geometry",
     "material",
+    "model",
     "normals",
     "nonfinite",
     "region",

@@ -124,8 +124,8 @@ class Client(Connection):
         return self.submit(jobs_pb2.Work(bake=job), batch=batch, deadline=deadline)
 
     def options_of(self, **values: Any) -> jobs_pb2.Options:
-        """`jobs_pb2.Options` from the command line's names; numbers for content, tone, detail and blend, paths for
-        region, second and a blend that is an image. Raises ValueError for a name that is no option."""
+        """`jobs_pb2.Options` from the command line's names; numbers for content, tone, faithful, detail and blend,
+        paths for region, second and a blend that is an image. Raises ValueError for a name that is no option."""
         sent: dict[str, Any] = {}
         for name, value in values.items():
             if messages.is_file(name, value):

@@ -71,7 +71,7 @@ def options_of(values: Mapping[str, Any], sent: Mapping[str, Any]) -> jobs_pb2.O
         elif name == "selection":
             given = isinstance(value, jobs_pb2.MeshSelection)
             options.selection.CopyFrom(value if given else jobs_pb2.MeshSelection(**value))
-        elif name in ("content", "tone", "detail", "blend"):
+        elif name in ("content", "tone", "faithful", "detail", "blend"):
             getattr(options, name).value = value
         elif name == "maps":
             options.maps.extend(value)

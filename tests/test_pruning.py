@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from texsynth.cli import main
 from texsynth.distill import Seen, network_layers
 from texsynth.errors import TexsynthError
 from texsynth.exemplar import prepare_exemplar
@@ -43,6 +42,7 @@ from texsynth.prune.channels import (
     retention_at,
     weight_importance,
 )
+from texsynth.prune.cost import multiply_adds
 from texsynth.prune.dynamic_conv import DynamicConv, middle_attentions, replace_attention
 from texsynth.prune.fine_tune import distilled_loss, fine_tune
 from texsynth.prune.graph import ChannelGraph, ChannelGroup
@@ -100,13 +100,6 @@ def decode(decoder: nn.Module) -> Tensor:
 
 
 NETWORKS = [pytest.param(unet, call, id="unet"), pytest.param(lambda: autoencoder().decoder, decode, id="decoder")]
-
-
-def multiply_adds(network: nn.Module, run: Any) -> float:
-    # fused attention on the CPU is not counted, its matrix products are
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        run(network)
-    return counter.get_total_flops() / 2
 
 
 def losses(network: nn.Module, run: Any) -> Iterator[Tensor]:
@@ -360,6 +353,56 @@ def test_a_reference_unet_is_pruned_with_its_exemplar_and_loads_as_it_was(tmp_pa
     assert [len(reference) for reference in network.reference(seen(2))[0]] == [1, 1]
     save_reference_unet(network, tmp_path, torch.float32, pruned=True)
     assert torch.equal(look(load_reference_unet(tmp_path)), look(network))
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def pruned_by_command(folder: Path, out: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    name = "reference" if (folder / "axes").is_dir() else "autoencoder"
+    assert main(["model", "prune", name, "--model", str(folder), "-o", str(out), "--json", *more]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_command_makes_a_smaller_model_that_loads_and_says_what_it_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_reference_unet(reference_unet(), tmp_path / "full", torch.float32)
+    found = pruned_by_command(tmp_path / "full", tmp_path / "out", capsys, "--retention", "0.5")
+    full, small = load_reference_unet(tmp_path / "full"), load_reference_unet(tmp_path / "out" / "model")
+    assert multiply_adds(small, look) < 0.8 * multiply_adds(full, look)
+    assert found["multiply_adds"][1] < 0.8 * found["multiply_adds"][0]
+    assert min(found["milliseconds"]) > 0 and 0.3 < found["left"] < 0.7
+    assert "off_after" not in found
+
+
+def test_with_materials_the_command_brings_it_nearer_to_the_full_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gravel: Path
+) -> None:
+    save_model(autoencoder(), tmp_path / "full", torch.float32)
+    data = ("--data", str(gravel.parent), "--steps", "30")
+    found = pruned_by_command(tmp_path / "full", tmp_path / "out", capsys, *data)
+    assert found["off_after"] < 0.9 * found["off_before"]
+    small = load_model(MaterialAutoencoder, tmp_path / "out" / "model", found["sha256"])
+    assert torch.isfinite(small.decode(seen())).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["denoiser"], "model: 'denoiser' is unknown; use any of estimator, autoencoder, reference"),
+        (["estimator", "--retention", "1.5"], "retention: got 1.5; use a number from 0.15 to 0.95"),
+        (["estimator"], "holds a model of class MaterialAutoencoder; name a folder with a MapEstimator"),
+    ],
+)
+def test_what_cannot_be_pruned_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    save_model(autoencoder(), tmp_path / "full", torch.float32)
+    assert main(["model", "prune", *arguments, "--model", str(tmp_path / "full"), "-o", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out" / "model").exists()
 
 
 # --- windows choose ------------------------------------------------------------------------------------------------

@@ -7,13 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from guided import Case, compared, enlarged, expected, reduced, split, with_tone
+from beyond_sampling import KEY, METHODS, TABLE, VALUES, neighbours, subject, table
+from generated_table import put_table
+from guided import Case, compared, enlarged, reduced, split, with_tone
 from records import Record, Records
 from reproduction_page import page
 
 from mipmap.metrics import Texture
 from texsynth.image_io import save_image
 
+ROOT = Path(__file__).resolve().parent.parent
 MACHINE = {"processor": "a processor"}
 
 
@@ -93,13 +96,6 @@ def test_with_the_contents_tone_an_eighth_of_the_result_is_the_content(tmp_path:
     assert before > 10 and after <= 2
 
 
-def test_expected_detail_is_nearer_to_the_truth_than_enlarging(tmp_path: Path) -> None:
-    one = case(256, 256, tmp_path)
-    plain, guessed = enlarged(one.content, one.side), expected(one, 0)
-    errors = [np.abs(image[one.judged].astype(float) - one.asset[one.judged]).mean() for image in (plain, guessed)]
-    assert errors[1] < 0.7 * errors[0]
-
-
 def test_the_truth_compares_best(tmp_path: Path) -> None:
     one = case(256, 256, tmp_path)
     found = compared(one.asset, one)
@@ -122,3 +118,27 @@ def test_the_page_has_means_deviations_wins_and_says_what_was_not_measured() -> 
     assert "| restyle, content 1 | 4 | 30.0 ± 0.0 | 0.650 ± 0.071 |" in written
     assert "- restyle, content 1 against Lanczos: MCR above on 0 of 2, equal on 1; ADF above on 1 of 2" in written
     assert "## Tables II, IV and VI\n\nnot measured." in written
+
+
+def test_the_table_of_what_gradients_add_is_made_of_its_measurements(tmp_path: Path) -> None:
+    records = Records(ROOT / "docs" / "reproduction" / "beyond_sampling.csv", KEY, VALUES)
+    pairs = neighbours([Path(name) for name in ("acg_bark014", "acg_bricks102", "acg_rock053", "t3d_pebbles_024")])
+    lines = []
+    for question, methods in METHODS.items():
+        about = {subject(question, one.name, other.name) for one, other in pairs}
+        found = [line for line in records.lines if line["question"] == question and line["seed"] == "0"]
+        found = [line for line in found if line["exemplar"] in about]
+        lines += sorted(
+            found, key=lambda line, known=methods: (line["method"] not in known, line["method"], line["rate"])
+        )
+    written = ROOT / "docs" / "muon_ad.md"
+    copy = tmp_path / "page.md"
+    copy.write_text(written.read_text())
+    put_table(copy, TABLE, table(lines))
+    assert copy.read_text() == written.read_text()
+
+
+def test_a_page_without_the_comments_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# A page\n")
+    with pytest.raises(SystemExit, match="has no <!-- a table -->"):
+        put_table(tmp_path / "page.md", "a table", "| a |")

@@ -44,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-models = typer.Typer(name="model", help="Train and evaluate the learned models.", no_args_is_help=True)
+models = typer.Typer(name="model", help="Train, prune and evaluate the learned models.", no_args_is_help=True)
 app.add_typer(models)
 
 _INPUTS, _RESULT, _CHOICES, _REPORTING = "Input", "Result", "Method", "Progress and errors"
@@ -108,6 +108,15 @@ Tone = Annotated[
     typer.Option(
         metavar="0..1",
         help="How much of the asset's own colour stays where it varies slowly: stains, wear, paint.",
+        rich_help_panel=_CHOICES,
+    ),
+]
+Faithful = Annotated[
+    float,
+    typer.Option(
+        metavar="0..1",
+        help="Above 0: the result is the asset itself, enlarged with the detail that an exemplar of its material lets "
+        "expect: 1 = its mean, less = sharper, by more of the likeliest.",
         rich_help_panel=_CHOICES,
     ),
 ]
@@ -291,6 +300,7 @@ def restyle_command(
     maps: Maps = "albedo,normal,roughness",
     content: Content = 0.5,
     tone: Tone = 0.0,
+    faithful: Faithful = 0.0,
     region: Region = None,
     selection: SelectionChoice = None,
     material: MaterialName = None,
@@ -324,6 +334,7 @@ def restyle_command(
         maps=maps,
         content=content,
         tone=tone,
+        faithful=faithful,
         region=None if region is None else _existing(region, "a mask image"),
         selection=_selection(selection),
         material=material,
@@ -663,6 +674,15 @@ def serve_command(
     hosts: Annotated[
         str, typer.Option(metavar="LIST", help="Names and addresses of the server in the new certificate.")
     ] = "localhost,127.0.0.1",
+    lent: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            metavar="NAME=FOLDER",
+            help="A checkpoint that clients may name (may be repeated).",
+            show_default=False,
+        ),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Do jobs for clients over gRPC or on a page until SIGTERM; unfinished jobs go on when it is started again."""
@@ -684,6 +704,7 @@ def serve_command(
     _require_writable(data)
     from texsynth_rpc.certificates import Certificates
     from texsynth_rpc.jobs import Limits
+    from texsynth_rpc.lent_models import parse_models
     from texsynth_rpc.server import Settings, serve
 
     shown = None if certificate is None or key is None else Certificates(certificate, key, client_ca)
@@ -691,6 +712,7 @@ def serve_command(
         Settings(
             listen, data, Limits(queue, tenant_jobs), int(tenant_gb * 1e9), keep_days * 86400, workers,
             worker_jobs, metrics, log_format, tokens, shown, web,  # type: ignore[arg-type]  # checked there
+            models=parse_models(lent or []),
         )
     )  # fmt: skip
 
@@ -724,6 +746,55 @@ def train_command(
         _print_json(facts)
     else:
         print(f"{output / 'model'}: sha256 {facts['sha256']}; the curve is in {output / 'curve.jsonl'}")
+
+
+@models.command("prune")
+def prune_command(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="estimator, autoencoder or reference.")],
+    model: Annotated[Path, typer.Option("--model", metavar="FOLDER", help="The weights: OUT/model of train.")],
+    output: Out,
+    retention: Annotated[float, typer.Option(metavar="0.15..0.95", help="Share of the channels that stays.")] = 0.6,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default=False,
+            help="One folder of maps for each material: they say what is important, and the small model learns from "
+            "the full one on them. Without it nothing is mended.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Of fine-tuning, with --data.")] = 1000,
+    profile: Profile = "auto",
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the batches.")] = 0,
+    resume: Resume = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a trained model smaller: channels of little importance are removed."""
+    _existing(model, "the folder of a trained model")
+    if data is not None:
+        _existing(data, "a folder with one folder of maps a material")
+
+    def work(run: Run) -> dict[str, Any]:
+        from texsynth.profiles import choose_compute
+        from texsynth.train.pruning import prune_model
+
+        device = choose_compute(cast("Any", profile)).device
+        return prune_model(
+            name, model, output, retention=retention, data=data, steps=steps, seed=seed, resume=resume, device=device,
+            run=run,
+        )  # fmt: skip
+
+    facts = _with_progress(work, output, as_json, verbose)
+    if as_json:
+        _print_json(facts)
+        return
+    print(f"{output / 'model'}: sha256 {facts['sha256']}; {facts['left']:.0%} of the channels are left")
+    (before, after), (slow, fast) = facts["multiply_adds"], facts["milliseconds"]
+    print(f"multiply-adds: {before / 1e6:.1f} M before, {after / 1e6:.1f} M after")
+    print(f"milliseconds: {slow:.1f} before, {fast:.1f} after")
+    if "off_after" in facts:
+        print(f"off the full model: {facts['off_before']:.3f} of its variance, {facts['off_after']:.3f} fine-tuned")
 
 
 @models.command("evaluate")

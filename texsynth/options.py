@@ -28,7 +28,9 @@ LARGEST_SIZE = 8192
 LARGEST_DENSITY = 16.0
 SMALLEST_STYLE, LARGEST_STYLE = 1e-6, 1e6  # units of length on a mesh
 # options that a synthesised texture has no use for
-RESTYLE_ONLY = ("content", "tone", "region", "selection", "material", "seams", "fit", "geometry", "grain", "style_size")
+RESTYLE_ONLY = (
+    "content", "tone", "faithful", "region", "selection", "material", "seams", "fit", "geometry", "grain", "style_size"
+)  # fmt: skip
 LARGEST_SEED = 2**63 - 1  # torch.Generator takes a signed 64-bit seed
 
 
@@ -41,6 +43,9 @@ class Options:
     profile: where the layout is computed; see profiles.py.
     content: 0 = pure synthesis, 1 = keeps every edge of the asset (restyle only).
     tone: how much of the asset's own colour stays where it varies slowly, 0..1 (restyle only).
+    faithful: above 0 the result is the asset itself, enlarged with the detail that the exemplar lets expect: at 1 its
+    mean, below 1 with a part of the likeliest place's, which is sharper (restyle only). Nothing is sampled; a mesh's
+    pattern then lies as its UV charts do (`fit` is "uv").
     density: exemplar texels per output texel, above 0, at most 16.
     target, format: what the files are for and what holds them; None takes what goes with the other (`choose_storage`),
     and after construction both are settled. compression: how long block encoders search.
@@ -69,6 +74,7 @@ class Options:
     maps: tuple[MapKind, ...] = (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS)
     content: float = 0.5
     tone: float = 0.0
+    faithful: float = 0.0
     preset: PresetName = "standard"
     profile: ProfileName = "auto"
     target: TargetName | None = None
@@ -106,6 +112,7 @@ class Options:
         require_range("tone", self.tone, 0.0, 1.0)
         if self.tone > 0 and MapKind.ALBEDO not in self.maps:
             raise bad_input("tone", "it is that of the albedo, which is not asked for", "add albedo to the maps")
+        self._settle_faithful()
         require_range("detail", self.detail, 0.0, 1.0)
         if self.model is not None and MapKind.ALBEDO not in self.maps:
             raise bad_input("model", "it leads by albedo, which is not asked for", "add albedo to the maps")
@@ -131,6 +138,16 @@ class Options:
         require_choice("nonfinite", self.nonfinite, get_args(NonFinite))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise bad_input("seed", f"got {self.seed}", f"use a whole number from 0 to {LARGEST_SEED}")
+
+    def _settle_faithful(self) -> None:
+        require_range("faithful", self.faithful, 0.0, 1.0)
+        if self.faithful == 0:
+            return
+        if self.second is not None:
+            raise bad_input("faithful", "it knows one exemplar", "leave out the second one")
+        if self.model is not None:
+            raise bad_input("model", "an enlargement has no layout to lead", "leave it out, or faithful")
+        object.__setattr__(self, "fit", "uv")
 
     @property
     def storage(self) -> Storage:

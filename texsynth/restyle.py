@@ -2,7 +2,8 @@
 
 load -> sheet (`texsynth.sheet`, only with a user's checkpoint) -> layer (`texsynth.layer`: the exemplar's texture; a
 second one if two are blended) -> gather (texels of all maps, with the asset's relief, tone and region) -> publish
-(maps, mips, mesh, report, manifest last).
+(maps, mips, mesh, report, manifest last). With `--faithful` the asset itself, enlarged (`texsynth.faithful`), takes the
+place of layer and gather.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from texsynth.canvas import Canvas
 from texsynth.content import Content, Relief, prepare_content, resized_rows, with_geometry
 from texsynth.errors import bad_input, from_os_error
 from texsynth.exemplar import Exemplar, prepare_exemplar
+from texsynth.expand import Steps
+from texsynth.faithful import bands, enlarge, enlargement
 from texsynth.fault import fault_point
 from texsynth.fit import (
     Ground,
@@ -41,6 +44,7 @@ from texsynth.fit import (
     wanted_tokens,
 )
 from texsynth.layer import Layer, Texels, channels_of, make_layer
+from texsynth.layout import plan_frame
 from texsynth.material import (
     CHANNELS,
     DEFAULT_TEXEL,
@@ -144,13 +148,15 @@ def _run(
 class Made:
     """What a run has made, before it is published. canvases: the texture's maps. indices: of each layer, int32
     (H / 8, W / 8, 3), where in its exemplar the texture's blocks come from and how they are turned, as `index.npy`.
-    layers: on the ground. share: of the second layer."""
+    layers: on the ground. share: of the second layer. explained: share of the exemplar's detail that `faithful` finds
+    by its other half."""
 
     canvases: dict[MapKind, Canvas]
     indices: tuple[NDArray[np.int32], ...]
     layers: list[Layer]
     share: float
     compute: Compute
+    explained: float | None = None
 
 
 def make_maps(sources: Sources, work: Path, preview: Path, options: Options, compute: Compute, run: Run) -> Made:
@@ -165,6 +171,8 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         with run.stage("geometry", 0.02, 0.03):
             tone = geometry_tone(asset.mesh.mesh, options.size, asset.replaced)
             content = with_geometry(content, tone, options.content)
+    if options.faithful > 0:
+        return _enlarged(prepared[0], ground, sources, work, options, compute, run)
     guide, blend = _guides(ground, content, sources)
     lead, begin = None, 0.03
     if sources.model is not None and options.model is not None:
@@ -202,6 +210,29 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.replaced, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
     return Made(canvases, indices, layers, share, compute)
+
+
+def _enlarged(
+    exemplar: Exemplar, ground: Ground, sources: Sources, work: Path, options: Options, compute: Compute, run: Run
+) -> Made:
+    """The asset itself, enlarged: nothing is sampled."""
+    assert sources.asset is not None
+    assert sources.asset.material is not None  # `load_sources` has seen it
+    with run.stage("expect", 0.03, 0.8):
+        made = enlarge(
+            exemplar, sources.asset.material, ground.size, ground.torus, options.faithful, PRESETS[options.preset].keys,
+            options.seed, work / "faithful", run,
+        )  # fmt: skip
+    with run.stage("gather", 0.8, MADE):
+        finish = _Finish(None, sources, ground.size)
+        rows = bands(made, ground.torus)
+        canvases = _write_bands(rows, exemplar.maps, finish, ground.size, options, work, "", run)
+    if ground.mesh is not None and options.seams == "weld":
+        mesh = ground.mesh
+        _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.material, _inside(sources.region)))
+    frame = plan_frame(exemplar, (ground.size, ground.size), ground.torus, options.seed)
+    layer = Layer(exemplar, frame, made.places, None, Steps())
+    return Made(canvases, (_upright(layer),), [layer], 0.0, compute, made.explained)
 
 
 def publish_made(
@@ -247,6 +278,10 @@ def load_sources(exemplar: Path, asset: Asset | None, out: Path, options: Option
         require_apart(out, path)
     if options.tone > 0 and asset is not None and (asset.material is None or MapKind.ALBEDO not in asset.material.maps):
         raise bad_input("tone", "the asset has no albedo to keep it of", "leave it out")
+    if options.faithful > 0 and asset is not None:
+        if asset.material is None:
+            raise bad_input("faithful", "the asset has no texture to enlarge", "leave it out")
+        enlargement(options.size, asset.material)
     loaded = [
         estimate_missing(load_material(path, directx=options.directx, nonfinite=options.nonfinite), options.maps)
         for path in paths
@@ -585,9 +620,11 @@ def _finish(
         except OSError as error:
             raise from_os_error(error, out / name) from error
         files.append(name)
+    asked = plain(asdict(options))
     model: dict[str, Any] = {"name": "exemplar-score", "version": __version__, "exemplar": material_digest(material)}
     if sources.model is not None:
         led = sources.model
+        asked["model"] = led.name  # not where it lies: results go to clients of a service
         model["led_by"] = {"name": led.name, "kind": led.kind.name, "sha256": led.sha256}
         notes.append(
             f"the layout was led by {led.name}, a checkpoint of {led.kind.name}; the texels are the exemplar's"
@@ -611,6 +648,11 @@ def _finish(
             keep_metalness=MapKind.METALNESS not in canvases and options.content > 0,
         )  # fmt: skip
         files.append("asset.glb")
+    if made.explained is not None:
+        notes.append(
+            "it is the asset, enlarged; of the detail that this adds, the exemplar's halves know "
+            f"{made.explained:.0%} of each other's"
+        )
     manifest: dict[str, Any] = {
         "schema": 1,
         "name": out.name,
@@ -619,7 +661,7 @@ def _finish(
         "files": {},
         "estimated": sorted(str(kind) for kind in estimated & set(canvases)),
         "seed": options.seed,
-        "options": plain(asdict(options)),
+        "options": asked,
         "model": model,
         "notes": notes,
     }

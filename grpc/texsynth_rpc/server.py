@@ -26,6 +26,7 @@ from texsynth_rpc.devices import worker_environments
 from texsynth_rpc.gate import Gate, load_tokens
 from texsynth_rpc.jobs import JobStore, Limits
 from texsynth_rpc.ledger import Ledger
+from texsynth_rpc.lent_models import Models, for_workers
 from texsynth_rpc.logs import Format, log_to_stderr
 from texsynth_rpc.meters import Meters, on_loop
 from texsynth_rpc.objects import ObjectStore
@@ -56,6 +57,7 @@ class Settings:
     HOST:PORT of Prometheus' page. tokens: file of those that are known (None: no token is asked for). certificates:
     what the server shows (None: no encryption). web: HOST:PORT of the page (None: none). keepalive: seconds after which
     a silent client is asked whether it is still there, and half as many that it has to answer in.
+    models: the checkpoints that clients may name (`texsynth_rpc.lent_models`).
 
     Beyond loopback tokens and certificates are needed. Raises TexsynthError(BAD_INPUT).
     """
@@ -73,6 +75,7 @@ class Settings:
     certificates: Certificates | None = None
     web: str | None = None
     keepalive: float = 20.0
+    models: Models = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._require_trust("listen", self.listen)
@@ -141,7 +144,8 @@ class _Service:
         gate = Gate(None if settings.tokens is None else load_tokens(settings.tokens))
         objects = ObjectStore(settings.data / "objects")
         ledger, jobs = Ledger(database), JobStore(database, settings.limits, bell.ring)
-        workers, quota = worker_environments(settings.workers), Quota(ledger, settings.tenant_bytes)
+        told, quota = for_workers(settings.models), Quota(ledger, settings.tenant_bytes)
+        workers = {name: own | told for name, own in worker_environments(settings.workers).items()}
         self._supervisor = Supervisor(
             jobs, ledger, objects, settings.data / "work", workers, settings.worker_jobs, meters
         )
@@ -150,8 +154,9 @@ class _Service:
         self._jobs, self._meters, self._gate = jobs, meters, gate
         self._assets = Assets(objects, ledger, gate, quota, meters)
         self._work = Jobs(
-            jobs, objects, ledger, self._supervisor, self._caretaker, bell, gate, quota, self._stop.is_set
-        )
+            jobs, objects, ledger, self._supervisor, self._caretaker, bell, gate, quota, self._stop.is_set,
+            settings.models,
+        )  # fmt: skip
         index = TextureIndex(objects, jobs, ledger)
         results = Results(jobs, index, gate)
         self._textures = Textures(objects, jobs, results, meters)

@@ -17,6 +17,7 @@ from texsynth_rpc.failures import Context, bad_request, not_found, refuse
 from texsynth_rpc.gate import Gate
 from texsynth_rpc.jobs import AnotherJob, Happening, JobStore, NoSuchJob, NotNow, QueueFull, Record, TooMany
 from texsynth_rpc.ledger import Ledger
+from texsynth_rpc.lent_models import Models
 from texsynth_rpc.meters import Meters
 from texsynth_rpc.objects import DIGEST, Damaged, ObjectStore
 from texsynth_rpc.quota import Quota
@@ -147,8 +148,9 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     def __init__(
         self, jobs: JobStore, objects: ObjectStore, ledger: Ledger, supervisor: Supervisor, caretaker: Caretaker,
-        bell: Bell, gate: Gate, quota: Quota, draining: Callable[[], bool],
+        bell: Bell, gate: Gate, quota: Quota, draining: Callable[[], bool], models: Models,
     ) -> None:  # fmt: skip
+        self._models = models
         self._jobs, self._objects, self._ledger, self._supervisor = jobs, objects, ledger, supervisor
         self._caretaker, self._bell, self._gate, self._quota, self._draining = caretaker, bell, gate, quota, draining
 
@@ -166,6 +168,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             needed = check(
                 request.work,
                 lambda digest: self._objects.size(digest) is not None and self._ledger.owns(tenant, digest),
+                self._models,
             )
             if not 0 <= request.deadline_seconds <= LONGEST_DEADLINE:
                 raise BadWork("deadline_seconds", f"is {request.deadline_seconds:g}; use 0 to {LONGEST_DEADLINE:g}")

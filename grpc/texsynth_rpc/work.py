@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from texsynth_rpc.lent_models import Models
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.v1 import jobs_pb2
 
@@ -39,9 +40,9 @@ class BadWork(ValueError):
         self.field = field
 
 
-def check(work: jobs_pb2.Work, known: Callable[[str], bool]) -> set[str]:
+def check(work: jobs_pb2.Work, known: Callable[[str], bool], models: Models) -> set[str]:
     """Digests of the files that `work` needs. known: whether the caller has such a file here; ValueError for what is no
-    digest. Raises BadWork for what no worker could do."""
+    digest. models: those that clients may name. Raises BadWork for what no worker could do."""
     kind = work.WhichOneof("kind")
     if kind is None:
         raise BadWork("work", "says not what to do; set one of restyle, synthesize, mips, measure, bake")
@@ -54,7 +55,7 @@ def check(work: jobs_pb2.Work, known: Callable[[str], bool]) -> set[str]:
             if digest:
                 needed.add(_check_digest(f"{name}.{label}_sha256", digest, known))
     for field, _, job in _parts(work):
-        _engine_options(field, job, Path("/"))  # raises for values out of range
+        _engine_options(field, job, Path("/"), models)  # raises for values out of range
     return needed
 
 
@@ -181,34 +182,36 @@ def _path(folder: Path, name: str, given: jobs_pb2.Input) -> Path:
     return folder / given.files[0].name if len(given.files) == 1 and not given.name else folder
 
 
-def _engine_options(field: str, job: Any, folder: Path) -> Any:
+def _engine_options(field: str, job: Any, folder: Path, models: Models) -> Any:
     """The engine's options for one of `_parts`, whose files lie in `folder`. Raises BadWork."""
     from texsynth.errors import TexsynthError
 
     try:
         if isinstance(job, jobs_pb2.MipsJob):
             return _mip_options(job)
-        return None if isinstance(job, jobs_pb2.MeasureJob) else _texture_options(job.options, folder)
+        if isinstance(job, jobs_pb2.MeasureJob):
+            return None
+        return _texture_options(f"{field}.options", job.options, folder, models)
     except TexsynthError as error:
         raise BadWork(field, str(error)) from None
 
 
-def _texture_options(given: jobs_pb2.Options, folder: Path) -> Any:
+def _texture_options(field: str, given: jobs_pb2.Options, folder: Path, models: Models) -> Any:
     from texsynth.options import Options, parse_maps
 
     values: dict[str, Any] = {"seed": given.seed, "tileable": given.tileable, "resume": True}
     for name in PLAIN:
         if getattr(given, name):
             values[name] = getattr(given, name)
-    for name in ("content", "tone", "detail"):
+    for name in ("content", "tone", "faithful", "detail"):
         if given.HasField(name):
             values[name] = getattr(given, name).value
     if given.maps:
         values["maps"] = parse_maps(",".join(given.maps))
     if given.normals:
-        if given.normals not in ("directx", "opengl"):
-            raise BadWork("options.normals", f"{given.normals!r} is neither directx nor opengl")
-        values["directx"] = given.normals == "directx"
+        values["directx"] = _directx(given.normals)
+    if given.model:
+        values["model"] = _model(f"{field}.model", given.model, models)
     if given.region_sha256:
         values["region"] = folder / f"{REGION}.image"
     if given.HasField("selection"):
@@ -220,6 +223,19 @@ def _texture_options(given: jobs_pb2.Options, folder: Path) -> Any:
     elif given.HasField("blend"):
         values["blend"] = given.blend.value
     return Options(**values)
+
+
+def _directx(normals: str) -> bool:
+    if normals not in ("directx", "opengl"):
+        raise BadWork("options.normals", f"{normals!r} is neither directx nor opengl")
+    return normals == "directx"
+
+
+def _model(field: str, name: str, models: Models) -> Path:
+    if name not in models:
+        right = f"use one of {', '.join(models)}" if models else "the operator has given the service none"
+        raise BadWork(field, f"there is no model {name[:80]!r}; {right}")
+    return models[name]
 
 
 def _selection(given: jobs_pb2.MeshSelection) -> Any:
@@ -247,16 +263,17 @@ def _mip_options(given: jobs_pb2.MipsJob) -> Any:
     return MipOptions(storage, maps=parse_maps(",".join(given.maps)) if given.maps else None)
 
 
-def carry_out(work: jobs_pb2.Work, files: Path, out: Path, run: Any) -> dict[str, float]:
+def carry_out(work: jobs_pb2.Work, files: Path, out: Path, run: Any, models: Models) -> dict[str, float]:
     """Do `work`, whose files lie in `files`, into `out`; figures that were measured of the result, by name.
 
+    models: those that it may name.
     Raises texsynth.errors.TexsynthError, BadWork.
     """
     kind = work.WhichOneof("kind")
     if kind == "bake":
-        return _bake(work.bake, files, out, run)
+        return _bake(work.bake, files, out, run, models)
     field, _, job = next(_parts(work))
-    options = _engine_options(field, job, files)
+    options = _engine_options(field, job, files, models)
     if kind == "restyle":
         from texsynth.measure import seam_steps
         from texsynth.restyle import restyle
@@ -291,7 +308,7 @@ def _measure(job: jobs_pb2.MeasureJob, files: Path, out: Path, run: Any) -> None
     write_json_atomically(out / "metrics.json", plain(measured | names))
 
 
-def _bake(job: jobs_pb2.BakeJob, files: Path, out: Path, run: Any) -> dict[str, float]:
+def _bake(job: jobs_pb2.BakeJob, files: Path, out: Path, run: Any, models: Models) -> dict[str, float]:
     """Every entry, and the summary; what is done is kept when it is done again."""
     from texsynth.bake.manifest import Entry
     from texsynth.bake.run import Outcome, Setup, bake, bake_one
@@ -310,7 +327,7 @@ def _bake(job: jobs_pb2.BakeJob, files: Path, out: Path, run: Any) -> dict[str, 
                 given.name,
                 asset,
                 _path(folder, "exemplar", given.exemplar),
-                _engine_options(field, given, folder),
+                _engine_options(field, given, folder, models),
                 reference,
                 f"entry {number}",
             )

@@ -22,6 +22,7 @@ from typing import Any
 
 from texsynth.errors import TexsynthError
 from texsynth.run import Progress, Run
+from texsynth_rpc.lent_models import of_this_process, without_paths
 from texsynth_rpc.v1 import jobs_pb2
 from texsynth_rpc.work import BadWork, carry_out
 
@@ -38,6 +39,7 @@ class _Worker:
         self._run = Run()  # the one that a stop is for
         self._orders: list[dict[str, Any]] = []
         self._arrived = threading.Condition()
+        self._models = of_this_process()
 
     def main(self) -> None:
         threading.Thread(target=self._beat, daemon=True).start()
@@ -93,11 +95,11 @@ class _Worker:
     def _do(self, folder: Path, run: Run) -> None:
         try:
             work = jobs_pb2.Work.FromString((folder / "work.bin").read_bytes())
-            metrics = carry_out(work, folder / "in", folder / "out", run)
+            metrics = carry_out(work, folder / "in", folder / "out", run, self._models)
         except TexsynthError as error:
-            self._tell(error=True, kind=error.kind.name.lower(), message=_plain(str(error), folder))
+            self._tell(error=True, kind=error.kind.name.lower(), message=self._plain(str(error), folder))
         except BadWork as error:
-            self._tell(error=True, kind="bad_input", message=_plain(f"{error.field}: {error}", folder))
+            self._tell(error=True, kind="bad_input", message=self._plain(f"{error.field}: {error}", folder))
         except MemoryError:
             self._tell(error=True, kind="no_space", message="there is not enough memory; ask for a smaller size")
         except Exception as error:
@@ -108,6 +110,10 @@ class _Worker:
             self._tell(error=True, kind="internal", message=f"{name}: a defect of texsynth; the server's log has more")
         else:
             self._tell(done=True, metrics=metrics)
+
+    def _plain(self, message: str, folder: Path) -> str:
+        """Without the server's paths."""
+        return without_paths(message, self._models).replace(f"{folder / 'in'}/", "").replace(f"{folder}/", "")
 
     def _beat(self) -> None:
         while True:
@@ -120,11 +126,6 @@ class _Worker:
                 self._news.write(json.dumps(news) + "\n")
             except OSError:  # the supervisor is gone
                 os._exit(0)
-
-
-def _plain(message: str, folder: Path) -> str:
-    """Without the server's paths."""
-    return message.replace(f"{folder / 'in'}/", "").replace(f"{folder}/", "")
 
 
 if __name__ == "__main__":

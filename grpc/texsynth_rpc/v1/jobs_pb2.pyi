@@ -81,7 +81,7 @@ class MeshSelection(_message.Message):
     def __init__(self, triangles: _Optional[_Iterable[int]] = ..., slots: _Optional[_Iterable[str]] = ..., brushes: _Optional[_Iterable[_Union[Brush, _Mapping]]] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("size", "maps", "content", "preset", "target", "format", "compression", "seed", "tileable", "density", "detail", "overlap", "material", "normals", "nonfinite", "region_sha256", "second", "blend", "blend_sha256", "seams", "selection", "fit", "grain", "style_size", "geometry", "tone")
+    __slots__ = ("size", "maps", "content", "preset", "target", "format", "compression", "seed", "tileable", "density", "detail", "overlap", "material", "normals", "nonfinite", "region_sha256", "second", "blend", "blend_sha256", "seams", "selection", "fit", "grain", "style_size", "geometry", "tone", "faithful", "model")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,8 @@ class Options(_message.Message):
     STYLE_SIZE_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     TONE_FIELD_NUMBER: _ClassVar[int]
+    FAITHFUL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     size: int
     maps: _containers.RepeatedScalarFieldContainer[str]
     content: Fraction
@@ -134,7 +136,9 @@ class Options(_message.Message):
     style_size: float
     geometry: str
     tone: Fraction
-    def __init__(self, size: _Optional[int] = ..., maps: _Optional[_Iterable[str]] = ..., content: _Optional[_Union[Fraction, _Mapping]] = ..., preset: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., compression: _Optional[str] = ..., seed: _Optional[int] = ..., tileable: bool = ..., density: _Optional[float] = ..., detail: _Optional[_Union[Fraction, _Mapping]] = ..., overlap: _Optional[str] = ..., material: _Optional[str] = ..., normals: _Optional[str] = ..., nonfinite: _Optional[str] = ..., region_sha256: _Optional[str] = ..., second: _Optional[_Union[Input, _Mapping]] = ..., blend: _Optional[_Union[Fraction, _Mapping]] = ..., blend_sha256: _Optional[str] = ..., seams: _Optional[str] = ..., selection: _Optional[_Union[MeshSelection, _Mapping]] = ..., fit: _Optional[str] = ..., grain: _Optional[float] = ..., style_size: _Optional[float] = ..., geometry: _Optional[str] = ..., tone: _Optional[_Union[Fraction, _Mapping]] = ...) -> None: ...
+    faithful: Fraction
+    model: str
+    def __init__(self, size: _Optional[int] = ..., maps: _Optional[_Iterable[str]] = ..., content: _Optional[_Union[Fraction, _Mapping]] = ..., preset: _Optional[str] = ..., target: _Optional[str] = ..., format: _Optional[str] = ..., compression: _Optional[str] = ..., seed: _Optional[int] = ..., tileable: bool = ..., density: _Optional[float] = ..., detail: _Optional[_Union[Fraction, _Mapping]] = ..., overlap: _Optional[str] = ..., material: _Optional[str] = ..., normals: _Optional[str] = ..., nonfinite: _Optional[str] = ..., region_sha256: _Optional[str] = ..., second: _Optional[_Union[Input, _Mapping]] = ..., blend: _Optional[_Union[Fraction, _Mapping]] = ..., blend_sha256: _Optional[str] = ..., seams: _Optional[str] = ..., selection: _Optional[_Union[MeshSelection, _Mapping]] = ..., fit: _Optional[str] = ..., grain: _Optional[float] = ..., style_size: _Optional[float] = ..., geometry: _Optional[str] = ..., tone: _Optional[_Union[Fraction, _Mapping]] = ..., faithful: _Optional[_Union[Fraction, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class RestyleJob(_message.Message):
     __slots__ = ("asset", "exemplar", "options")
