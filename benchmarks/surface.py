@@ -33,6 +33,7 @@ from texsynth.restyle import chosen_material, restyle
 from texsynth.run import Run
 from texsynth.surface.mesh import MeshAsset, load_mesh
 from texsynth.surface.uv_seams import sample_seams, seam_error
+from texsynth.surface.uv_topology import Topology
 
 BARS = {MapKind.ALBEDO: 1.15, MapKind.NORMAL: 1.25, MapKind.ROUGHNESS: 1.15}
 SMALLEST = 64  # texels a side of the last level that is measured
@@ -91,19 +92,18 @@ def restyle_and_measure(
     manifest = restyle(mesh.path, exemplar, out, options, Run())
     seconds = time.monotonic() - began
     index = chosen_material(mesh, None) if mesh.materials else None
-    steps = {str(kind): steps_of(out, manifest["maps"][kind], kind, mesh, index) for kind in BARS}
+    topology = Topology(mesh.mesh, index)
+    steps = {str(kind): steps_of(out, manifest["maps"][kind], kind, topology) for kind in BARS}
     found = {"mesh": mesh.path.stem, "exemplar": exemplar.name, "seams": seams, "seconds": seconds, "steps": steps}
     return found, picture(mesh, index, out)
 
 
-def steps_of(
-    out: Path, entry: dict[str, Any], kind: MapKind, mesh: MeshAsset, index: int | None
-) -> list[tuple[int, float]]:
+def steps_of(out: Path, entry: dict[str, Any], kind: MapKind, topology: Topology) -> list[tuple[int, float]]:
     """(texels a side, step) of each published level."""
     found = []
     for level in (entry, *entry["mips"]):
         size = level["height"], level["width"]
-        samples = sample_seams(mesh.mesh, size, index) if min(size) >= SMALLEST else None
+        samples = sample_seams(topology, size) if min(size) >= SMALLEST else None
         if samples is not None:
             texels = read_image(out / level["file"], colour=False).texels
             found.append((size[0], round(seam_error(TextureMap(kind, texels), samples).ratio, 3)))
