@@ -205,7 +205,7 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     if options.tone > 0 and asset is not None:
         with run.stage("tone", 0.827, MADE):
             _keep_tone(canvases[MapKind.ALBEDO], asset, sources.region, options, run)
-    if topology is not None and options.seams == "weld" and (ground.plane is not None or options.tone > 0):
+    if topology is not None and options.seams == "weld":
         _in_place(canvases, lambda maps: fill_gutters(maps, topology, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
     return Made(canvases, indices, layers, share, compute)
@@ -508,7 +508,7 @@ def _weld(canvases: dict[MapKind, Canvas], ground: Ground, region: Region | None
     """Let patterns go on over the mesh's UV seams."""
     surface, inside = ground.surface, None if ground.plane is not None else _inside(region)
     assert surface is not None
-    _in_place(canvases, lambda maps: weld_seams(maps, surface, inside, run))
+    _in_place(canvases, lambda maps: weld_seams(maps, surface, inside, run, fill=ground.plane is not None))
 
 
 def _inside(region: Region | None) -> NDArray[np.bool_] | None:

@@ -73,7 +73,7 @@ def fill_ghosts(plane: Plane, ghosts: Sequence[Ghosts]) -> None:
 
 
 def _shown(plane: Plane, ghosts: Ghosts) -> Floats:
-    values = plane.turned(plane.values(ghosts.places), ghosts.turn)
+    values = plane.turned(plane.values(ghosts.places, cubic=True), ghosts.turn)
     if ghosts.share is None:
         return values
     own = plane.values(ghosts.texels)

@@ -26,6 +26,7 @@ from scipy.spatial import cKDTree
 from texsynth.material import MapKind
 from texsynth.run import Run
 from texsynth.surface.ghosts import (
+    border_texels,
     centres,
     fill_ghosts,
     fill_ring,
@@ -43,30 +44,35 @@ from texsynth.surface.uv_topology import Topology
 
 Mask = NDArray[np.bool_]
 FADE = 1.5  # texels to either side of the cut over which the two patterns mix
+MIXED = 0.1  # share of the mirror image at a seam that texels take up: resampling a plane leaves a step of 5 to 20 %
 SLOW = 8  # texels at least over which the tone passes; twice the cut's depth where that is more
 
 
-def weld_seams(maps: Mapping[MapKind, NDArray[Any]], topology: Topology, changeable: Mask | None, run: Run) -> None:
+def weld_seams(
+    maps: Mapping[MapKind, NDArray[Any]], topology: Topology, changeable: Mask | None, run: Run, *, fill: bool = True
+) -> None:
     """Weld all seams of a material in its maps, as `Plane` has them, in place, and fill its gutters.
 
     changeable: bool (size, size), texels that may be written, all if None; seams with a side elsewhere stay as they
-    are.
+    are. fill: False leaves the gutters to `fill_gutters`.
     """
     plane, strips = Plane(maps), _changeable_strips(topology, maps, changeable)
     covered = uv_mask(topology.mesh, plane.size, topology.material, gutter=0)
     near = None if strips is None else seam_tree(strips, plane.size)
     if strips is not None and near is not None:
         _give_way(plane, strips, near, covered if changeable is None else covered & changeable, run)
-    _fill_gutters(maps, topology, strips, near, covered, changeable)
+    if fill:
+        _fill_gutters(maps, topology, strips, near, covered, changeable, 0.0)
 
 
 def fill_gutters(maps: Mapping[MapKind, NDArray[Any]], topology: Topology, changeable: Mask | None) -> None:
-    """Let the texels beyond the borders of charts show what lies across; arguments as of `weld_seams`."""
+    """Let the texels beyond the borders of charts show what lies across, and those at the borders take up a little of
+    it (`MIXED`); arguments as of `weld_seams`."""
     strips = _changeable_strips(topology, maps, changeable)
     size = Plane(maps).size
     near = None if strips is None else seam_tree(strips, size)
     covered = uv_mask(topology.mesh, size, topology.material, gutter=0)
-    _fill_gutters(maps, topology, strips, near, covered, changeable)
+    _fill_gutters(maps, topology, strips, near, covered, changeable, MIXED)
 
 
 def _changeable_strips(
@@ -87,13 +93,19 @@ def _fill_gutters(
     near: cKDTree | None,
     covered: Mask,
     changeable: Mask | None,
+    share: float,
 ) -> None:
-    """What lies across a seam; around that and around borders without one, a ring of the nearest texel."""
+    """What lies across a seam; around that and around borders without one, a ring of the nearest texel. share: that
+    texels at a seam take up of their mirror images."""
     plane = Plane(maps)
     known = uv_mask(topology.mesh, plane.size, topology.material)
-    if strips is not None:
+    if strips is not None and near is not None:
         ghosts = ghost_texels(strips, plane.size, covered, gutter_width(plane.size), changeable, near)
         fill_ghosts(plane, ghosts)
+        if share > 0:
+            free = covered if changeable is None else covered & changeable
+            fill_ghosts(plane, border_texels(strips, plane.size, free, share, near))
+            fill_ghosts(plane, ghosts)
         known = with_ghosts(known, ghosts)
     fill_ring(maps, ring_around(known, changeable))
 
