@@ -9,6 +9,7 @@ edge, so that the continuation of a bent border has no gaps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -37,6 +38,13 @@ class Strips:
     turn: Doubles
     starts: NDArray[np.int64]
     closed: NDArray[np.bool_]
+
+    @cached_property
+    def turn_back(self) -> tuple[Doubles, NDArray[np.bool_]]:
+        """float64 (N, 2, 2), from the keeping side to the giving one, and bool (N,), where there is such a turn; the
+        identity elsewhere."""
+        sound = np.abs(np.linalg.det(self.turn)) >= 1e-9
+        return np.asarray(np.linalg.inv(np.where(sound[:, None, None], self.turn, np.eye(2)))), sound
 
     def continued(self, samples: Any, offset: Doubles) -> Doubles:
         """Where offsets on the giving side, of samples by number, lie in the keeping side's part, continued."""

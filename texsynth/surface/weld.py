@@ -26,6 +26,7 @@ from scipy.spatial import cKDTree
 from texsynth.material import MapKind
 from texsynth.run import Run
 from texsynth.surface.ghosts import (
+    THREADS,
     border_texels,
     centres,
     fill_ghosts,
@@ -135,7 +136,7 @@ def needed_tokens(topology: Topology, size: int, block: int) -> Mask:
 
 def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Doubles) -> tuple[Doubles, Floats]:
     """The texels of strips that change, and their new values."""
-    nearest = near.query(texels)[1]
+    nearest = near.query(texels, workers=THREADS)[1]
     mine = nearest < len(strips.gives)
     texels, nearest = texels[mine], nearest[mine]
     offset = plane.shortest(texels - strips.gives[nearest])
