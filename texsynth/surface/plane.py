@@ -95,7 +95,7 @@ def _sample(texels, points, cubic, scale, out):  # type: ignore[no-untyped-def]
                 low %= length  # a division for each texel would be half of the time
             for k in range(taps):
                 place[axis, k] = low
-                low = low + 1 if low + 1 < length else 0
+                low = low + 1 if low + 1 < length else np.int64(0)
         out[n] = 0
         for j in range(taps):
             for i in range(taps):
