@@ -66,15 +66,16 @@ def ghost_texels(
     return [_across(strips, size, near, covered, width, texels) for texels in centres(free)]
 
 
-def fill_ghosts(plane: Plane, ghosts: Sequence[Ghosts]) -> None:
-    """Let them show what lies across. All is read before anything is written."""
-    across = [_shown(plane, each) for each in ghosts]
+def fill_ghosts(plane: Plane, ghosts: Sequence[Ghosts], *, cubic: bool = False) -> None:
+    """Let them show what lies across. All is read before anything is written. cubic: as of `Plane.values`; it reads two
+    texels beyond charts."""
+    across = [_shown(plane, each, cubic) for each in ghosts]
     for each, values in zip(ghosts, across, strict=True):
         plane.write(each.texels, values)
 
 
-def _shown(plane: Plane, ghosts: Ghosts) -> Floats:
-    values = plane.turned(plane.values(ghosts.places, cubic=True), ghosts.turn)
+def _shown(plane: Plane, ghosts: Ghosts, cubic: bool) -> Floats:
+    values = plane.turned(plane.values(ghosts.places, cubic=cubic), ghosts.turn)
     if ghosts.share is None:
         return values
     own = plane.values(ghosts.texels)

@@ -102,11 +102,11 @@ def _fill_gutters(
     known = uv_mask(topology.mesh, plane.size, topology.material)
     if strips is not None and near is not None:
         ghosts = ghost_texels(strips, plane.size, covered, gutter_width(plane.size), changeable, near)
-        fill_ghosts(plane, ghosts)
+        fill_ghosts(plane, ghosts, cubic=True)
         if share > 0:
             free = covered if changeable is None else covered & changeable
-            fill_ghosts(plane, border_texels(strips, plane.size, free, share, near))
-            fill_ghosts(plane, ghosts)
+            fill_ghosts(plane, border_texels(strips, plane.size, free, share, near), cubic=True)
+            fill_ghosts(plane, ghosts, cubic=True)
         known = with_ghosts(known, ghosts)
     fill_ring(maps, ring_around(known, changeable))
 
