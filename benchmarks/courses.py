@@ -31,7 +31,7 @@ from texsynth.surface.flatten import areas
 from texsynth.surface.mesh import MeshAsset, load_mesh
 from texsynth.surface.pattern import plan_plane
 from texsynth.surface.rebake import carried, to_plane
-from texsynth.surface.uv_topology import charts
+from texsynth.surface.uv_topology import Topology
 
 Floats = npt.NDArray[np.float64]
 IN_EXEMPLAR = 15  # courses
@@ -78,9 +78,9 @@ def main() -> int:
 def courses(mesh: MeshAsset, index: int | None, out: Path, size: int, width: float) -> dict[str, Any]:
     """Spread of the courses' heights, over that which `--style-size` asks for, and the share that is level."""
     texels = read_image(out / "roughness.png", colour=False).texels.astype(np.float32) / 255  # knows joints from bricks
-    plane = plan_plane(mesh.mesh, index, size, TEXELS * IN_EXEMPLAR / width, 0.0, join=False)
+    plane = plan_plane(Topology(mesh.mesh, index), size, TEXELS * IN_EXEMPLAR / width, 0.0, join=False)
     flat = carried(texels[:, :, 0], to_plane(plane, mesh.mesh, plane.size)).astype(np.float64)
-    of = charts(plane.mesh, plane.mesh.triangles.astype(np.int64))
+    of = Topology(plane.mesh, None).chart
     here = to_plane(plane, mesh.mesh, plane.size).here.rows(0, plane.size).triangle
     heights, weights, total = list[float](), list[float](), 0.0
     for chart in range(int(of.max()) + 1):

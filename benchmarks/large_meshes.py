@@ -26,6 +26,7 @@ from reporting import Row, row, show, write_results
 from texsynth.surface.gbuffer import GBufferRaster
 from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import load_mesh
+from texsynth.surface.uv_topology import Topology
 
 MAPS_CELLS, MAPS_SIZE = 77, 4096  # 71,148 triangles
 MAPS_SECONDS, MAPS_GB = 3.0, 1.5
@@ -64,7 +65,7 @@ def make_maps(path: Path) -> None:
     for first in range(0, MAPS_SIZE, BAND):
         raster.rows(first, first + BAND)
     print(f"texel size and places after {time.monotonic() - began:.2f} s")
-    Gutters(mesh, MAPS_SIZE, None)
+    Gutters(Topology(mesh, None), MAPS_SIZE)
     print(f"seams after {time.monotonic() - began:.2f} s")
 
 

@@ -7,14 +7,15 @@ Every mesh below FOLDER, and a ball of 384 charts, upright and with every other 
 own content in every exemplar, with `--seams leave` and `--seams weld`. The step is the mean absolute difference of
 encoded values at points half a texel to either side of the seam over that of points as far apart inside the charts, in
 the published mip levels (`texsynth.surface.uv_seams`); normals are turned into one chart first. Renders of both stand
-side by side on sheet.png, where they differ most on close_ups.png, to be looked at.
+side by side on sheet.png, and on close_ups.png a mesh a row where the seams are seen most if they are left, to be
+looked at. --no-balls leaves the balls out.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ from texsynth.restyle import chosen_material, restyle
 from texsynth.run import Run
 from texsynth.surface.mesh import MeshAsset, load_mesh
 from texsynth.surface.uv_seams import sample_seams, seam_error
+from texsynth.surface.uv_topology import Topology
 
 BARS = {MapKind.ALBEDO: 1.15, MapKind.NORMAL: 1.25, MapKind.ROUGHNESS: 1.15}
 SMALLEST = 64  # texels a side of the last level that is measured
 COST = 0.08  # of the time without
-PICTURE, CLOSE_UP = 1800, 450  # pixels
+PICTURE, CLOSE_UP = 1800, 300  # pixels
+Labelled = tuple[str, npt.NDArray[np.float32]]
 CELLS, SPLIT = 64, 8  # of the ball: 49,152 triangles in 384 charts
 
 
@@ -47,16 +50,17 @@ def main() -> int:
     parser.add_argument("--meshes", type=Path, required=True, metavar="FOLDER", help="searched deep")
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--preset", choices=("draft", "standard", "high"), default="standard")
+    parser.add_argument("--no-balls", action="store_true", help="only the meshes of the folder")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="the close-ups once more, as this JPEG")
     arguments = parser.parse_args()
     meshes = sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     if not meshes:
         raise SystemExit(f"{arguments.meshes}: holds no {MESH_NAMES}")
-    for name, mirrored in (("many_charts", False), ("mirrored_charts", True)):
+    for name, mirrored in () if arguments.no_balls else (("many_charts", False), ("mirrored_charts", True)):
         meshes.append(write_cube_sphere(arguments.out / f"{name}.glb", CELLS, SPLIT, mirrored))
     details, pictures, close_ups = list[dict[str, Any]](), [], []
     for path in meshes:
-        mesh = load_mesh(path)
+        mesh, row_of_close_ups = load_mesh(path), list[Labelled]()
         for exemplar in find_exemplars(arguments):
             line = []
             for seams in ("leave", "weld"):
@@ -68,42 +72,53 @@ def main() -> int:
                     flush=True,
                 )
             pictures.append(line)
-            close_ups.append(where_they_differ(line))
+            left = out_of(arguments, path, exemplar, "leave")
+            row_of_close_ups += cropped(line, where_seams_show(mesh, left, arguments.size))
+        close_ups.append(row_of_close_ups)
     rows = summary(details, arguments.size)
     show(f"seams, {arguments.size} px, {arguments.preset}", rows)
     contact_sheet(arguments.out / "sheet.png", pictures, PICTURE // 2)
     contact_sheet(arguments.out / "close_ups.png", close_ups, CLOSE_UP)
     if arguments.picture is not None:
         cv2.imwrite(
-            str(arguments.picture), cv2.imread(str(arguments.out / "close_ups.png")), [cv2.IMWRITE_JPEG_QUALITY, 88]
+            str(arguments.picture), cv2.imread(str(arguments.out / "close_ups.png")), [cv2.IMWRITE_JPEG_QUALITY, 82]
         )
     write_results(arguments.out, "surface", arguments, rows, details)
     return 0 if all(line.passed is not False for line in rows) else 1
+
+
+def out_of(arguments: argparse.Namespace, mesh: Path, exemplar: Path, seams: str) -> Path:
+    return Path(arguments.out / f"{mesh.stem}_in_{exemplar.name}_{seams}")
 
 
 def restyle_and_measure(
     mesh: MeshAsset, exemplar: Path, seams: Any, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
     """Restyle once into OUT/MESH_in_EXEMPLAR_SEAMS; the step of each map at each level, and a render."""
-    out = arguments.out / f"{mesh.path.stem}_in_{exemplar.name}_{seams}"
+    out = out_of(arguments, mesh.path, exemplar, seams)
     options = Options(size=arguments.size, preset=arguments.preset, content=0, seams=seams)
-    began = time.monotonic()
+    began = processor_seconds()
     manifest = restyle(mesh.path, exemplar, out, options, Run())
-    seconds = time.monotonic() - began
+    seconds = processor_seconds() - began
     index = chosen_material(mesh, None) if mesh.materials else None
-    steps = {str(kind): steps_of(out, manifest["maps"][kind], kind, mesh, index) for kind in BARS}
+    topology = Topology(mesh.mesh, index)
+    steps = {str(kind): steps_of(out, manifest["maps"][kind], kind, topology) for kind in BARS}
     found = {"mesh": mesh.path.stem, "exemplar": exemplar.name, "seams": seams, "seconds": seconds, "steps": steps}
     return found, picture(mesh, index, out)
 
 
-def steps_of(
-    out: Path, entry: dict[str, Any], kind: MapKind, mesh: MeshAsset, index: int | None
-) -> list[tuple[int, float]]:
+def processor_seconds() -> float:
+    """Of this process and those it waited for: what else runs on the machine changes it little."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def steps_of(out: Path, entry: dict[str, Any], kind: MapKind, topology: Topology) -> list[tuple[int, float]]:
     """(texels a side, step) of each published level."""
     found = []
     for level in (entry, *entry["mips"]):
         size = level["height"], level["width"]
-        samples = sample_seams(mesh.mesh, size, index) if min(size) >= SMALLEST else None
+        samples = sample_seams(topology, size) if min(size) >= SMALLEST else None
         if samples is not None:
             texels = read_image(out / level["file"], colour=False).texels
             found.append((size[0], round(seam_error(TextureMap(kind, texels), samples).ratio, 3)))
@@ -112,23 +127,41 @@ def steps_of(
 
 def picture(mesh: MeshAsset, index: int | None, out: Path) -> npt.NDArray[np.float32]:
     """The mesh with its new material."""
-    made = {kind: each.texels for kind, each in load_material(out).maps.items()}
+    return rendered(mesh, index, {kind: each.texels for kind, each in load_material(out).maps.items()})
+
+
+def rendered(mesh: MeshAsset, index: int | None, made: dict[MapKind, Any]) -> npt.NDArray[np.float32]:
+    """The mesh with these maps for one of its materials."""
     materials = [{kind: each.texels for kind, each in old.maps.items()} for old in mesh.materials]
     if index is not None:
         materials[index] |= made
     render = render_mesh(mesh.mesh, materials or made, PICTURE, supersample=1)
-    return render.astype(np.float32) / 255
+    return np.asarray(render, np.float32) / np.float32(255)
 
 
-def where_they_differ(
-    line: list[tuple[str, npt.NDArray[np.float32]]],
-) -> list[tuple[str, npt.NDArray[np.float32]]]:
-    """The same square of both pictures, that which differs most."""
-    difference = np.abs(line[0][1] - line[1][1]).mean(axis=2)
-    sums = cv2.boxFilter(difference, -1, (CLOSE_UP, CLOSE_UP), normalize=False, borderType=cv2.BORDER_CONSTANT)
+def where_seams_show(mesh: MeshAsset, out: Path, size: int) -> tuple[slice, slice]:
+    """The square of a render in which most is seen of the steps at the seams of a result: of its albedo, at its points
+    of sampling."""
+    index = chosen_material(mesh, None) if mesh.materials else None
+    samples = sample_seams(Topology(mesh.mesh, index), (size, size))
+    marked, none = np.zeros((size, size, 3), np.uint8), np.zeros((size, size, 3), np.uint8)
+    if samples is not None:
+        albedo = load_material(out).maps[MapKind.ALBEDO].texels
+        cells = [np.mod(side.astype(np.int64), size) for side in samples.sides]
+        here, there = (albedo[rows, columns].astype(np.int64) for rows, columns in (each.T for each in cells))
+        for rows, columns in (each.T for each in cells):
+            marked[rows, columns] = np.abs(here - there).mean(axis=1, keepdims=True)
+        marked = np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)), np.uint8)
+    shown = np.abs(np.subtract(*(rendered(mesh, index, {MapKind.ALBEDO: each}) for each in (marked, none))))
+    sums = cv2.boxFilter(shown.mean(axis=2), -1, (CLOSE_UP, CLOSE_UP), normalize=False, borderType=cv2.BORDER_CONSTANT)
     middle = np.array(np.unravel_index(sums.argmax(), sums.shape))
     top, left = np.clip(middle - CLOSE_UP // 2, 0, PICTURE - CLOSE_UP)
-    return [(label, picture[top : top + CLOSE_UP, left : left + CLOSE_UP]) for label, picture in line]
+    return slice(int(top), int(top) + CLOSE_UP), slice(int(left), int(left) + CLOSE_UP)
+
+
+def cropped(line: list[Labelled], part: tuple[slice, slice]) -> list[Labelled]:
+    """The same part of all pictures, without the mesh in their labels."""
+    return [(label.split(" in ")[1], picture[part]) for label, picture in line]
 
 
 def summary(details: list[dict[str, Any]], size: int) -> list[Row]:
@@ -149,7 +182,12 @@ def summary(details: list[dict[str, Any]], size: int) -> list[Row]:
     for with_, without in zip(details[1::2], details[::2], strict=True):
         cost.append((f"{with_['mesh']} in {with_['exemplar']}", with_["seconds"] / without["seconds"] - 1))
     rows.append(
-        row("time of welding, share of the rest", f"<= {COST}, median", cost, lambda v: bool(np.median(v) <= COST))
+        row(
+            "processor time of welding, share of the rest",
+            f"<= {COST}, median",
+            cost,
+            lambda v: bool(np.median(v) <= COST),
+        )
     )
     return rows
 

@@ -20,6 +20,7 @@ from texsynth.run import Run
 from texsynth.surface.geometry_guidance import BALL, FLAT_TONE, Bends, geometry_tone
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.occlusion import Occluders
+from texsynth.surface.uv_topology import Topology
 
 Floats = NDArray[np.float32]
 
@@ -51,7 +52,7 @@ def step(way: float) -> Mesh:
 
 @pytest.mark.parametrize("way", [1.0, -1.0])
 def test_an_edge_bends_by_its_angle_and_the_faces_beside_it_by_nothing(way: float) -> None:
-    bends = Bends(step(way)).at(np.array([[0, 0, 0], [3, 1, -3 * way]], np.float32))
+    bends = Bends(Topology(step(way), None)).at(np.array([[0, 0, 0], [3, 1, -3 * way]], np.float32))
     assert bends[0] == pytest.approx(way * np.pi / 2, rel=0.1)
     assert abs(bends[1]) < 1e-3
 
@@ -60,13 +61,13 @@ def test_a_sphere_bends_as_its_radius_says_however_fine_it_is() -> None:
     for subdivisions in (4, 5):
         sphere = trimesh.creation.icosphere(subdivisions, radius=1)
         points = trimesh.sample.sample_surface(sphere, 20000, seed=0)[0].astype(np.float32)
-        bends = Bends(mesh_of(sphere.vertices, sphere.faces)).at(points)
+        bends = Bends(Topology(mesh_of(sphere.vertices, sphere.faces), None)).at(points)
         assert bends.mean() == pytest.approx(2 * 2.507 * 2 * BALL, rel=0.1)  # 2 / r over 2.5 deviations
 
 
 def test_a_sheet_that_is_closed_back_to_back_does_not_bend_in_its_middle() -> None:
     sheet = [[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]
-    bends = Bends(mesh_of(sheet, [[0, 1, 2], [0, 2, 3], [0, 2, 1], [0, 3, 2]]))
+    bends = Bends(Topology(mesh_of(sheet, [[0, 1, 2], [0, 2, 3], [0, 2, 1], [0, 3, 2]]), None))
     assert bends.at(np.zeros((1, 3), np.float32))[0] == 0
 
 
@@ -103,7 +104,7 @@ def test_a_mesh_of_no_triangles_hides_nothing() -> None:
 
 @pytest.mark.parametrize("way", [1.0, -1.0])
 def test_tone_is_light_on_a_ridge_dark_in_a_valley_and_flat_beside_them(way: float) -> None:
-    tone = geometry_tone(step(way), 256)
+    tone = geometry_tone(Topology(step(way), None), 256)
     assert way * (tone[10:-10, 126:130] - FLAT_TONE).min() > 0.2
     np.testing.assert_allclose(tone[10:-10, 40:80], FLAT_TONE, atol=1e-3)
 
@@ -111,11 +112,11 @@ def test_tone_is_light_on_a_ridge_dark_in_a_valley_and_flat_beside_them(way: flo
 def test_tone_is_flat_away_from_the_surface() -> None:
     ridge = step(1)
     small = Mesh(ridge.positions, ridge.normals, ridge.uvs / 2, ridge.triangles, ridge.material_index)
-    assert (geometry_tone(small, 256)[150:] == FLAT_TONE).all()
+    assert (geometry_tone(Topology(small, None), 256)[150:] == FLAT_TONE).all()
 
 
 def test_a_material_that_no_triangle_has_gives_a_flat_tone() -> None:
-    assert (geometry_tone(step(1), 64, 5) == FLAT_TONE).all()
+    assert (geometry_tone(Topology(step(1), 5), 64) == FLAT_TONE).all()
 
 
 def test_geometry_is_added_to_the_assets_own_tone() -> None:

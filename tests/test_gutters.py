@@ -28,6 +28,7 @@ from texsynth.surface.mesh import Mesh, load_mesh
 from texsynth.surface.plane import Plane
 from texsynth.surface.raster import UvRaster, uv_mask
 from texsynth.surface.strips import seam_strips
+from texsynth.surface.uv_topology import Topology
 from texsynth.surface.weld import needed_tokens, weld_seams
 
 SIZE, SIDE = 512, 96
@@ -47,11 +48,11 @@ def publish(mesh: Mesh, out: Path, *, guarded: bool) -> Levels:
     texels = np.zeros((SIZE, SIZE, 3), np.uint8)
     texels[..., 1] = np.random.default_rng(0).integers(120, 256, (SIZE, SIZE))
     blocks = uv_mask(mesh, SIZE).reshape(SIZE // BLOCK, BLOCK, SIZE // BLOCK, BLOCK).any(axis=(1, 3))
-    blocks |= needed_tokens(mesh, SIZE, None, BLOCK)
+    blocks |= needed_tokens(Topology(mesh, None), SIZE, BLOCK)
     texels[~np.kron(blocks, np.ones((BLOCK, BLOCK), np.bool_))] = MAGENTA
     if guarded:
-        weld_seams({MapKind.ALBEDO: texels}, mesh, None, None, Run())
-    gutters = Gutters(mesh, SIZE, None) if guarded else None
+        weld_seams({MapKind.ALBEDO: texels}, Topology(mesh, None), None, Run())
+    gutters = Gutters(Topology(mesh, None), SIZE) if guarded else None
     maps = publish_maps(out, {MapKind.ALBEDO: texels}, Options(size=SIZE).storage, Run(), gutters)
     files = [level["file"] for level in (maps["albedo"], *maps["albedo"]["mips"])]
     return [read_image(out / file).texels for file in files]
@@ -126,13 +127,13 @@ def test_on_every_level_the_texels_beyond_a_seam_show_what_lies_across(urn: Mesh
     low, high = urn.positions.min(axis=0), urn.positions.max(axis=0)
     texels = np.where((seen.triangle >= 0)[..., None], 40 + 170 * (places - low) / (high - low), 0).astype(np.uint8)
     maps: Mapping[Any, NDArray[np.uint8]] = {MapKind.ALBEDO: texels}
-    weld_seams(maps, urn, None, None, Run())
-    gutters, side = Gutters(urn, SIZE, None), SIZE // 4
+    weld_seams(maps, Topology(urn, None), None, Run())
+    gutters, side = Gutters(Topology(urn, None), SIZE), SIZE // 4
     reduced = cv2.resize(texels, (side, side), interpolation=cv2.INTER_AREA)
     level = next(
         rows for number, _, rows in gutters.refilled(MapKind.ALBEDO, iter([(2, 0, reduced.copy())])) if number == 2
     )
-    strips = seam_strips(urn, side, None)
+    strips = seam_strips(Topology(urn, None), side)
     assert strips is not None
     ghosts = ghost_texels(strips, side, uv_mask(urn, side, gutter=0), 2)
     plane = Plane({MapKind.ALBEDO: level})
@@ -145,9 +146,9 @@ def test_a_texture_that_is_all_chart_needs_no_chart_map() -> None:
     flat = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
     triangles = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
     square = Mesh(flat, np.tile(np.float32([0, 0, 1]), (4, 1)), flat[:, :2].copy(), triangles, np.zeros(2, np.int32))
-    assert Gutters(square, 64, None).charts is None
+    assert Gutters(Topology(square, None), 64).charts is None
     half = replace(square, uvs=square.uvs * np.float32(0.5))
-    charts = Gutters(half, 64, None).charts
+    charts = Gutters(Topology(half, None), 64).charts
     assert charts is not None
     assert charts.mean() == pytest.approx((49 / 64) ** 2, abs=0.01), "32 texels, 8 to either side, and the outline"
 

@@ -24,6 +24,7 @@ from texsynth.surface.mesh import Mesh, load_mesh
 from texsynth.surface.packing import packed
 from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plane
 from texsynth.surface.rebake import SHARPEN, Rebake, carried, to_plane, to_texture
+from texsynth.surface.uv_topology import Topology
 
 SIZE = 256
 Doubles = NDArray[np.float64]
@@ -81,7 +82,8 @@ def box(rng: np.random.Generator) -> Mesh:
 
 
 def plane_of(mesh: Mesh, grain: float = 0.0, *, join: bool = True) -> PatternPlane:
-    return plan_plane(mesh, 0, SIZE, mean_density(mesh, 0, SIZE), grain, join=join)
+    surface = Topology(mesh, 0)
+    return plan_plane(surface, SIZE, mean_density(surface, SIZE), grain, join=join)
 
 
 def scales(plane: PatternPlane) -> Doubles:
@@ -175,10 +177,10 @@ def test_of_charts_that_share_their_texels_one_has_a_place() -> None:
 
 
 def test_no_plane_is_made_where_the_texture_repeats_on_the_surface() -> None:
-    assert fits(corner_of_a_house(), 0)
+    assert fits(Topology(corner_of_a_house(), 0))
     repeated = quads([FRONT], [rectangle(0.5, 0.1, 1.0, 0.5)])
-    assert not fits(repeated, 0)
-    ground = choose_ground(repeated, 0, 128, Options(size=SIZE))
+    assert not fits(Topology(repeated, 0))
+    ground = choose_ground(Topology(repeated, 0), 128, Options(size=SIZE))
     assert ground.plane is None
     assert ground.torus == (False, True)
 
@@ -279,7 +281,7 @@ def test_content_and_regions_lie_on_the_plane_where_their_walls_do() -> None:
     middles = [plane.corners[i : i + 2].mean(axis=(0, 1)).astype(int) for i in (0, 2)]
     assert [round(float(moved[y, x]), 2) for x, y in middles] == [0.2, 0.9]
     region = Region(tone > 0.5)
-    ground = choose_ground(mesh, 0, 128, Options(size=SIZE))
+    ground = choose_ground(Topology(mesh, 0), 128, Options(size=SIZE))
     assert ground.plane is not None
     wanted = wanted_tokens(ground, region, Options(size=SIZE))
     assert wanted is not None

@@ -18,6 +18,7 @@ from texsynth.surface.gltf import read_gltf
 from texsynth.surface.mesh import Mesh, load_mesh, write_glb
 from texsynth.surface.raster import MAX_UV_TILES, UvRaster, uv_mask, visible
 from texsynth.surface.uv_notes import uv_notes
+from texsynth.surface.uv_topology import Topology
 
 
 def simple(tmp_path: Path, **node: Any) -> Path:
@@ -415,7 +416,9 @@ def test_a_triangle_that_is_there_twice_is_kept_and_said_to_share_its_texels(tmp
     builder.quad(textured(builder), indices=[*QUAD_INDICES, *QUAD_INDICES[:3]])
     mesh = load_mesh(builder.save(tmp_path)).mesh
     assert len(mesh.triangles) == 3
-    assert "UVs: 33% of the surface lies on texels that other places show too; they look alike" in uv_notes(mesh, 0)
+    assert "UVs: 33% of the surface lies on texels that other places show too; they look alike" in uv_notes(
+        Topology(mesh, 0)
+    )
 
 
 def test_charts_on_top_of_each_other_in_different_tiles_are_said_to_share_their_texels(tmp_path: Path) -> None:
@@ -423,7 +426,7 @@ def test_charts_on_top_of_each_other_in_different_tiles_are_said_to_share_their_
     material = textured(builder)
     builder.quad(material)
     builder.quad(material, uvs=np.array(QUAD_UVS) + [3, -2], positions=np.array(QUAD_POSITIONS) + [5, 0, 0])
-    notes = uv_notes(load_mesh(builder.save(tmp_path)).mesh, 0)
+    notes = uv_notes(Topology(load_mesh(builder.save(tmp_path)).mesh, 0))
     assert any(note.startswith("UVs: 50% of the surface lies on texels that other places show too") for note in notes)
 
 
@@ -432,9 +435,9 @@ def test_a_mirrored_chart_is_said_to_be_mirrored_and_a_mirrored_node_is_not(tmp_
     material = textured(builder)
     builder.quad(material, uvs=np.array(QUAD_UVS) / 2)
     builder.quad(material, uvs=np.array(QUAD_UVS) * [-0.5, 0.5] + [1, 0.5])
-    notes = uv_notes(load_mesh(builder.save(tmp_path)).mesh, 0)
+    notes = uv_notes(Topology(load_mesh(builder.save(tmp_path)).mesh, 0))
     assert "UVs: 50% of the surface is mirrored in the texture" in notes
-    notes = uv_notes(load_mesh(simple(tmp_path, rotation=[0, 0.6, 0, 0.8], scale=[2, 1, 3])).mesh, 0)
+    notes = uv_notes(Topology(load_mesh(simple(tmp_path, rotation=[0, 0.6, 0, 0.8], scale=[2, 1, 3])).mesh, 0))
     assert not any("mirrored" in note for note in notes)
 
 

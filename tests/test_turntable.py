@@ -121,10 +121,10 @@ def test_a_restyled_mesh_comes_with_a_strip_and_an_animation(inputs: tuple[Path,
     if "turntable.png" not in manifest["files"]:
         pytest.skip(f"no GL here: {manifest['notes']}")
     strip = np.asarray(Image.open(tmp_path / "turntable.png"))
-    assert strip.shape == (512, 8 * 512, 3)
+    assert strip.shape in ((512, 8 * 512, 3), (512, 4 * 512, 3)), "a slow driver draws every fourth view"
     assert len(np.unique(strip[:, 200:300].reshape(-1, 3), axis=0)) > 500
     with Image.open(tmp_path / "turntable.webp") as turning:
-        assert (getattr(turning, "n_frames", 0), turning.size) in ((16, (512, 512)), (8, (512, 512)))
+        assert (getattr(turning, "n_frames", 0), turning.size) in ((16, (512, 512)), (8, (512, 512)), (4, (512, 512)))
     assert "data:image/webp;base64" in (tmp_path / "report.html").read_text()
 
 

@@ -18,6 +18,7 @@ from texsynth.surface.mesh import load_mesh, uv_areas, write_glb
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.unwrap import MAX_UNWRAPPED
 from texsynth.surface.uv_notes import uv_notes
+from texsynth.surface.uv_topology import Topology
 
 NEW = {MapKind.ALBEDO: np.full((4, 4, 3), 9, np.uint8)}
 
@@ -56,7 +57,7 @@ def test_the_charts_do_not_overlap_and_are_not_mirrored(ball: Path) -> None:
     assert (areas < 0).all()
     covered = uv_mask(mesh, 1024, gutter=0).mean()
     np.testing.assert_allclose(covered, -areas.sum(), rtol=0.005)
-    assert not any("mirrored" in note or "other places show" in note for note in uv_notes(mesh, None))
+    assert not any("mirrored" in note or "other places show" in note for note in uv_notes(Topology(mesh, None)))
 
 
 def test_the_surface_is_equally_dense_in_the_texture(ball: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from texsynth.material import MapKind, TextureMap
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.uv_seams import sample_seams, seam_error
+from texsynth.surface.uv_topology import Topology
 
 
 def two_quads(left: float, right: float, *, gap: float = 0.0) -> Mesh:
@@ -34,15 +35,15 @@ def albedo(values: np.ndarray) -> TextureMap:
 
 
 def test_an_edge_with_the_same_uvs_on_both_sides_is_no_seam() -> None:
-    assert sample_seams(two_quads(0.5, 0.5), (64, 64)) is None
+    assert sample_seams(Topology(two_quads(0.5, 0.5), None), (64, 64)) is None
 
 
 def test_edges_that_do_not_meet_in_space_are_no_seam() -> None:
-    assert sample_seams(two_quads(0.4, 0.5, gap=0.01), (64, 64)) is None
+    assert sample_seams(Topology(two_quads(0.4, 0.5, gap=0.01), None), (64, 64)) is None
 
 
 def test_points_lie_half_a_texel_and_one_and_a_half_inside_each_chart() -> None:
-    samples = sample_seams(two_quads(0.4, 0.5), (100, 50))
+    samples = sample_seams(Topology(two_quads(0.4, 0.5), None), (100, 50))
     assert samples is not None
     (a, b), (further_a, further_b) = samples.sides, samples.inside
     assert len(a) == 100  # one a texel along v
@@ -62,7 +63,7 @@ def test_a_texture_that_continues_over_the_seam_gives_one_and_a_jump_gives_more(
     start = round(0.5 * size)
     # What lies right of u = 0.4 on the surface is what the right chart shows from u = 0.5 on.
     continued[:, start:] = values[:, round(0.4 * size) : round(0.4 * size) + size - start]
-    samples = sample_seams(two_quads(round(0.4 * size) / size, 0.5), (size, size))
+    samples = sample_seams(Topology(two_quads(round(0.4 * size) / size, 0.5), None), (size, size))
     assert samples is not None
     seamless = seam_error(albedo(continued), samples)
     assert seamless.ratio == pytest.approx(1, abs=0.12)
@@ -75,7 +76,7 @@ def test_a_texture_that_continues_over_the_seam_gives_one_and_a_jump_gives_more(
 
 
 def test_flat_ground_has_no_visible_seam() -> None:
-    samples = sample_seams(two_quads(0.4, 0.5), (64, 64))
+    samples = sample_seams(Topology(two_quads(0.4, 0.5), None), (64, 64))
     assert samples is not None
     assert seam_error(albedo(np.full((64, 64, 3), 0.5)), samples).ratio == 1
 
@@ -83,13 +84,13 @@ def test_flat_ground_has_no_visible_seam() -> None:
 def test_only_the_seams_of_the_material_count() -> None:
     mesh = two_quads(0.4, 0.5)
     other = Mesh(mesh.positions, mesh.normals, mesh.uvs, mesh.triangles, np.array([0, 0, 1, 1], np.int32))
-    assert sample_seams(other, (64, 64), 0) is None
-    assert sample_seams(other, (64, 64)) is not None
+    assert sample_seams(Topology(other, 0), (64, 64)) is None
+    assert sample_seams(Topology(other, None), (64, 64)) is not None
 
 
 def test_uvs_outside_0_to_1_repeat() -> None:
     values = albedo(noise())
-    inside, outside = (sample_seams(two_quads(0.4 + k, 0.5 + 2 * k), (128, 128)) for k in (0, 3))
+    inside, outside = (sample_seams(Topology(two_quads(0.4 + k, 0.5 + 2 * k), None), (128, 128)) for k in (0, 3))
     assert inside is not None
     assert outside is not None
     assert seam_error(values, inside).across == pytest.approx(seam_error(values, outside).across, rel=1e-3)
@@ -103,7 +104,7 @@ def test_an_edge_of_many_triangles_is_taken_in_pairs() -> None:
     uvs = np.random.default_rng(1).random((9, 2)).astype(np.float32)
     triangles = np.arange(9, dtype=np.int32).reshape(3, 3)
     mesh = Mesh(positions, positions * 0, uvs, triangles, np.zeros(3, np.int32))
-    samples = sample_seams(mesh, (32, 32))
+    samples = sample_seams(Topology(mesh, None), (32, 32))
     assert samples is not None
     longest = 32 * max(float(np.linalg.norm(uvs[3 * k] - uvs[3 * k + 1])) for k in range(3))
     assert len(samples.sides[0]) <= np.ceil(longest)

@@ -25,7 +25,7 @@ from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.uv_seams import sample_seams, seam_error
-from texsynth.surface.uv_topology import repeating, seam_chains, seam_edges
+from texsynth.surface.uv_topology import Topology
 from texsynth.surface.weld import needed_tokens, weld_seams
 from texsynth.train.procedural import generate, write
 
@@ -68,7 +68,7 @@ def random_maps(seed: int = 0) -> dict[MapKind, NDArray[np.uint8]]:
 
 
 def strips_of(mesh: Mesh) -> Strips:
-    strips = seam_strips(mesh, SIZE, 0)
+    strips = seam_strips(Topology(mesh, 0), SIZE)
     assert strips is not None
     return strips
 
@@ -106,7 +106,7 @@ def test_seams_that_share_texels_have_the_same_side_keep() -> None:
         np.concatenate([mesh.positions, above]), np.tile(mesh.normals, (2, 1)), np.tile(mesh.uvs, (2, 1)),
         np.concatenate([mesh.triangles, triangles]), np.zeros(8, np.int32),
     )  # fmt: skip
-    one, two = seam_chains(twice, 0)
+    one, two = Topology(twice, 0).chains
     ends = [np.sort(twice.uvs[chain.keeps[0, :2]], axis=0) for chain in (one, two)]
     np.testing.assert_array_equal(*ends)
 
@@ -130,11 +130,12 @@ def test_a_border_that_closes_is_one_chain(tmp_path: Path) -> None:
     positions = np.concatenate([rim, foot, lid]).astype(np.float32)
     triangles = np.array(side + top, np.int32)
     mesh = Mesh(positions, positions * 0, uvs.astype(np.float32), triangles, np.zeros(len(triangles), np.int32))
-    assert len(seam_edges(mesh, 0)) == count + 1
-    assert sorted((len(chain.keeps), chain.closed) for chain in seam_chains(mesh, 0)) == [(1, False), (count, False)]
+    assert len(Topology(mesh, 0).seam_edges) == count + 1
+    chains = Topology(mesh, 0).chains
+    assert sorted((len(chain.keeps), chain.closed) for chain in chains) == [(1, False), (count, False)]
     # where the side's own seam meets the rim, the rim's chain ends: there the texture of the side jumps
     whole = Mesh(positions, positions * 0, uvs.astype(np.float32), np.array(top, np.int32), mesh.material_index[:count])
-    assert seam_chains(whole, 0) == []
+    assert Topology(whole, 0).chains == ()
 
 
 def test_the_cut_costs_no_more_than_any_other_path() -> None:
@@ -173,7 +174,7 @@ def test_hardly_a_step_is_left_at_the_seam_even_of_noise(angle: float, mirrored:
     mesh = two_squares(angle, mirrored)
     maps = {MapKind.ALBEDO: smooth_noise(1), MapKind.NORMAL: smooth_noise(2)}
     before = {kind: texels.copy() for kind, texels in maps.items()}
-    weld_seams(maps, mesh, 0, None, Run())
+    weld_seams(maps, Topology(mesh, 0), None, Run())
     for kind, texels in maps.items():
         error = [seam_error_of(kind, each, mesh) for each in (before[kind], texels)]
         assert error[0] > 2.5
@@ -184,7 +185,7 @@ def test_hardly_a_step_is_left_at_the_seam_even_of_noise(angle: float, mirrored:
 
 
 def seam_error_of(kind: MapKind, texels: NDArray[np.uint8], mesh: Mesh) -> float:
-    samples = sample_seams(mesh, texels.shape[:2], 0)
+    samples = sample_seams(Topology(mesh, 0), texels.shape[:2])
     assert samples is not None
     return seam_error(TextureMap(kind, texels), samples).ratio
 
@@ -192,7 +193,7 @@ def seam_error_of(kind: MapKind, texels: NDArray[np.uint8], mesh: Mesh) -> float
 def test_what_is_away_from_seams_stays_to_the_bit() -> None:
     mesh, maps = two_squares(37), random_maps()
     before = {kind: texels.copy() for kind, texels in maps.items()}
-    weld_seams(maps, mesh, 0, None, Run())
+    weld_seams(maps, Topology(mesh, 0), None, Run())
     changed = np.logical_or.reduce([(maps[kind] != before[kind]).any(axis=2) for kind in maps])
     strips = strips_of(mesh)
     covered = uv_mask(mesh, SIZE, 0, gutter=0)
@@ -213,7 +214,7 @@ def test_only_texels_that_may_change_do() -> None:
     before = {kind: texels.copy() for kind, texels in maps.items()}
     changeable = np.zeros((SIZE, SIZE), np.bool_)
     changeable[:150] = True
-    weld_seams(maps, mesh, 0, changeable, Run())
+    weld_seams(maps, Topology(mesh, 0), changeable, Run())
     changed = np.logical_or.reduce([(maps[kind] != before[kind]).any(axis=2) for kind in maps])
     assert changed.any()
     assert not (changed & ~changeable).any()
@@ -224,14 +225,14 @@ def test_of_a_mesh_without_seams_only_the_gutters_are_filled_beyond_what_was_mad
     one = Mesh(mesh.positions, mesh.normals, mesh.uvs, mesh.triangles[:2], mesh.material_index[:2])
     maps = random_maps()
     before = {kind: texels.copy() for kind, texels in maps.items()}
-    weld_seams(maps, one, 0, None, Run())
+    weld_seams(maps, Topology(one, 0), None, Run())
     made = uv_mask(one, SIZE, 0)
     around = uv_mask(one, SIZE, 0, gutter=RING + 3)
     for kind in maps:
         changed = (maps[kind] != before[kind]).any(axis=2)
         assert not (changed & (made | ~around)).any()
         assert changed.any()
-    assert not needed_tokens(one, SIZE, 0, 8).any()
+    assert not needed_tokens(Topology(one, 0), SIZE, 8).any()
 
 
 def test_normals_turn_with_their_charts() -> None:
@@ -262,7 +263,7 @@ def test_a_map_rolled_round_a_pillar_repeats(turns: float, tmp_path: Path) -> No
     pillar(turns).export(tmp_path / "pillar.glb")
     write(generate("brick", 256, 1), tmp_path / "brick")
     mesh = load_mesh(tmp_path / "pillar.glb").mesh
-    assert repeating(mesh, 0) == (False, True)
+    assert Topology(mesh, 0).repeating == (False, True)
     steps = {}
     for seams in ("leave", "weld"):
         options = Options(size=256, preset="draft", content=0, seams=seams)  # type: ignore[arg-type]
@@ -274,23 +275,25 @@ def test_a_map_rolled_round_a_pillar_repeats(turns: float, tmp_path: Path) -> No
 
 def test_shared_mirrored_and_empty_uvs_are_told() -> None:
     clean = two_squares(37)
-    assert uv_notes(clean, 0) == ["UVs: seam edges 1, chains of them 1"]
+    assert uv_notes(Topology(clean, 0)) == ["UVs: seam edges 1, chains of them 1"]
     stacked = Mesh(
         clean.positions, clean.normals, np.concatenate([clean.uvs[:4], clean.uvs[:4]]), clean.triangles,
         clean.material_index,
     )  # fmt: skip
-    assert any("50% of the surface lies on texels that other places show" in note for note in uv_notes(stacked, 0))
-    assert any("is mirrored in the texture" in note for note in uv_notes(two_squares(0, mirrored=True), 0))
+    assert any(
+        "50% of the surface lies on texels that other places show" in note for note in uv_notes(Topology(stacked, 0))
+    )
+    assert any("is mirrored in the texture" in note for note in uv_notes(Topology(two_squares(0, mirrored=True), 0)))
     flat = clean.uvs.copy()
     flat[4:] = 0.5
     empty = Mesh(clean.positions, clean.normals, flat, clean.triangles, clean.material_index)
-    assert any(note.startswith("UVs: 2 of 4 triangles have no area") for note in uv_notes(empty, 0))
+    assert any(note.startswith("UVs: 2 of 4 triangles have no area") for note in uv_notes(Topology(empty, 0)))
     over = Mesh(clean.positions, clean.normals, clean.uvs + np.float32(0.5), clean.triangles, clean.material_index)
-    assert any("repeats" in note for note in uv_notes(over, 0))
+    assert any("repeats" in note for note in uv_notes(Topology(over, 0)))
 
 
 def test_charts_within_the_texture_do_not_make_it_repeat() -> None:
-    assert repeating(two_squares(37), 0) == (False, False)
+    assert Topology(two_squares(37), 0).repeating == (False, False)
 
 
 def test_a_restyled_mesh_shows_no_seams_unless_they_are_to_be_left(tmp_path: Path) -> None:

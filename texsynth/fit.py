@@ -23,7 +23,7 @@ from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plan
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.rebake import Rebake, carried, to_plane, to_texture
 from texsynth.surface.turns import turned_normals
-from texsynth.surface.uv_topology import repeating
+from texsynth.surface.uv_topology import Topology
 from texsynth.surface.weld import needed_tokens
 
 Floats = NDArray[np.float32]
@@ -39,54 +39,50 @@ COARSER = 4  # how much coarser than the plane a region is carried onto it
 class Ground:
     """What layers are made on: `size` x `size` texels.
 
-    mesh: whose `uvs` are of this ground, None for a plain texture, and which of its materials (None: all). plane: None
-    where the ground is the texture itself; texture: the mesh with its own UVs, and which of its materials is replaced.
-    density: exemplar texels per texel of the ground.
+    surface: a mesh whose `uvs` are of this ground, None for a plain texture. plane: None where the ground is the
+    texture itself; texture: the mesh with its own UVs. density: exemplar texels per texel of the ground.
     """
 
     size: int
-    mesh: Mesh | None
-    material: int | None
+    surface: Topology | None
     plane: PatternPlane | None
-    texture: Mesh | None
-    replaced: int | None
+    texture: Topology | None
     density: float
     torus: tuple[bool, bool]
 
 
-def choose_ground(mesh: Mesh | None, material: int | None, exemplar_width: int, options: Options) -> Ground:
+def choose_ground(surface: Topology | None, exemplar_width: int, options: Options) -> Ground:
     """The plane of a mesh's surface where that is asked for and can be had, else the texture.
 
     exemplar_width: texels; with `style_size` they say how many there are to a metre.
     """
     tiles = options.tileable, options.tileable
-    if mesh is None:
-        return Ground(options.size, None, None, None, None, None, options.density, tiles)
-    mean = mean_density(mesh, material, options.size)
+    if surface is None:
+        return Ground(options.size, None, None, None, options.density, tiles)
+    mean = mean_density(surface, options.size)
     offered = mean * options.density if options.style_size is None else exemplar_width / options.style_size
-    if options.fit == "surface" and not options.tileable and fits(mesh, material):
+    if options.fit == "surface" and not options.tileable and fits(surface):
         wanted = min(mean, offered)  # a finer plane would hold nothing more
-        plane = plan_plane(mesh, material, options.size, wanted, options.grain, join=options.seams == "weld")
-        return Ground(plane.size, plane.mesh, None, plane, mesh, material, offered / plane.density, (False, False))
+        plane = plan_plane(surface, options.size, wanted, options.grain, join=options.seams == "weld")
+        return Ground(plane.size, Topology(plane.mesh, None), plane, surface, offered / plane.density, (False, False))
     if options.seams == "weld" and not options.tileable:
-        tiles = repeating(mesh, material)
-    return Ground(options.size, mesh, material, None, mesh, material, offered / mean, tiles)
+        tiles = surface.repeating
+    return Ground(options.size, surface, None, surface, offered / mean, tiles)
 
 
 def wanted_tokens(ground: Ground, region: Region | None, options: Options) -> Mask | None:
     """Tokens, bool (size / 8, size / 8), with a texel to be made: in a chart, its gutter or its continuation over a
     seam, and in the region. None: all."""
     masks = list[Mask]()
-    if ground.mesh is not None:
-        masks.append(
-            any_in_blocks(uv_mask(ground.mesh, ground.size, ground.material, gutter_width(ground.size)), BLOCK)
-        )
+    if ground.surface is not None:
+        mesh, material = ground.surface.mesh, ground.surface.material
+        masks.append(any_in_blocks(uv_mask(mesh, ground.size, material, gutter_width(ground.size)), BLOCK))
         if options.seams == "weld":
-            masks[-1] |= needed_tokens(ground.mesh, ground.size, ground.material, BLOCK)
+            masks[-1] |= needed_tokens(ground.surface, ground.size, BLOCK)
     if region is not None and ground.plane is None:
         masks.append(any_in_blocks(region.inside, BLOCK))
     elif region is not None and ground.plane is not None and ground.texture is not None:
-        passage = to_plane(ground.plane, ground.texture, ground.size // COARSER)
+        passage = to_plane(ground.plane, ground.texture.mesh, ground.size // COARSER)
         inside = carried(region.inside.astype(np.uint8), passage) > 0
         # what is carried from texel to texel may miss by one
         masks.append(cv2.dilate(any_in_blocks(inside, BLOCK // COARSER).astype(np.uint8), np.ones((3, 3))) > 0)

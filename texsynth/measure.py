@@ -47,6 +47,7 @@ from texsynth.material import BAND, MESH_SUFFIXES, MapKind, Material, TextureMap
 from texsynth.publish import MANIFEST, valid_manifest
 from texsynth.surface.mesh import load_mesh
 from texsynth.surface.uv_seams import SeamSamples, sample_seams, seam_error
+from texsynth.surface.uv_topology import Topology
 
 SMALLEST = 32  # a side in texels: 7 x 7 patches at a quarter of the size
 WHOLE = 4096  # a side up to which an image is looked at whole; of larger ones windows, so that 8K fits in memory
@@ -249,12 +250,13 @@ def _seams(path: Path, size: tuple[int, int]) -> SeamSamples | None:
     if path.suffix.lower() in MESH_SUFFIXES:
         asset = load_mesh(path)
         textured = (i for i, material in enumerate(asset.materials) if MapKind.ALBEDO in material.maps)
-        return sample_seams(asset.mesh, size, next(textured, None))  # the material that load_material gives
+        return sample_seams(Topology(asset.mesh, next(textured, None)), size)  # the material that load_material gives
     manifest = valid_manifest(path / MANIFEST)
     if manifest is None or "asset.glb" not in manifest["files"]:
         return None
     replaced = manifest.get("replaced_material")
-    return sample_seams(load_mesh(path / "asset.glb").mesh, size, replaced if isinstance(replaced, int) else None)
+    mesh = load_mesh(path / "asset.glb").mesh
+    return sample_seams(Topology(mesh, replaced if isinstance(replaced, int) else None), size)
 
 
 def _banded_ssim(a: TextureMap, b: TextureMap) -> float:

@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, load_mesh, write_glb
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.select import selection_weights
 from texsynth.surface.uv_notes import uv_notes
+from texsynth.surface.uv_topology import Topology
 from texsynth.surface.weld import fill_gutters, weld_seams
 from texsynth.threads import settle_threads
 from texsynth.tone import keep_tone
@@ -90,12 +92,18 @@ MADE = 0.83  # of a run, after which what was made is published
 
 @dataclass(frozen=True)
 class Asset:
-    """What is restyled: its old material (None: it has none) and, for a mesh file, the mesh."""
+    """What is restyled: its old material (None: it has none) and, for a mesh file, the mesh, and which of its
+    materials is replaced."""
 
     path: Path
     material: Material | None
     mesh: MeshAsset | None = None
     replaced: int | None = None
+
+    @cached_property
+    def topology(self) -> Topology | None:
+        """Of the replaced material."""
+        return None if self.mesh is None else Topology(self.mesh.mesh, self.replaced)
 
 
 def synthesize(
@@ -163,14 +171,13 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     """All maps, in `work`: the part of a run up to `MADE`. preview: the file of the progress picture."""
     asset = sources.asset
     with run.stage("load", 0.015, 0.02):
-        mesh = None if asset is None or asset.mesh is None else asset.mesh.mesh
-        ground = choose_ground(mesh, None if asset is None else asset.replaced, sources.exemplars[0].size[1], options)
+        topology = None if asset is None else asset.topology
+        ground = choose_ground(topology, sources.exemplars[0].size[1], options)
         prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
-    if asset is not None and asset.mesh is not None and _takes_geometry(asset, options):
+    if asset is not None and topology is not None and _takes_geometry(asset, options):
         with run.stage("geometry", 0.02, 0.03):
-            tone = geometry_tone(asset.mesh.mesh, options.size, asset.replaced)
-            content = with_geometry(content, tone, options.content)
+            content = with_geometry(content, geometry_tone(topology, options.size), options.content)
     if options.faithful > 0:
         return _enlarged(prepared[0], ground, sources, work, options, compute, run)
     guide, blend = _guides(ground, content, sources)
@@ -197,7 +204,7 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     with run.stage("gather", 0.72, 0.8):
         finish = _Finish(content, sources, options.size) if ground.plane is None else None
         canvases, share = _gather_maps(layers, sources, blend, finish, ground.size, options, work, run)
-    if ground.mesh is not None and options.seams == "weld":
+    if ground.surface is not None and options.seams == "weld":
         with run.stage("seams", 0.8, 0.815):
             _weld(canvases, ground, sources.region, run)
     if ground.plane is not None:
@@ -206,8 +213,8 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     if options.tone > 0 and asset is not None:
         with run.stage("tone", 0.827, MADE):
             _keep_tone(canvases[MapKind.ALBEDO], asset, sources.region, options, run)
-    if mesh is not None and options.seams == "weld" and (ground.plane is not None or options.tone > 0):
-        _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.replaced, _inside(sources.region)))
+    if topology is not None and options.seams == "weld":
+        _in_place(canvases, lambda maps: fill_gutters(maps, topology, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
     return Made(canvases, indices, layers, share, compute)
 
@@ -227,9 +234,9 @@ def _enlarged(
         finish = _Finish(None, sources, ground.size)
         rows = bands(made, ground.torus)
         canvases = _write_bands(rows, exemplar.maps, finish, ground.size, options, work, "", run)
-    if ground.mesh is not None and options.seams == "weld":
-        mesh = ground.mesh
-        _in_place(canvases, lambda maps: fill_gutters(maps, mesh, ground.material, _inside(sources.region)))
+    topology = sources.asset.topology
+    if topology is not None and options.seams == "weld":
+        _in_place(canvases, lambda maps: fill_gutters(maps, topology, _inside(sources.region)))
     frame = plan_frame(exemplar, (ground.size, ground.size), ground.torus, options.seed)
     layer = Layer(exemplar, frame, made.places, None, Steps())
     return Made(canvases, (_upright(layer),), [layer], 0.0, compute, made.explained)
@@ -242,8 +249,8 @@ def publish_made(
     asset, middle = sources.asset, span[0] + 0.6 * (span[1] - span[0])
     with run.stage("publish", span[0], middle):
         gutters = None
-        if asset is not None and asset.mesh is not None and options.seams == "weld":
-            gutters = Gutters(asset.mesh.mesh, options.size, asset.replaced)
+        if asset is not None and asset.topology is not None and options.seams == "weld":
+            gutters = Gutters(asset.topology, options.size)
         maps = publish_maps(out, made.canvases, options.storage, run, gutters)
     with run.stage("report", middle, span[1]):
         return _finish(out, maps, made, sources, options, run)
@@ -354,9 +361,10 @@ def material_areas(asset: MeshAsset) -> NDArray[np.float64]:
 
 def _guides(ground: Ground, content: Content | None, sources: Sources) -> tuple[Content | None, Blend | None]:
     """Content and blend as they lie on the ground."""
-    plane, mesh = ground.plane, ground.texture
-    if plane is None or mesh is None:
+    plane = ground.plane
+    if plane is None or ground.texture is None:
         return content, sources.blend
+    mesh = ground.texture.mesh
     return (
         None if content is None else content_on(plane, mesh, content),
         None if sources.blend is None else blend_on(plane, mesh, sources.blend),
@@ -483,10 +491,10 @@ def _in_texture(
 ) -> dict[MapKind, Canvas]:
     """The maps of the texture from those that were made on the plane."""
     maps = {kind: np.memmap(each.path, each.dtype, "r", shape=each.shape) for kind, each in canvases.items()}
-    plane, mesh = ground.plane, ground.texture
+    plane, texture = ground.plane, ground.texture
     assert plane is not None
-    assert mesh is not None
-    rebake = in_texture(plane, mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
+    assert texture is not None
+    rebake = in_texture(plane, texture.mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
     finish = _Finish(content, sources, options.size)
     made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, options, work, "fitted_", run)
     for canvas in canvases.values():
@@ -533,9 +541,9 @@ def _keep_tone(albedo: Canvas, asset: Asset, region: Region | None, options: Opt
 
 def _weld(canvases: dict[MapKind, Canvas], ground: Ground, region: Region | None, run: Run) -> None:
     """Let patterns go on over the mesh's UV seams."""
-    mesh, inside = ground.mesh, None if ground.plane is not None else _inside(region)
-    assert mesh is not None
-    _in_place(canvases, lambda maps: weld_seams(maps, mesh, ground.material, inside, run))
+    surface, inside = ground.surface, None if ground.plane is not None else _inside(region)
+    assert surface is not None
+    _in_place(canvases, lambda maps: weld_seams(maps, surface, inside, run, fill=ground.plane is not None))
 
 
 def _inside(region: Region | None) -> NDArray[np.bool_] | None:
@@ -577,7 +585,7 @@ def _inside_region(
 def _in_blocks(layer: Layer, ground: Ground, size: int) -> NDArray[np.int32]:
     """Where the texture's blocks come from, as in `Made`."""
     if ground.plane is not None and ground.texture is not None:
-        return index_in_texture(ground.plane, ground.texture, size, layer.index)
+        return index_in_texture(ground.plane, ground.texture.mesh, size, layer.index)
     return _upright(layer)
 
 
@@ -636,8 +644,8 @@ def _finish(
             f"blended with {second.name}, which covers {made.share:.0%}; figures that compare with the exemplar know "
             f"only {material.name}"
         )
-    if asset is not None and asset.mesh is not None:
-        notes += [*asset.mesh.notes, *uv_notes(asset.mesh.mesh, asset.replaced)]
+    if asset is not None and asset.mesh is not None and asset.topology is not None:
+        notes += [*asset.mesh.notes, *uv_notes(asset.topology)]
         if options.storage.in_blocks:
             side = min(options.size, EMBED_SIZE)
             notes.append(

@@ -29,6 +29,7 @@ from texsynth.material import MapKind
 from texsynth.surface.gltf import read_gltf, split_glb
 from texsynth.surface.mesh import load_mesh, write_glb
 from texsynth.surface.uv_notes import uv_notes
+from texsynth.surface.uv_topology import Topology
 
 CORPUS = Path(__file__).parent / "corpus" / "meshes"
 MUTATIONS = int(os.environ.get("TEXSYNTH_FUZZ_MESHES", "60"))
@@ -100,7 +101,7 @@ def outcome(path: Path) -> str | None:
     """The line with which a mesh is refused; None where it loads, and then it is sound and can be written."""
     try:
         asset = load_mesh(path)
-        uv_notes(asset.mesh, None)
+        uv_notes(Topology(asset.mesh, None))
         write_glb(asset, path.parent, {None: NEW})
     except TexsynthError as error:
         line = str(error)

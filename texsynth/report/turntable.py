@@ -30,10 +30,10 @@ from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import MeshAsset
 
 STRIP, ANIMATION = "turntable.png", "turntable.webp"
-IN_STRIP, FRAMES = 8, 16  # views; a slow driver draws every other one
+IN_STRIP, FRAMES = 8, 16  # views; a slow driver draws every other one, or every fourth
 SIDE = 512  # pixels a view
 MOST_TEXELS = 2 * SIDE  # a side of the largest level that such a view can show
-PATIENCE_S = 60  # for a driver to draw a turntable
+PATIENCE_S = 60  # for a driver to take another step: its context, its shaders, each view
 ROUND_MS, QUALITY = 2560, 80  # once around
 POLL_S = 0.1
 
@@ -70,7 +70,7 @@ def draw(scene: Scene, views: Sequence[View], run: Run, side: int = SIDE) -> Tur
         with (Path(folder) / "said").open("w+b") as said:
             with subprocess.Popen(command, stdout=said, stderr=said) as child:
                 try:
-                    _wait(child, run)
+                    _wait(child, Path(said.name), run)
                 finally:
                     child.kill()
             said.seek(0)
@@ -100,13 +100,16 @@ def animation(turntable: Turntable) -> bytes:
     return data.getvalue()
 
 
-def _wait(child: subprocess.Popen[bytes], run: Run) -> None:
-    until = time.monotonic() + PATIENCE_S
+def _wait(child: subprocess.Popen[bytes], said: Path, run: Run) -> None:
+    """Until it ends. Raises GlUnavailable once it has said nothing new for `PATIENCE_S`."""
+    heard, until = 0, time.monotonic() + PATIENCE_S
     while True:
+        if (length := said.stat().st_size) > heard:
+            heard, until = length, time.monotonic() + PATIENCE_S
         try:
             child.wait(POLL_S)
             return
         except subprocess.TimeoutExpired:
             run.step(0.0)  # hears cancellation
             if time.monotonic() > until:
-                raise GlUnavailable(f"the GL driver drew nothing within {PATIENCE_S} s") from None
+                raise GlUnavailable(f"the GL driver took no step within {PATIENCE_S} s") from None

@@ -2,8 +2,8 @@
 
     python -m texsynth.report.turntable_process FOLDER SIZE
 
-FOLDER holds a scene as `save_scene` leaves it and gets views.npy; the last line that is printed is a JSON object,
-{"renderer": .., "seconds": ..} or {"reason": ..}.
+FOLDER holds a scene as `save_scene` leaves it and gets views.npy; a line is printed after each step, the last one a
+JSON object, {"renderer": .., "seconds": ..} or {"reason": ..}.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from mipmap.metrics.gl_context import GlUnavailable
 from texsynth.report.gl_render import GlRenderer, Scene, Surface, View
 
-BUDGET_S = 3  # of all views; where half of them take half of it, the others are left out
+BUDGET_S = 3  # of all views
+# Every fourth view, every other one, all; and the seconds after which the others are left out.
+PARTS = ((4, BUDGET_S), (2, BUDGET_S / 2), (1, BUDGET_S))
 BACKGROUND = 0.84  # grey, in sRGB
 VIEWS = "views.npy"
 _MAPS = ("albedo", "normals", "surface")
@@ -37,19 +39,28 @@ def main() -> None:
 
 def _draw(folder: Path, side: int) -> dict[str, str | float]:
     scene, views = _load_scene(folder)
+    _tell("scene")
     with GlRenderer(scene, side) as renderer:
         background = [BACKGROUND] * 3 + [1.0]
+        _tell(renderer.renderer)
         renderer.draw(views[0], background)  # the driver compiles its shaders when they are first used
-        began, drawn = time.monotonic(), {}
-        for number in (*range(0, len(views), 2), *range(1, len(views), 2)):
-            if number % 2 and time.monotonic() - began > BUDGET_S / 2:
+        _tell("shaders")
+        began, drawn = time.monotonic(), dict[int, NDArray[np.float32]]()
+        for every, most in PARTS:
+            for number in sorted(set(range(0, len(views), every)) - set(drawn)):
+                drawn[number] = renderer.draw(views[number], background)
+                _tell(f"view {number}")
+            if time.monotonic() - began > most:
                 break
-            drawn[number] = renderer.draw(views[number], background)
         seconds = (time.monotonic() - began) / len(drawn)
-    # all, or every other one
-    shown = [drawn[number] for number in range(0, len(views), 1 if len(drawn) == len(views) else 2)]
+    shown = [drawn[number] for number in sorted(drawn)]
     np.save(folder / VIEWS, np.stack([np.rint(view[..., :3] * 255).astype(np.uint8) for view in shown]))
     return {"renderer": renderer.renderer, "seconds": seconds}
+
+
+def _tell(step: str) -> None:
+    """To whoever waits, that there is progress."""
+    print(step, flush=True)
 
 
 def save_scene(folder: Path, scene: Scene, views: Sequence[View]) -> None:

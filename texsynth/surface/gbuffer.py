@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.raster import UvRaster
-from texsynth.surface.uv_topology import charts
+from texsynth.surface.uv_topology import Topology, charts
 
 Floats = NDArray[np.float32]
 _FLAT = 1e-6  # a sum of unit normals, or the sine between normal and tangent, below it points nowhere
@@ -56,8 +56,8 @@ class TriangleFacts:
     face: Floats
 
 
-def triangle_facts(mesh: Mesh, raster: UvRaster) -> TriangleFacts:
-    """Facts of the triangles that `raster` was made of."""
+def triangle_facts(mesh: Mesh, raster: UvRaster, *, with_charts: bool = True) -> TriangleFacts:
+    """Facts of the triangles that `raster` was made of. with_charts: False leaves them at -1, unsought."""
     triangles = mesh.triangles[raster.chosen]
     corners = mesh.positions[triangles].astype(np.float64)
     edges = corners[:, 1:] - corners[:, :1]
@@ -69,8 +69,11 @@ def triangle_facts(mesh: Mesh, raster: UvRaster) -> TriangleFacts:
     smaller = np.divide(area, larger, out=np.zeros_like(area), where=larger > 0)
     # A chart seen as its image shows it has corners that run the other way round, because y points down there.
     upright = np.where(np.linalg.det(raster.to_weights) < 0, 1.0, -1.0)
+    chart = np.full(len(triangles), -1, np.int64)
+    if with_charts:
+        chart = charts(Topology(mesh, None).points, triangles.astype(np.int64))
     return TriangleFacts(
-        charts(mesh, triangles.astype(np.int64)).astype(np.int32),
+        chart.astype(np.int32),
         np.c_[_unit(right), upright].astype(np.float32),
         np.minimum(np.stack([larger, smaller], axis=1), np.finfo(np.float32).max).astype(np.float32),
         _unit(face).astype(np.float32),
@@ -86,13 +89,14 @@ class GBufferRaster:
     """The G-buffer of a (size, size) texture of a mesh by numba: coverage is that of `UvRaster`.
 
     Takes about 150 bytes a triangle, and a band 60 bytes a texel. material_index: None takes all triangles.
+    with_charts: False leaves the charts' numbers at -1, which saves finding them.
     Raises TexsynthError where a triangle repeats the texture too often.
     """
 
-    def __init__(self, mesh: Mesh, size: int, material_index: int | None = None) -> None:
+    def __init__(self, mesh: Mesh, size: int, material_index: int | None = None, *, with_charts: bool = True) -> None:
         self._mesh = mesh
         self._raster = UvRaster(mesh, size, material_index)
-        self._facts = triangle_facts(mesh, self._raster)
+        self._facts = triangle_facts(mesh, self._raster, with_charts=with_charts)
         self._places = np.full(len(mesh.triangles), -1, np.int32)  # of each triangle of the mesh among the facts
         self._places[self._raster.chosen] = np.arange(len(self._raster.chosen))
 

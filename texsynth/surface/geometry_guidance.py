@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from texsynth.surface.gbuffer import GBufferRaster
-from texsynth.surface.mesh import Mesh
 from texsynth.surface.occlusion import Occluders
-from texsynth.surface.uv_topology import shared_edges
+from texsynth.surface.uv_topology import Topology, shared_edges
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -34,15 +33,15 @@ _FOLDED = np.deg2rad(170)  # two faces back to back are a sheet, not an edge
 _BAND = 256
 
 
-def geometry_tone(mesh: Mesh, size: int, material_index: int | None = None) -> Floats:
+def geometry_tone(topology: Topology, size: int) -> Floats:
     """float32 (S, S), 0..1, S = `size` or `TONE_SIZE`: `FLAT_TONE` where the surface is plain and open, and where there
     is none; lighter on convex edges, darker in cavities; a gutter of S / 64 texels goes on as the nearest one."""
     side = min(size, TONE_SIZE)
-    hidden = _hidden(mesh, min(side, HIDDEN_SIZE), material_index)
-    bends = Bends(mesh)
+    hidden = _hidden(topology, min(side, HIDDEN_SIZE))
+    bends = Bends(topology)
     bend: Floats = np.zeros((side, side), np.float32)
     covered = np.zeros((side, side), np.bool_)
-    raster = GBufferRaster(mesh, side, material_index)
+    raster = GBufferRaster(topology.mesh, side, topology.material, with_charts=False)
     for first in range(0, side, _BAND):
         band = raster.rows(first, min(first + _BAND, side))
         here = band.triangle >= 0
@@ -61,14 +60,15 @@ class Bends:
     principal curvatures over 2.5 deviations of the ball.
     """
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, topology: Topology) -> None:
+        mesh = topology.mesh
         self._low = mesh.positions.min(axis=0, initial=np.inf).astype(np.float64)
         extent = float(np.ptp(mesh.positions, axis=0).max(initial=0)) or 1.0
         self._cell = extent / _CELLS
         deviation = BALL * extent / self._cell  # in cells
         self._pad = int(np.ceil(3 * deviation)) + 1
         shape = np.ceil(np.ptp(mesh.positions, axis=0) / self._cell).astype(int) + 1 + 2 * self._pad
-        points, weights = _bent_points(mesh, self._cell)
+        points, weights = _bent_points(topology, self._cell)
         cells = np.rint(self._cells(points)).astype(np.int64)
         counted = np.bincount(np.ravel_multi_index(tuple(cells.T), tuple(shape)), weights, int(np.prod(shape)))
         # of an edge in a plane's middle the Gaussian takes 1 / (2 pi deviation^2)
@@ -84,9 +84,14 @@ class Bends:
         return np.asarray((points - self._low) / self._cell + self._pad)
 
 
-def _bent_points(mesh: Mesh, spacing: float) -> tuple[Doubles, Doubles]:
+def _bent_points(topology: Topology, spacing: float) -> tuple[Doubles, Doubles]:
     """Points (N, 3) along all edges, about `spacing` apart, and what each stands for: length times angle."""
-    pairs, owners = shared_edges(mesh, mesh.triangles.astype(np.int64))
+    mesh = topology.mesh
+    pairs, owners = (
+        topology.shared_edges
+        if topology.chosen.all()
+        else shared_edges(topology.places, mesh.triangles.astype(np.int64))
+    )
     places = mesh.positions.astype(np.float64)
     corners = places[mesh.triangles]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -103,9 +108,10 @@ def _bent_points(mesh: Mesh, spacing: float) -> tuple[Doubles, Doubles]:
     return start[edge] + share[:, None] * (end - start)[edge], (angle * length / np.maximum(counts, 1))[edge]
 
 
-def _hidden(mesh: Mesh, size: int, material_index: int | None) -> Floats:
+def _hidden(topology: Topology, size: int) -> Floats:
     """float32 (size, size): the occlusion, with that of the nearest texel where no surface lies."""
-    occluders, raster = Occluders(mesh), GBufferRaster(mesh, size, material_index)
+    mesh = topology.mesh
+    occluders, raster = Occluders(mesh), GBufferRaster(mesh, size, topology.material, with_charts=False)
     reach = REACH * float(np.ptp(mesh.positions, axis=0).max(initial=0))
     hidden: Floats = np.zeros((size, size), np.float32)
     covered = np.zeros((size, size), np.bool_)

@@ -27,6 +27,7 @@ GUTTER = 8  # texels beyond a border that show what lies across; size / 256 wher
 RING = 16  # texels around charts that no background is left in
 BORDER = 1.5  # texels inside a seam over which both sides mix on mip levels
 AT_ONCE = 1 << 16  # texels that are worked on together
+THREADS = 2  # that look for the nearest samples
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,16 @@ def ghost_texels(
     return [_across(strips, size, near, covered, width, texels) for texels in centres(free)]
 
 
-def fill_ghosts(plane: Plane, ghosts: Sequence[Ghosts]) -> None:
-    """Let them show what lies across. All is read before anything is written."""
-    across = [_shown(plane, each) for each in ghosts]
+def fill_ghosts(plane: Plane, ghosts: Sequence[Ghosts], *, cubic: bool = False) -> None:
+    """Let them show what lies across. All is read before anything is written. cubic: as of `Plane.values`; it reads two
+    texels beyond charts."""
+    across = [_shown(plane, each, cubic) for each in ghosts]
     for each, values in zip(ghosts, across, strict=True):
         plane.write(each.texels, values)
 
 
-def _shown(plane: Plane, ghosts: Ghosts) -> Floats:
-    values = plane.turned(plane.values(ghosts.places), ghosts.turn)
+def _shown(plane: Plane, ghosts: Ghosts, cubic: bool) -> Floats:
+    values = plane.turned(plane.values(ghosts.places, cubic=cubic), ghosts.turn)
     if ghosts.share is None:
         return values
     own = plane.values(ghosts.texels)
@@ -122,13 +124,13 @@ def border_texels(strips: Strips, size: int, covered: Mask, share: float, near: 
     near_seams = cv2.dilate(marked, np.ones((5, 5), np.uint8)) > 0
     found = []
     for texels in centres(near_seams & covered):
-        distance, nearest = near.query(texels)
+        distance, nearest = near.query(texels, workers=THREADS)
         found.append(_mirrored(strips, size, covered, share, texels[distance < BORDER], nearest[distance < BORDER]))
     return found
 
 
 def _across(strips: Strips, size: int, near: cKDTree, covered: Mask, width: int, texels: Doubles) -> Ghosts:
-    distance, nearest = near.query(texels)
+    distance, nearest = near.query(texels, workers=THREADS)
     close = distance < 2 * width
     texels, nearest = texels[close], nearest[close]
     joint = _joint(strips, size, texels, nearest)
@@ -167,14 +169,12 @@ class _Joint:
 def _joint(strips: Strips, size: int, texels: Doubles, nearest: NDArray[np.int64]) -> _Joint:
     count = len(strips.gives)
     gives, sample = nearest < count, nearest % count
-    turn = strips.turn[sample]
-    flat = np.abs(np.linalg.det(turn)) < 1e-9
-    turn[flat] = np.eye(2)
-    turn[~gives] = np.linalg.inv(turn[~gives])
+    back, sound = strips.turn_back
+    turn = np.where(gives[:, None, None], strips.turn[sample], back[sample])
     here = np.where(gives[:, None], strips.gives[sample], strips.keeps[sample])
     there = np.where(gives[:, None], strips.keeps[sample], strips.gives[sample])
     offset = np.mod(texels - here + size / 2, size) - size / 2  # the short way round
-    return _Joint(offset, there, turn, ~flat)
+    return _Joint(offset, there, turn, sound[sample])
 
 
 def _in_chart(covered: Mask, place: Doubles) -> Mask:

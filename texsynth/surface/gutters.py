@@ -30,11 +30,10 @@ from texsynth.surface.ghosts import (
     seam_tree,
     with_ghosts,
 )
-from texsynth.surface.mesh import Mesh
 from texsynth.surface.plane import Plane
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.strips import Strips, seam_strips
-from texsynth.surface.uv_topology import seam_chains
+from texsynth.surface.uv_topology import Topology
 
 Level = tuple[int, int, NDArray[Any]]
 MIXED, MOST_MIXED = 0.1, 0.3  # share of the mirror image at a seam, for each level; and at most
@@ -59,16 +58,16 @@ class _Border:
 
 
 class Gutters:
-    """Of one material of a mesh, in a texture of `size` x `size` texels.
+    """Of the material of a mesh, in a texture of `size` x `size` texels.
 
     charts: uint8 (size, size), 1 in charts and their gutters, for `mipmap.material_chain`; None if they cover it all.
     """
 
-    def __init__(self, mesh: Mesh, size: int, material_index: int | None) -> None:
+    def __init__(self, topology: Topology, size: int) -> None:
         self._size = size
-        belongs = uv_mask(mesh, size, material_index, gutter_width(size))
+        mesh, material = topology.mesh, topology.material
+        belongs = uv_mask(mesh, size, material, gutter_width(size))
         self.charts: NDArray[np.uint8] | None = None if belongs.all() else belongs.view(np.uint8)
-        chains = seam_chains(mesh, material_index)
         self._borders: dict[int, _Border] = {}
         level, owned = 0, belongs
         while self._size >> level > 1:
@@ -76,8 +75,8 @@ class Gutters:
             side = size >> level
             owned = np.asarray(owned.reshape(side, 2, side, 2).any(axis=(1, 3)))
             if side <= LARGEST:
-                covered = uv_mask(mesh, side, material_index, gutter=0)
-                self._borders[level] = _border(seam_strips(mesh, side, material_index, chains), covered, owned, level)
+                covered = uv_mask(mesh, side, material, gutter=0)
+                self._borders[level] = _border(seam_strips(topology, side), covered, owned, level)
 
     def refilled(self, kind: MapKind, chain: Iterator[Level]) -> Iterator[Level]:
         """The chain of one map, (level, first row, rows), with its borders filled. Levels of at most `LARGEST` texels

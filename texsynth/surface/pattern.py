@@ -20,7 +20,7 @@ from texsynth.surface.mesh import Mesh, uv_areas
 from texsynth.surface.packing import packed
 from texsynth.surface.raster import UvRaster
 from texsynth.surface.unfold import Seam, covered_cells, turned_upright, unfolded
-from texsynth.surface.uv_topology import charts, chosen_triangles, repeating, seam_chains, uv_points
+from texsynth.surface.uv_topology import Topology
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,45 +57,44 @@ class PatternPlane:
         return np.asarray(self.mesh.uvs[self.mesh.triangles].astype(np.float64) * self.size)
 
 
-def fits(mesh: Mesh, material_index: int | None) -> bool:
+def fits(topology: Topology) -> bool:
     """Whether a pattern plane can be made: not where the texture repeats on the surface, for there the pattern has to
     repeat with it, nor where no triangle has an area in the texture."""
-    if any(repeating(mesh, material_index)):
+    if any(topology.repeating):
         return False
-    return bool((np.abs(uv_areas(mesh, chosen_triangles(mesh, material_index))) > 1e-14).any())
+    return bool((np.abs(uv_areas(topology.mesh, topology.triangles)) > 1e-14).any())
 
 
-def mean_density(mesh: Mesh, material_index: int | None, size: int) -> float:
+def mean_density(topology: Topology, size: int) -> float:
     """Texels per unit of length that a texture of `size` x `size` has on the surface, by the two's areas."""
-    triangles = chosen_triangles(mesh, material_index)
+    mesh, triangles = topology.mesh, topology.triangles
     world = np.abs(areas(triangle_shapes(mesh.positions[triangles].astype(np.float64)))).sum()
     return float(size * np.sqrt(np.abs(uv_areas(mesh, triangles)).sum() / world))
 
 
-def plan_plane(
-    mesh: Mesh, material_index: int | None, size: int, density: float, grain: float, *, join: bool
-) -> PatternPlane:
+def plan_plane(topology: Topology, size: int, density: float, grain: float, *, join: bool) -> PatternPlane:
     """The plane of a material's surface for a texture of `size` x `size`, at `density` texels per unit of length, or
     fewer where it would become too large.
 
     grain: degrees clockwise, seen from outside, that the pattern is turned from upright. join: whether charts that
     unfold into one sheet do.
     """
-    chosen = _owners(mesh, material_index)
-    triangles = mesh.triangles[chosen].astype(np.int64)
-    points = uv_points(mesh)
+    mesh, points, owns = topology.mesh, topology.points, _owners(topology)
+    chosen = topology.chosen.copy()
+    chosen[chosen] = owns
+    triangles = topology.triangles[owns]
     used, of = np.unique(points[triangles], return_inverse=True)
     of = of.reshape(-1, 3)
     point_of = np.full(int(points.max()) + 1, -1)
     point_of[used] = np.arange(len(used))
     uvs = np.zeros((len(used), 2))
     uvs[of] = mesh.uvs[triangles]
-    chart = charts(mesh, triangles)
+    chart = np.unique(topology.chart[owns], return_inverse=True)[1]  # a chart stays or goes as a whole
     shapes = triangle_shapes(mesh.positions[triangles].astype(np.float64))
     places = flattened(uvs, of, shapes, chart)
     sheets = chart
     if join:
-        seams = _seams(mesh, material_index, points, point_of)
+        seams = _seams(topology, point_of)
         places, sheet_of_chart = unfolded(
             places, of, chart, _directions(mesh, triangles, shapes, places, of, UP), seams
         )
@@ -114,30 +113,25 @@ def plan_plane(
 UP, AWAY = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])
 
 
-def _owners(mesh: Mesh, material_index: int | None) -> NDArray[np.bool_]:
-    """bool (T,): the triangles of the material whose chart shows texels of its own; of charts that share theirs the
-    first does."""
-    chosen = np.zeros(len(mesh.triangles), np.bool_)
-    wanted = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
-    chosen[wanted if wanted.any() else slice(None)] = True
-    numbers = np.flatnonzero(chosen)
-    chart = charts(mesh, mesh.triangles[numbers].astype(np.int64))
+def _owners(topology: Topology) -> NDArray[np.bool_]:
+    """bool (T,): which triangles of the material are of a chart that shows texels of its own; of charts that share
+    theirs the first does."""
+    mesh, chart = topology.mesh, topology.chart
     of = np.full(len(mesh.triangles), -1)
-    of[numbers] = chart
-    covers = np.bincount(chart, np.abs(uv_areas(mesh, mesh.triangles[numbers])) * OWNER_SIZE**2)
-    shown = UvRaster(mesh, OWNER_SIZE, material_index).rows(0, OWNER_SIZE).triangle
+    of[topology.chosen] = chart
+    covers = np.bincount(chart, np.abs(uv_areas(mesh, topology.triangles)) * OWNER_SIZE**2)
+    shown = UvRaster(mesh, OWNER_SIZE, topology.material).rows(0, OWNER_SIZE).triangle
     owned = np.bincount(of[shown[shown >= 0]], minlength=len(covers))
     # charts of a texel or two may show none: no texel is lost if they go, and none is wrong if they stay
     stays = (owned >= OWNED * covers) | (covers < SMALL)
-    chosen[numbers] = stays[chart]
-    return chosen
+    return np.asarray(stays[chart])
 
 
-def _seams(mesh: Mesh, material_index: int | None, points: Ints, point_of: Ints) -> list[Seam]:
+def _seams(topology: Topology, point_of: Ints) -> list[Seam]:
     """All chains of seams between triangles of the plane."""
     found = []
-    for chain in seam_chains(mesh, material_index):
-        one, two = (point_of[points[side[:, :2]]].reshape(-1) for side in (chain.keeps, chain.gives))
+    for chain in topology.chains:
+        one, two = (point_of[topology.points[side[:, :2]]].reshape(-1) for side in (chain.keeps, chain.gives))
         if (one >= 0).all() and (two >= 0).all():
             found.append(Seam(one, two))
     return found

@@ -75,26 +75,31 @@ def _top(texels: NDArray[Any]) -> int:
 def _sample(texels, points, cubic, scale, out):  # type: ignore[no-untyped-def]
     """Of (H, W, C) texels at points (x, y), repeated beyond the edges."""
     height, width, channels = texels.shape
-    weights = np.empty((2, 4), np.float32)
-    low = np.empty(2, np.int64)
+    taps = 4 if cubic else 2
+    weights, place = np.empty((2, 4), np.float32), np.empty((2, 4), np.int64)
     for n in range(len(points)):
         for axis in range(2):
             at = points[n, axis] - 0.5
-            low[axis] = np.int64(np.floor(at))
-            t = np.float32(at - low[axis])
+            low = np.int64(np.floor(at))
+            t = np.float32(at - low)
+            length = height if axis else width
             if cubic:
+                low -= 1
                 weights[axis, 0] = ((2 - t) * t - 1) * t / 2
                 weights[axis, 1] = ((3 * t - 5) * t * t + 2) / 2
                 weights[axis, 2] = ((4 - 3 * t) * t + 1) * t / 2
                 weights[axis, 3] = (t - 1) * t * t / 2
             else:
-                weights[axis, 0], weights[axis, 1], weights[axis, 2], weights[axis, 3] = 0, 1 - t, t, 0
+                weights[axis, 0], weights[axis, 1] = 1 - t, t
+            if low < 0 or low >= length:
+                low %= length  # a division for each texel would be half of the time
+            for k in range(taps):
+                place[axis, k] = low
+                low = low + 1 if low + 1 < length else np.int64(0)
         out[n] = 0
-        for j in range(4):
-            y = (low[1] + j - 1) % height
-            for i in range(4):
+        for j in range(taps):
+            for i in range(taps):
                 weight = weights[1, j] * weights[0, i] * scale
                 if weight != 0:
-                    x = (low[0] + i - 1) % width
                     for c in range(channels):
-                        out[n, c] += weight * texels[y, x, c]
+                        out[n, c] += weight * texels[place[1, j], place[0, i], c]

@@ -9,15 +9,18 @@ edge, so that the continuation of a bent border has no gaps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from texsynth.surface.mesh import Mesh
-from texsynth.surface.uv_topology import Chain, seam_chains
+from texsynth.surface.uv_topology import Topology
 
 Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,13 @@ class Strips:
     starts: NDArray[np.int64]
     closed: NDArray[np.bool_]
 
+    @cached_property
+    def turn_back(self) -> tuple[Doubles, NDArray[np.bool_]]:
+        """float64 (N, 2, 2), from the keeping side to the giving one, and bool (N,), where there is such a turn; the
+        identity elsewhere."""
+        sound = np.abs(np.linalg.det(self.turn)) >= 1e-9
+        return np.asarray(np.linalg.inv(np.where(sound[:, None, None], self.turn, np.eye(2)))), sound
+
     def continued(self, samples: Any, offset: Doubles) -> Doubles:
         """Where offsets on the giving side, of samples by number, lie in the keeping side's part, continued."""
         return np.asarray(self.keeps[samples] + np.einsum("nij,nj->ni", self.turn[samples], offset), np.float64)
@@ -53,40 +63,57 @@ class Strips:
         )  # fmt: skip
 
 
-def seam_strips(mesh: Mesh, size: int, material_index: int | None, chains: list[Chain] | None = None) -> Strips | None:
-    """Along all seams of a material in a texture of `size` x `size` texels; None without seams.
-
-    chains: `seam_chains(mesh, material_index)`, for callers that want strips at several sizes.
-    """
-    chains = seam_chains(mesh, material_index) if chains is None else chains
+def seam_strips(topology: Topology, size: int) -> Strips | None:
+    """Along all seams of a material in a texture of `size` x `size` texels; None without seams."""
+    chains, uvs = topology.chains, topology.mesh.uvs
     if not chains:
         return None
-    parts = [_along(chain, mesh.uvs, size) for chain in chains]
-    gives, keeps, inward, turn = (np.concatenate(column) for column in zip(*parts, strict=True))
-    starts = np.cumsum([0, *(len(part[0]) for part in parts)])
-    return Strips(gives, keeps, inward, turn, starts, np.array([chain.closed for chain in chains]))
-
-
-def _along(chain: Chain, uvs: NDArray[np.float32], size: int) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-    """gives, keeps, inward and turn of the samples of one chain."""
-    gives, keeps = (uvs[corners].astype(np.float64) * size for corners in (chain.gives, chain.keeps))
+    gives = uvs[np.concatenate([chain.gives for chain in chains])].astype(np.float64) * size
+    keeps = uvs[np.concatenate([chain.keeps for chain in chains])].astype(np.float64) * size
+    closed = np.array([chain.closed for chain in chains])
+    first = np.cumsum([0, *(len(chain.gives) for chain in chains)])  # edge of each chain
     along, inward, lengths = _axes(gives)
     along_there, inward_there, lengths_there = _axes(keeps)
     # what goes into the giving side goes out of the keeping one
     turn = np.einsum("ei,ej->eij", along_there, along) - np.einsum("ei,ej->eij", inward_there, inward)
     turn *= (lengths_there / np.maximum(lengths, 1e-9))[:, None, None]
-    ends = np.cumsum(lengths)
-    count = max(1, int(np.ceil(ends[-1])))
-    at = (np.arange(count) + 0.5) * ends[-1] / count
-    edge = np.minimum(np.searchsorted(ends, at, "right"), len(gives) - 1)
-    share = np.clip(1 - (ends[edge] - at) / np.maximum(lengths[edge], 1e-9), 0, 1)[:, None]
-    normals, turns = _at_joints(inward, chain.closed), _at_joints(turn, chain.closed)
-    direction = _mixed(normals[edge], normals[edge + 1], share)
+    ends = np.concatenate([np.cumsum(lengths[a:b]) for a, b in pairwise(first)])  # of edges, along their chain
+    counts = np.maximum(1, np.ceil(ends[first[1:] - 1])).astype(np.int64)
+    edge, share = _samples(ends, lengths, first, counts)
+    direction = _at_samples(inward, edge, share, first, closed)
     direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
-    return (
-        _mixed(gives[edge, 0], gives[edge, 1], share), _mixed(keeps[edge, 0], keeps[edge, 1], share), direction,
-        _mixed(turns[edge], turns[edge + 1], share[..., None]),
+    part = share[:, None]
+    return Strips(
+        _mixed(gives[edge, 0], gives[edge, 1], part), _mixed(keeps[edge, 0], keeps[edge, 1], part), direction,
+        _at_samples(turn, edge, share, first, closed), np.cumsum([0, *counts]), closed,
     )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _samples(ends, lengths, first, counts):  # type: ignore[no-untyped-def]
+    """Of samples evenly along every chain the edge that they are on, int64 (N,), and how far along it, float64 (N,)."""
+    edges, shares = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.float64)
+    n = 0
+    for chain in range(len(counts)):
+        edge, last = first[chain], first[chain + 1] - 1
+        for k in range(counts[chain]):
+            at = (k + 0.5) * ends[last] / counts[chain]
+            while edge < last and ends[edge] <= at:
+                edge += 1
+            share = 1 - (ends[edge] - at) / max(lengths[edge], 1e-9)
+            edges[n], shares[n] = edge, min(max(share, 0.0), 1.0)
+            n += 1
+    return edges, shares
+
+
+def _at_samples(values: Doubles, edge: Ints, share: Doubles, first: Ints, closed: NDArray[np.bool_]) -> Doubles:
+    """What edges have, (E, ...), passing evenly from the mean of an edge and the one before to that of it and the one
+    after; at both ends of a chain what is there."""
+    before, after = np.arange(len(values)) - 1, np.arange(len(values)) + 1
+    starts, stops = first[:-1], first[1:] - 1
+    before[starts], after[stops] = np.where(closed, stops, starts), np.where(closed, starts, stops)
+    entering, leaving = (values[before] + values) / 2, (values + values[after]) / 2
+    return _mixed(entering[edge], leaving[edge], share.reshape(-1, *[1] * (values.ndim - 1)))
 
 
 def _axes(corners: Doubles) -> tuple[Doubles, Doubles, Doubles]:
@@ -97,14 +124,6 @@ def _axes(corners: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     apex = corners[:, 2] - corners[:, 0]
     inward = apex - along * np.einsum("ei,ei->e", apex, along)[:, None]
     return along, inward / np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-9), lengths
-
-
-def _at_joints(values: Doubles, closed: bool) -> Doubles:
-    """Means of consecutive edges, and what is at both ends."""
-    joints = np.concatenate([values[:1], (values[:-1] + values[1:]) / 2, values[-1:]])
-    if closed:
-        joints[0] = joints[-1] = (values[0] + values[-1]) / 2
-    return joints
 
 
 def _mixed(a: Doubles, b: Doubles, share: Doubles) -> Doubles:

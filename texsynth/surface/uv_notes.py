@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from texsynth.surface.mesh import NO_AREA, Mesh, uv_areas
+from texsynth.surface.mesh import NO_AREA, uv_areas
 from texsynth.surface.raster import uv_mask
-from texsynth.surface.uv_topology import chosen_triangles, repeating, seam_chains
+from texsynth.surface.uv_topology import Topology
 
 SIZE = 1024  # texels a side at which coverage is counted
 SHARED = 0.02  # of the texels of all triangles that must lie on others for it to be said: borders count twice
 
 
-def uv_notes(mesh: Mesh, material_index: int | None) -> list[str]:
-    """One line for each thing to know of the UVs of a material (None: of any textured one)."""
-    areas = uv_areas(mesh, chosen_triangles(mesh, material_index))
-    total, covered = float(np.abs(areas).sum()), float(uv_mask(mesh, SIZE, material_index, gutter=0).mean())
+def uv_notes(topology: Topology) -> list[str]:
+    """One line for each thing to know of the UVs of a material."""
+    mesh = topology.mesh
+    areas = uv_areas(mesh, topology.triangles)
+    total, covered = float(np.abs(areas).sum()), float(uv_mask(mesh, SIZE, topology.material, gutter=0).mean())
     notes = []
     if total > 0 and total - covered > SHARED * total:
         share = 1 - covered / total
@@ -26,9 +27,9 @@ def uv_notes(mesh: Mesh, material_index: int | None) -> list[str]:
     empty = int((np.abs(areas) <= NO_AREA).sum())
     if empty:
         notes.append(f"UVs: {empty} of {len(areas)} triangles have no area in the texture and show a single colour")
-    if any(repeating(mesh, material_index)):
+    if any(topology.repeating):
         notes.append("UVs: the surface goes on over the texture's edge, so the result repeats there")
-    chains = seam_chains(mesh, material_index)
+    chains = topology.chains
     if chains:
         edges = sum(len(chain.keeps) for chain in chains)
         notes.append(f"UVs: seam edges {edges}, chains of them {len(chains)}")

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from mipmap.metrics import seam_ratio
 from texsynth.material import MapKind, TextureMap, bilinear_taps
-from texsynth.surface.mesh import Mesh
 from texsynth.surface.turns import turned_normals
-from texsynth.surface.uv_topology import seam_edges
+from texsynth.surface.uv_topology import Topology
 
 Doubles = NDArray[np.float64]
 MOST_SAMPLES = 1 << 18
@@ -51,12 +50,9 @@ class SeamError:
     samples: int
 
 
-def sample_seams(mesh: Mesh, size: tuple[int, int], material_index: int | None = None) -> SeamSamples | None:
-    """Points along the UV seams of a texture of (H, W) texels, about one a texel of their length; None without seams.
-
-    material_index: as in `uv_topology.seam_edges`.
-    """
-    edges = mesh.uvs[seam_edges(mesh, material_index)]
+def sample_seams(topology: Topology, size: tuple[int, int]) -> SeamSamples | None:
+    """Points along the UV seams of a texture of (H, W) texels, about one a texel of length; None without seams."""
+    edges = topology.mesh.uvs[topology.seam_edges]
     if len(edges) == 0:
         return None
     scale = np.array([size[1], size[0]], np.float64)  # u runs along the width

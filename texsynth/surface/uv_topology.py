@@ -1,5 +1,7 @@
 """How the charts of a mesh hang together: its seams, in chains, and the chart on either side.
 
+A million triangles take a second for it, so it is found once: `Topology` keeps what it has found.
+
 A seam is an edge that two triangles share on the surface but not in the texture. Consecutive seam edges that run
 between the same two borders form a chain; of its two sides one keeps its texels, the other gives way (`weld`).
 """
@@ -7,6 +9,7 @@ between the same two borders form a chain; of its two sides one keeps its texels
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,44 +34,100 @@ class Chain:
     closed: bool
 
 
-def seam_edges(mesh: Mesh, material_index: int | None) -> Ints:
-    """int64 (E, 2, 3): of each seam edge its two sides, of each side the vertices of start, end and third corner.
+@dataclass(frozen=True)
+class Topology:
+    """How the triangles of one material of a mesh hang together (None: those of any textured one, or all where there is
+    none). Each part is found when it is first asked for, and kept."""
 
-    Seams join two triangles of the material (None: any textured one) whose edges have the same two ends in space, to a
-    millionth of the mesh's extent, and other UVs. An edge of more than two triangles is taken in pairs.
-    """
-    pairs = shared_edges(mesh, chosen_triangles(mesh, material_index))[0]
-    uvs = mesh.uvs[pairs]
-    apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > SAME_UV
-    return np.asarray(pairs[apart], np.int64)
+    mesh: Mesh
+    material: int | None
+
+    @cached_property
+    def chosen(self) -> NDArray[np.bool_]:
+        """bool, one for each triangle of the mesh: whether it is of the material."""
+        index = self.mesh.material_index
+        chosen = index >= 0 if self.material is None else index == self.material
+        return np.ones_like(chosen) if self.material is None and not chosen.any() else chosen
+
+    @cached_property
+    def triangles(self) -> Ints:
+        """int64 (T, 3): those of the material."""
+        return np.asarray(self.mesh.triangles[self.chosen], np.int64)
+
+    @cached_property
+    def places(self) -> Ints:
+        """A number for each vertex, equal for those at one place in space, to a millionth of the mesh's extent."""
+        return places_of(self.mesh)
+
+    @cached_property
+    def points(self) -> Ints:
+        """A number for each vertex, equal for those at one place in space and in the texture."""
+        points = self.places
+        for column in np.round(self.mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64).T:
+            distinct, number = np.unique(column, return_inverse=True)
+            points = np.unique(points * len(distinct) + number, return_inverse=True)[1]
+        return np.asarray(points, np.int64)
+
+    @cached_property
+    def shared_edges(self) -> tuple[Ints, Ints]:
+        """As `shared_edges` of the material's triangles."""
+        return shared_edges(self.places, self.triangles)
+
+    @cached_property
+    def seam_edges(self) -> Ints:
+        """int64 (E, 2, 3): of each seam edge its two sides, of each side the vertices of start, end and third corner.
+
+        Seams join two triangles whose edges have the same two ends in space and other UVs. An edge of more than two
+        triangles is taken in pairs.
+        """
+        pairs = self.shared_edges[0]
+        uvs = self.mesh.uvs[pairs]
+        apart = np.abs(uvs[:, 0, :2] - uvs[:, 1, :2]).max(axis=(1, 2)) > SAME_UV
+        return np.asarray(pairs[apart], np.int64)
+
+    @cached_property
+    def chart(self) -> Ints:
+        """int64 (T,): of each of `triangles` the number of its chart, as `charts`."""
+        return charts(self.points, self.triangles)
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """All seams in chains, the longest first. The larger chart keeps; of about equal ones, and of a chart's seam
+        with itself, the side further up and left in the texture. Seams that lie on top of each other in the texture, as
+        those of charts that share texels do, have the same side keep."""
+        return tuple(_chains(self))
+
+    @cached_property
+    def repeating(self) -> tuple[bool, bool]:
+        """Whether the surface goes on over the texture's edge, from bottom to top and from right to left: a triangle
+        lies across it, or a seam joins both edges at the same height, as where a map is rolled round a pillar."""
+        return _repeating(self)
 
 
-def shared_edges(mesh: Mesh, triangles: Ints) -> tuple[Ints, Ints]:
-    """Edges that two of `triangles` (T, 3) share on the surface: as `seam_edges`, with seams and without; and int64
-    (E, 2), the places in `triangles` of the two."""
+def shared_edges(places: Ints, triangles: Ints) -> tuple[Ints, Ints]:
+    """Edges that two of `triangles` (T, 3) share on the surface: as `Topology.seam_edges`, with seams and without; and
+    int64 (E, 2), the places in `triangles` of the two. places: of the vertices, as `places_of`."""
     if len(triangles) == 0:
         return np.empty((0, 2, 3), np.int64), np.empty((0, 2), np.int64)
     corners = np.concatenate([triangles[:, [0, 1, 2]], triangles[:, [1, 2, 0]], triangles[:, [2, 0, 1]]])
-    ends = _places(mesh)[corners[:, :2]]
+    ends = places[corners[:, :2]]
     swap = ends[:, 0] > ends[:, 1]
     corners[swap, :2] = corners[swap, 1::-1]
     ends.sort(axis=1)
-    key = ends[:, 0] * len(mesh.positions) + ends[:, 1]
+    key = ends[:, 0] * len(places) + ends[:, 1]
     order = np.argsort(key, kind="stable")
     same = key[order[:-1]] == key[order[1:]]
     pairs = np.stack([order[:-1], order[1:]], axis=1)[same & _in_pairs(same)]
     return corners[pairs], pairs % len(triangles)
 
 
-def seam_chains(mesh: Mesh, material_index: int | None) -> list[Chain]:
-    """All seams of a material in chains, the longest first. The larger chart keeps; of about equal ones, and of a
-    chart's seam with itself, the side further up and left in the texture. Seams that lie on top of each other in the
-    texture, as those of charts that share texels do, have the same side keep."""
-    edges = seam_edges(mesh, material_index)
+def _chains(topology: Topology) -> list[Chain]:
+    """As `Topology.chains`."""
+    edges, mesh = topology.seam_edges, topology.mesh
     if len(edges) == 0:
         return []
-    points = uv_points(mesh)
-    area = _chart_areas(mesh, chosen_triangles(mesh, material_index), points)
+    points = topology.points
+    area = _chart_areas(topology)
     known, chains = dict[bytes, bool](), list[Chain]()
     for steps, closed in sorted(_paths(points[edges[:, :, :2]]), key=lambda path: -len(path[0])):
         one, two = _borders(steps, edges, points)
@@ -96,15 +155,14 @@ def _larger(one: float, two: float, uvs: Ints) -> bool:
     return bool(middles[0] <= middles[1])
 
 
-def repeating(mesh: Mesh, material_index: int | None) -> tuple[bool, bool]:
-    """Whether the surface goes on over the texture's edge, from bottom to top and from right to left: a triangle lies
-    across it, or a seam joins both edges at the same height, as where a map is rolled round a pillar."""
-    triangles = mesh.uvs[chosen_triangles(mesh, material_index)].astype(np.float64)
+def _repeating(topology: Topology) -> tuple[bool, bool]:
+    """As `Topology.repeating`."""
+    triangles = topology.mesh.uvs[topology.triangles].astype(np.float64)
     if len(triangles) == 0:
         return False, False
     across = np.floor(triangles.min(axis=1) + SAME_EDGE) < np.floor(triangles.max(axis=1) - SAME_EDGE)
     found = across.any(axis=0)
-    edges = mesh.uvs[seam_edges(mesh, material_index)][:, :, :2].astype(np.float64)
+    edges = topology.mesh.uvs[topology.seam_edges][:, :, :2].astype(np.float64)
     if len(edges):
         apart = edges[:, 0] - edges[:, 1]  # edge, end, u v
         whole = np.rint(apart)
@@ -113,29 +171,12 @@ def repeating(mesh: Mesh, material_index: int | None) -> tuple[bool, bool]:
     return bool(found[1]), bool(found[0])
 
 
-def chosen_triangles(mesh: Mesh, material_index: int | None) -> Ints:
-    """int64 (T, 3): the triangles of a material; None: of any, or all where there is none."""
-    chosen = mesh.material_index >= 0 if material_index is None else mesh.material_index == material_index
-    if material_index is None and not chosen.any():
-        chosen = np.ones(len(mesh.triangles), np.bool_)
-    return np.asarray(mesh.triangles[chosen], np.int64)
-
-
-def _places(mesh: Mesh) -> Ints:
-    """A number for each vertex, equal for those at one place in space."""
+def places_of(mesh: Mesh) -> Ints:
+    """As `Topology.places`."""
     low = mesh.positions.min(axis=0).astype(np.float64)
     extent = float(np.ptp(mesh.positions, axis=0).max()) or 1.0
     x, y, z = np.round((mesh.positions - low) / (extent * SAME_PLACE)).astype(np.int64).T  # 0..10^6: 20 bits each
     return np.asarray(np.unique(x << 42 | y << 21 | z, return_inverse=True)[1], np.int64)
-
-
-def uv_points(mesh: Mesh) -> Ints:
-    """A number for each vertex, equal for those at one place in space and in the texture."""
-    points = _places(mesh)
-    for column in np.round(mesh.uvs.astype(np.float64) / SAME_UV).astype(np.int64).T:
-        distinct, number = np.unique(column, return_inverse=True)
-        points = np.unique(points * len(distinct) + number, return_inverse=True)[1]
-    return np.asarray(points, np.int64)
 
 
 def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -146,12 +187,10 @@ def _in_pairs(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return chosen
 
 
-def charts(mesh: Mesh, triangles: Ints) -> Ints:
+def charts(points: Ints, triangles: Ints) -> Ints:
     """int64 (T,): of each of `triangles` (T, 3) the number of its chart, which triangles that share a corner in space
-    and in the texture are one of. Charts are numbered from 0 by their first triangle."""
-    if len(triangles) == 0:
-        return np.empty(0, np.int64)
-    return _charts(uv_points(mesh)[triangles])[0]
+    and in the texture are one of. Charts are numbered from 0 by their first triangle. points: `Topology.points`."""
+    return np.empty(0, np.int64) if len(triangles) == 0 else _charts(points[triangles])[0]
 
 
 def _charts(of: Ints) -> tuple[Ints, Ints]:
@@ -169,10 +208,10 @@ def _charts(of: Ints) -> tuple[Ints, Ints]:
     return chart, at
 
 
-def _chart_areas(mesh: Mesh, triangles: Ints, points: Ints) -> NDArray[np.float64]:
+def _chart_areas(topology: Topology) -> NDArray[np.float64]:
     """Of each point the area in the texture of the chart that it belongs to."""
-    chart, at = _charts(points[triangles])
-    areas = np.abs(uv_areas(mesh, triangles))
+    chart, at = _charts(topology.points[topology.triangles])
+    areas = np.abs(uv_areas(topology.mesh, topology.triangles))
     return np.asarray(np.bincount(chart, weights=areas)[at], np.float64)
 
 

@@ -26,6 +26,8 @@ from scipy.spatial import cKDTree
 from texsynth.material import MapKind
 from texsynth.run import Run
 from texsynth.surface.ghosts import (
+    THREADS,
+    border_texels,
     centres,
     fill_ghosts,
     fill_ring,
@@ -35,50 +37,51 @@ from texsynth.surface.ghosts import (
     seam_tree,
     with_ghosts,
 )
-from texsynth.surface.mesh import Mesh
 from texsynth.surface.plane import Doubles, Floats, Plane
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.strip_cut import WIDTH, Cut, cut_strips
 from texsynth.surface.strips import Strips, seam_strips
+from texsynth.surface.uv_topology import Topology
 
 Mask = NDArray[np.bool_]
 FADE = 1.5  # texels to either side of the cut over which the two patterns mix
+MIXED = 0.1  # share of the mirror image at a seam that texels take up: resampling a plane leaves a step of 5 to 20 %
 SLOW = 8  # texels at least over which the tone passes; twice the cut's depth where that is more
 
 
 def weld_seams(
-    maps: Mapping[MapKind, NDArray[Any]], mesh: Mesh, material_index: int | None, changeable: Mask | None, run: Run
+    maps: Mapping[MapKind, NDArray[Any]], topology: Topology, changeable: Mask | None, run: Run, *, fill: bool = True
 ) -> None:
     """Weld all seams of a material in its maps, as `Plane` has them, in place, and fill its gutters.
 
     changeable: bool (size, size), texels that may be written, all if None; seams with a side elsewhere stay as they
-    are.
+    are. fill: False leaves the gutters to `fill_gutters`.
     """
-    plane, strips = Plane(maps), _changeable_strips(mesh, maps, material_index, changeable)
-    covered = uv_mask(mesh, plane.size, material_index, gutter=0)
+    plane, strips = Plane(maps), _changeable_strips(topology, maps, changeable)
+    covered = uv_mask(topology.mesh, plane.size, topology.material, gutter=0)
     near = None if strips is None else seam_tree(strips, plane.size)
     if strips is not None and near is not None:
         _give_way(plane, strips, near, covered if changeable is None else covered & changeable, run)
-    _fill_gutters(maps, mesh, material_index, strips, near, covered, changeable)
+    if fill:
+        _fill_gutters(maps, topology, strips, near, covered, changeable, 0.0)
 
 
-def fill_gutters(
-    maps: Mapping[MapKind, NDArray[Any]], mesh: Mesh, material_index: int | None, changeable: Mask | None
-) -> None:
-    """Let the texels beyond the borders of charts show what lies across; arguments as of `weld_seams`."""
-    strips = _changeable_strips(mesh, maps, material_index, changeable)
+def fill_gutters(maps: Mapping[MapKind, NDArray[Any]], topology: Topology, changeable: Mask | None) -> None:
+    """Let the texels beyond the borders of charts show what lies across, and those at the borders take up a little of
+    it (`MIXED`); arguments as of `weld_seams`."""
+    strips = _changeable_strips(topology, maps, changeable)
     size = Plane(maps).size
     near = None if strips is None else seam_tree(strips, size)
-    covered = uv_mask(mesh, size, material_index, gutter=0)
-    _fill_gutters(maps, mesh, material_index, strips, near, covered, changeable)
+    covered = uv_mask(topology.mesh, size, topology.material, gutter=0)
+    _fill_gutters(maps, topology, strips, near, covered, changeable, MIXED)
 
 
 def _changeable_strips(
-    mesh: Mesh, maps: Mapping[MapKind, NDArray[Any]], material_index: int | None, changeable: Mask | None
+    topology: Topology, maps: Mapping[MapKind, NDArray[Any]], changeable: Mask | None
 ) -> Strips | None:
     """Of the seams both sides of which may be written; None without any."""
     plane = Plane(maps)
-    strips = seam_strips(mesh, plane.size, material_index)
+    strips = seam_strips(topology, plane.size)
     if strips is not None and changeable is not None:
         strips = strips.some(changeable[plane.cells(strips.gives)] & changeable[plane.cells(strips.keeps)])
     return strips if strips is not None and len(strips.gives) else None
@@ -86,19 +89,24 @@ def _changeable_strips(
 
 def _fill_gutters(
     maps: Mapping[MapKind, NDArray[Any]],
-    mesh: Mesh,
-    material_index: int | None,
+    topology: Topology,
     strips: Strips | None,
     near: cKDTree | None,
     covered: Mask,
     changeable: Mask | None,
+    share: float,
 ) -> None:
-    """What lies across a seam; around that and around borders without one, a ring of the nearest texel."""
+    """What lies across a seam; around that and around borders without one, a ring of the nearest texel. share: that
+    texels at a seam take up of their mirror images."""
     plane = Plane(maps)
-    known = uv_mask(mesh, plane.size, material_index)
-    if strips is not None:
+    known = uv_mask(topology.mesh, plane.size, topology.material)
+    if strips is not None and near is not None:
         ghosts = ghost_texels(strips, plane.size, covered, gutter_width(plane.size), changeable, near)
-        fill_ghosts(plane, ghosts)
+        fill_ghosts(plane, ghosts, cubic=True)
+        if share > 0:
+            free = covered if changeable is None else covered & changeable
+            fill_ghosts(plane, border_texels(strips, plane.size, free, share, near), cubic=True)
+            fill_ghosts(plane, ghosts, cubic=True)
         known = with_ghosts(known, ghosts)
     fill_ring(maps, ring_around(known, changeable))
 
@@ -113,11 +121,11 @@ def _give_way(plane: Plane, strips: Strips, near: cKDTree, free: Mask, run: Run)
     run.step(0.7)
 
 
-def needed_tokens(mesh: Mesh, size: int, material_index: int | None, block: int) -> Mask:
+def needed_tokens(topology: Topology, size: int, block: int) -> Mask:
     """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too, and
     those around them: a strip's texels fan out at bends, and are read with a cubic filter."""
     wanted = np.zeros((size // block, size // block), np.bool_)
-    strips = seam_strips(mesh, size, material_index)
+    strips = seam_strips(topology, size)
     if strips is not None:
         for depth in range(0, WIDTH, block // 2):
             place = np.mod(np.floor(strips.continued(slice(None), depth * strips.inward)), size).astype(np.int64)
@@ -128,7 +136,7 @@ def needed_tokens(mesh: Mesh, size: int, material_index: int | None, block: int)
 
 def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Doubles) -> tuple[Doubles, Floats]:
     """The texels of strips that change, and their new values."""
-    nearest = near.query(texels)[1]
+    nearest = near.query(texels, workers=THREADS)[1]
     mine = nearest < len(strips.gives)
     texels, nearest = texels[mine], nearest[mine]
     offset = plane.shortest(texels - strips.gives[nearest])
