@@ -25,8 +25,9 @@ from surface import picture
 from texsynth.image_io import read_image
 from texsynth.material import MESH_SUFFIXES
 from texsynth.options import Options
-from texsynth.restyle import chosen_material, restyle
+from texsynth.restyle import restyle
 from texsynth.run import Run
+from texsynth.sources import chosen_material
 from texsynth.surface.flatten import areas
 from texsynth.surface.mesh import MeshAsset, load_mesh
 from texsynth.surface.pattern import plan_plane

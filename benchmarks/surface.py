@@ -30,8 +30,9 @@ from texsynth.image_io import read_image
 from texsynth.material import MESH_NAMES, MESH_SUFFIXES, MapKind, TextureMap, load_material
 from texsynth.options import Options
 from texsynth.report.render import render_mesh
-from texsynth.restyle import chosen_material, restyle
+from texsynth.restyle import restyle
 from texsynth.run import Run
+from texsynth.sources import chosen_material
 from texsynth.surface.mesh import MeshAsset, load_mesh
 from texsynth.surface.uv_seams import sample_seams, seam_error
 from texsynth.surface.uv_topology import Topology

@@ -20,17 +20,15 @@ from texsynth.restyle import (
     BAND,
     MADE,
     PREVIEW,
-    Asset,
     Made,
     end_work,
-    load_sources,
     make_maps,
-    material_areas,
     publish_made,
     restyle,
     work_folder,
 )
 from texsynth.run import Run
+from texsynth.sources import Asset, load_sources, material_areas
 from texsynth.surface.atlas import Atlas, atlas_side, udim_atlas
 from texsynth.surface.mesh import MeshAsset, load_mesh, write_glb
 from texsynth.threads import settle_threads
