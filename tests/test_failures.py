@@ -149,7 +149,7 @@ def test_a_texture_of_another_version_and_none_at_all(server: Any, gravel: Path)
         refusal(lambda: client.part(job.id, "old", level), grpc.StatusCode.FAILED_PRECONDITION, "STALE_VERSION")
         measured = client.wait(client.measure(gravel, gravel).id)
         refusal(lambda: client.texture(measured.id), grpc.StatusCode.FAILED_PRECONDITION, "NO_TEXTURE")
-        made = client.wait(client.synthesize(gravel, **SMALL).id)
+        made = client.wait(client.synthesize(gravel, **SMALL, format="exr").id)
         refusal(lambda: client.show("room", "wall", made.id), grpc.StatusCode.FAILED_PRECONDITION, "NO_BLOCKS")
 
 

@@ -28,7 +28,10 @@ from texsynth_rpc.v1 import jobs_pb2, streams_pb2, textures_pb2
 import grpc
 from mipmap.chunks import layout as layout_of
 from mipmap.chunks import level_sides
+from mipmap.encode import encode_level
 from mipmap.ktx2 import read_ktx2
+from mipmap.png import parse_png
+from mipmap.targets import TARGETS
 from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client, ServiceError
 from plugin_bridge.reassembly import ReceivedTexture, layout
@@ -72,8 +75,8 @@ def shop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         return Shop(server, *made, pictures=mips(client, folder / "first", "source"))
 
 
-def mips(client: Client, material: Path, target: str) -> str:
-    work = jobs_pb2.Work(mips=jobs_pb2.MipsJob(source=client.input(material), target=target))
+def mips(client: Client, material: Path, target: str, format: str = "") -> str:
+    work = jobs_pb2.Work(mips=jobs_pb2.MipsJob(source=client.input(material), target=target, format=format))
     return client.wait(client.submit(work).id).id
 
 
@@ -521,10 +524,37 @@ def said(requests: list[Request]) -> Iterator[Request]:
         threading.Event().wait(30)
 
 
-def test_only_what_gpus_read_is_shown_and_what_is_shown_stays(shop: Shop) -> None:
+def test_pictures_are_encoded_once_when_a_scene_shows_them(shop: Shop, tmp_path: Path) -> None:
     with shop.server.client() as client:
-        with pytest.raises(ServiceError, match="quest3"):
-            client.show("refused", "sofa", shop.pictures)
+        assert client.texture(shop.pictures).blocks_sha256 == ""
+        client.show("pictures", "sofa", shop.pictures)
+        encoded = client.texture(shop.pictures).blocks_sha256
+        client.show("pictures", "chair", shop.pictures)
+        assert client.texture(shop.pictures).blocks_sha256 == encoded != ""
+        client.fetch(shop.pictures, tmp_path / "published")
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            stream = TextureStream(client, "pictures")
+            await until(stream, "settled")
+            assert {name.split("/")[0] for name in stream.textures} == {"sofa", "chair"}
+            for kind in ("albedo", "normal", "roughness", "height"):
+                stream.textures[f"sofa/{kind}"].write_ktx2(tmp_path / f"{kind}.ktx2")
+
+    run(receive())
+    maps = json.loads((tmp_path / "published" / "material.json").read_text())["maps"]
+    for kind, entry in maps.items():
+        streamed = read_ktx2(tmp_path / f"{kind}.ktx2")
+        assert streamed.texel_format is TARGETS["quest3"].texel_format(kind)
+        for number, level in enumerate((entry, *entry["mips"])):
+            texels, _ = parse_png((tmp_path / "published" / level["file"]).read_bytes())
+            assert streamed.level(number) == encode_level(texels, streamed.texel_format)
+
+
+def test_only_what_gpus_read_is_shown_and_what_is_shown_stays(shop: Shop, gravel: Path) -> None:
+    with shop.server.client() as client:
+        with pytest.raises(ServiceError, match="make it for quest3, or as PNG"):
+            client.show("refused", "sofa", mips(client, gravel, "source", format="exr"))
         with pytest.raises(ServiceError, match="surface"):
             client.show("refused", "so/fa", shop.first)
         with pytest.raises(ServiceError, match="not here"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from google.rpc import code_pb2
@@ -12,7 +13,7 @@ from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
 from texsynth_rpc.objects import Damaged
 from texsynth_rpc.states import State
 from texsynth_rpc.texture_index import TextureIndex
-from texsynth_rpc.textures import NoTexture, Parts
+from texsynth_rpc.textures import NoBlocks, NoTexture, Parts
 
 
 class Results:
@@ -34,13 +35,22 @@ class Results:
 
     async def parts(self, name: str, context: Context) -> Parts:
         """The index of such a job's texture, built if this is the first time that anyone asks for it."""
+        return await self._found(name, self._index.parts, context)
+
+    async def blocks(self, name: str, context: Context) -> Parts:
+        """As `parts`, in GPU blocks, encoded if this is the first time that anyone asks for them."""
+        return await self._found(name, self._index.blocks, context)
+
+    async def _found(self, name: str, find: Callable[[str], Awaitable[Parts]], context: Context) -> Parts:
         await self.job(name, context)
         try:
-            return await self._index.parts(name)
+            return await find(name)
         except NoSuchJob:
             await not_found(context, f"job {name}")
         except NoTexture as error:
             await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_TEXTURE")
+        except NoBlocks as error:
+            await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="NO_BLOCKS")
         except (Damaged, FileNotFoundError) as error:
             await damaged(error, context)
 

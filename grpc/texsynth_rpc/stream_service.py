@@ -19,7 +19,7 @@ from texsynth_rpc.results import Results, damaged
 from texsynth_rpc.scenes import SceneStore, Shown
 from texsynth_rpc.streamed_map import StreamedMap, streamed_maps
 from texsynth_rpc.texture_index import TextureIndex
-from texsynth_rpc.textures import NoTexture
+from texsynth_rpc.textures import NoBlocks, NoTexture
 from texsynth_rpc.v1 import streams_pb2, streams_pb2_grpc
 from texsynth_rpc.viewer import BadRequest, Viewer, checked_name
 
@@ -39,11 +39,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
     async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
         """See streams.proto."""
         scene, surface = await _name(context, "scene", request.scene), await _name(context, "surface", request.surface)
-        texture = (await self._results.parts(request.job, context)).texture
-        for made in texture.maps:
-            if not made.chunks:
-                message = f"{made.kind} is {made.format}, which GPUs do not read; make it for a target such as quest3"
-                await refuse(context, code_pb2.FAILED_PRECONDITION, message, reason="NO_BLOCKS")
+        await self._results.blocks(request.job, context)
         shown = self._scenes.show(self._gate.tenant(context), scene, surface, request.job)
         return streams_pb2.ShowResponse(surface=_message(shown))
 
@@ -126,14 +122,14 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
     async def _show(self, tenant: str, shown: Shown, viewer: Viewer) -> None:
         held = viewer.held_version(shown.surface)
         if 0 < held < shown.version:  # what it holds of an older version may still be the same
-            with contextlib.suppress(NoSuchJob, NoTexture, Damaged, FileNotFoundError):
+            with contextlib.suppress(NoSuchJob, NoTexture, NoBlocks, Damaged, FileNotFoundError):
                 job = self._scenes.before(tenant, viewer.scene, shown.surface, held)
                 viewer.show(Shown(shown.surface, held, job), await self._maps(job, viewer))
         with contextlib.suppress(NoSuchJob):  # it was hidden and deleted meanwhile: the bell has rung
             viewer.show(shown, await self._maps(shown.job, viewer))
 
     async def _maps(self, job: str, viewer: Viewer) -> list[StreamedMap]:
-        texture = (await self._index.parts(job)).texture
+        texture = (await self._index.blocks(job)).texture
         return await asyncio.to_thread(streamed_maps, texture, self._objects, viewer.largest, viewer.deflate)
 
     async def _stopped(self) -> NoReturn:

@@ -20,12 +20,14 @@ class GetManifestResponse(_message.Message):
     def __init__(self, texture: _Optional[_Union[Texture, _Mapping]] = ...) -> None: ...
 
 class Texture(_message.Message):
-    __slots__ = ("version", "maps")
+    __slots__ = ("version", "maps", "blocks_sha256")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_SHA256_FIELD_NUMBER: _ClassVar[int]
     version: str
     maps: _containers.RepeatedCompositeFieldContainer[TextureMap]
-    def __init__(self, version: _Optional[str] = ..., maps: _Optional[_Iterable[_Union[TextureMap, _Mapping]]] = ...) -> None: ...
+    blocks_sha256: str
+    def __init__(self, version: _Optional[str] = ..., maps: _Optional[_Iterable[_Union[TextureMap, _Mapping]]] = ..., blocks_sha256: _Optional[str] = ...) -> None: ...
 
 class TextureMap(_message.Message):
     __slots__ = ("kind", "format", "colour_space", "block_width", "block_height", "block_bytes", "levels", "chunk_side", "chunks", "deflated_sha256")
