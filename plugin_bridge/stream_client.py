@@ -54,7 +54,7 @@ class TextureStream:
         self._client = client
         self._hello = streams_pb2.Hello(
             scene=scene, formats=formats, largest_texture=largest_texture, memory_budget=memory_budget, credit=credit,
-            order=order, deflate=deflate,
+            order=order, deflate=deflate, batches=True,
         )  # fmt: skip
         self.textures: dict[str, ReceivedTexture] = {}
         self.streams = 0
@@ -91,7 +91,8 @@ class TextureStream:
     # --- what comes ---------------------------------------------------------------------------------------------
 
     async def __aiter__(self) -> AsyncIterator[streams_pb2.OpenResponse]:
-        """Every response, after it was carried out. Raises ServiceError for what another try would not mend."""
+        """Every response, after it was carried out, and chunk by chunk. Raises ServiceError for what another try would
+        not mend."""
         retries = Retries(self._client.patience)
         while True:
             self._begin()
@@ -101,8 +102,10 @@ class TextureStream:
             try:
                 while (response := await call.read()) is not grpc.aio.EOF:
                     retries.reset()
-                    self._take(response)
-                    yield response
+                    for each in _one_by_one(response):
+                        self._take(each)
+                        yield each
+                    self._acknowledge()
                 return
             except WrongChunk:
                 pass
@@ -122,7 +125,7 @@ class TextureStream:
     def _begin(self) -> None:
         """A new stream: nothing is known of it."""
         self._numbers: dict[int, str] = {}
-        self._sequence = 0
+        self._sequence = self._owed = 0
         self._hello.resume_token = self.token()
         self._requests = asyncio.Queue()
         self._requests.put_nowait(streams_pb2.OpenRequest(hello=self._hello))
@@ -154,11 +157,24 @@ class TextureStream:
             raise WrongChunk
         self._texture(chunk.texture).take(chunk.index, inflated(chunk))
         self._sequence = chunk.sequence
-        told = streams_pb2.Acknowledgement(sequence=chunk.sequence, credit=len(chunk.data))
-        self._requests.put_nowait(streams_pb2.OpenRequest(acknowledgement=told))
+        self._owed += len(chunk.data)
+
+    def _acknowledge(self) -> None:
+        """The chunks of a message."""
+        if self._owed:
+            told = streams_pb2.Acknowledgement(sequence=self._sequence, credit=self._owed)
+            self._owed = 0
+            self._requests.put_nowait(streams_pb2.OpenRequest(acknowledgement=told))
 
     def _texture(self, number: int) -> ReceivedTexture:
         return self.textures[self._numbers[number]]
+
+
+def _one_by_one(response: streams_pb2.OpenResponse) -> Iterable[streams_pb2.OpenResponse]:
+    """A message of several chunks as several."""
+    if response.WhichOneof("event") != "chunks":
+        return [response]
+    return (streams_pb2.OpenResponse(chunk=chunk) for chunk in response.chunks.chunks)
 
 
 def inflated(chunk: streams_pb2.StreamedChunk) -> bytes:

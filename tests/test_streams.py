@@ -24,6 +24,7 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.scheduler import Added, Rules, Scheduler
 from texsynth_rpc.streamed_map import StreamedMap
 from texsynth_rpc.v1 import jobs_pb2, streams_pb2, textures_pb2
+from texsynth_rpc.viewer import BATCH
 
 import grpc
 from mipmap.chunks import layout as layout_of
@@ -522,6 +523,30 @@ def said(requests: list[Request]) -> Iterator[Request]:
     yield from requests
     if requests:
         threading.Event().wait(30)
+
+
+def test_small_chunks_come_several_in_a_message_where_a_viewer_takes_them_so(shop: Shop) -> None:
+    async def told(batches: bool) -> list[streams_pb2.OpenResponse]:
+        async with AsyncClient(shop.server.address) as client:
+            call = client.open_stream()
+            await call.write(Request(hello=streams_pb2.Hello(scene="batches", credit=1 << 30, batches=batches)))
+            found = list[streams_pb2.OpenResponse]()
+            while not found or found[-1].WhichOneof("event") != "settled":
+                found.append(await call.read())
+                came = [found[-1].chunk] if found[-1].HasField("chunk") else found[-1].chunks.chunks
+                if came:
+                    await call.write(Request(acknowledgement=streams_pb2.Acknowledgement(sequence=came[-1].sequence)))
+            call.cancel()
+            return found
+
+    with shop.server.client() as client:
+        client.show("batches", "sofa", shop.first)
+    one_by_one, several = run(told(False)), run(told(True))
+    chunks = [each.chunk for each in one_by_one if each.HasField("chunk")]
+    batches = [[each.chunk] if each.HasField("chunk") else list(each.chunks.chunks) for each in several]
+    assert [chunk for batch in batches for chunk in batch] == chunks, "the same chunks in the same order"
+    assert all(sum(len(chunk.data) for chunk in batch[:-1]) < BATCH for batch in batches)
+    assert len(several) * 2 < len(one_by_one)
 
 
 def test_pictures_are_encoded_once_when_a_scene_shows_them(shop: Shop, tmp_path: Path) -> None:

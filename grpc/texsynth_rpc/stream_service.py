@@ -74,7 +74,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
                 wake.clear()
                 while (response := viewer.next()) is not None:
                     yield response
-                    self._meters.sent.inc(len(response.chunk.data))
+                    self._meters.sent.inc(_bytes_of(response))
                     if ends:
                         break
                 if not ends:
@@ -135,6 +135,11 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
     async def _stopped(self) -> NoReturn:
         await self._stopping.wait()
         raise Stopping
+
+
+def _bytes_of(response: streams_pb2.OpenResponse) -> int:
+    """Of the chunks in it."""
+    return len(response.chunk.data) + sum(len(chunk.data) for chunk in response.chunks.chunks)
 
 
 class Stopping(Exception):

@@ -20,6 +20,7 @@ from texsynth_rpc.v1 import streams_pb2
 MOST_TILES = 1 << 14  # of one view: a table of every chunk of level 0 of four 8K surfaces
 MOST_PLACES = 1 << 18  # of chunks under the tiles of one view, each map's for itself
 MOST_BYTES = 1 << 50  # of credit or memory: more is a mistake
+BATCH = 16 << 10  # bytes of chunks after which a message has enough: what a message costs is as much as some kB
 LONGEST_NAME = 128
 _POLICIES: dict[streams_pb2.Order, Policy] = {
     streams_pb2.ORDER_UNSPECIFIED: OURS,
@@ -53,7 +54,7 @@ class Viewer:
         self.scene = checked_name("hello.scene", hello.scene)
         if hello.order not in _POLICIES:
             raise BadRequest("hello.order", "is a number that is no order")
-        self.largest, self.deflate = hello.largest_texture, hello.deflate
+        self.largest, self.deflate, self._batches = hello.largest_texture, hello.deflate, hello.batches
         self._formats = frozenset(hello.formats)
         self._held = _checked("hello.resume_token", _holdings, hello.resume_token)
         self._scheduler = Scheduler(Rules(_POLICIES[hello.order]))
@@ -63,6 +64,7 @@ class Viewer:
         self._numbers: dict[str, int] = {}
         self._view, self._selection = streams_pb2.View(), streams_pb2.Selection()  # the last ones
         self._further: deque[streams_pb2.OpenResponse] = deque()
+        self._behind: deque[streams_pb2.OpenResponse] = deque()  # a batch
         self._settled = True  # until all is announced
         self._first_credit = _bounded(hello.credit)
         self._budget(hello.memory_budget)
@@ -145,16 +147,33 @@ class Viewer:
 
     def next(self) -> streams_pb2.OpenResponse | None:
         """What is to be sent next, or None until something happens. Raises FileNotFoundError."""
+        if self._behind:
+            return self._behind.popleft()
         message = self._scheduler.next_message()
         if message is not None:
             self._settled = False
-            return self._response(message)
+            response = self._response(message)
+            return self._batch(response) if self._batches and isinstance(message, sched.Send) else response
         if self._further:
             return self._further.popleft()
         if self._settled or self._scheduler.waits:
             return None
         self._settled = True
         return streams_pb2.OpenResponse(settled=streams_pb2.Settled())
+
+    def _batch(self, first: streams_pb2.OpenResponse) -> streams_pb2.OpenResponse:
+        """A chunk with those that come next, up to BATCH bytes."""
+        chunks, size = [first.chunk], len(first.chunk.data)
+        while size < BATCH and (message := self._scheduler.next_message()) is not None:
+            response = self._response(message)
+            if not isinstance(message, sched.Send):
+                self._behind.append(response)
+                break
+            chunks.append(response.chunk)
+            size += len(response.chunk.data)
+        if len(chunks) == 1:
+            return first
+        return streams_pb2.OpenResponse(chunks=streams_pb2.StreamedChunks(chunks=chunks))
 
     def _response(self, message: sched.Message) -> streams_pb2.OpenResponse:
         number = self._numbers.setdefault(message.texture, len(self._numbers) + 1)

@@ -90,7 +90,7 @@ class OpenRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., view: _Optional[_Union[View, _Mapping]] = ..., gaze: _Optional[_Union[Gaze, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., budget: _Optional[_Union[MemoryBudget, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("scene", "formats", "largest_texture", "memory_budget", "credit", "resume_token", "order", "deflate")
+    __slots__ = ("scene", "formats", "largest_texture", "memory_budget", "credit", "resume_token", "order", "deflate", "batches")
     SCENE_FIELD_NUMBER: _ClassVar[int]
     FORMATS_FIELD_NUMBER: _ClassVar[int]
     LARGEST_TEXTURE_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +99,7 @@ class Hello(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     DEFLATE_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
     scene: str
     formats: _containers.RepeatedScalarFieldContainer[str]
     largest_texture: int
@@ -107,7 +108,8 @@ class Hello(_message.Message):
     resume_token: bytes
     order: Order
     deflate: bool
-    def __init__(self, scene: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., largest_texture: _Optional[int] = ..., memory_budget: _Optional[int] = ..., credit: _Optional[int] = ..., resume_token: _Optional[bytes] = ..., order: _Optional[_Union[Order, str]] = ..., deflate: bool = ...) -> None: ...
+    batches: bool
+    def __init__(self, scene: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., largest_texture: _Optional[int] = ..., memory_budget: _Optional[int] = ..., credit: _Optional[int] = ..., resume_token: _Optional[bytes] = ..., order: _Optional[_Union[Order, str]] = ..., deflate: bool = ..., batches: bool = ...) -> None: ...
 
 class View(_message.Message):
     __slots__ = ("surfaces", "tile_side")
@@ -178,7 +180,7 @@ class MemoryBudget(_message.Message):
     def __init__(self, bytes: _Optional[int] = ...) -> None: ...
 
 class OpenResponse(_message.Message):
-    __slots__ = ("new_version", "chunk", "level_complete", "eviction", "forgotten", "settled", "announced")
+    __slots__ = ("new_version", "chunk", "level_complete", "eviction", "forgotten", "settled", "announced", "chunks")
     NEW_VERSION_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     LEVEL_COMPLETE_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +188,7 @@ class OpenResponse(_message.Message):
     FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
     ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     new_version: NewVersion
     chunk: StreamedChunk
     level_complete: LevelComplete
@@ -193,7 +196,8 @@ class OpenResponse(_message.Message):
     forgotten: Forgotten
     settled: Settled
     announced: Announced
-    def __init__(self, new_version: _Optional[_Union[NewVersion, _Mapping]] = ..., chunk: _Optional[_Union[StreamedChunk, _Mapping]] = ..., level_complete: _Optional[_Union[LevelComplete, _Mapping]] = ..., eviction: _Optional[_Union[Eviction, _Mapping]] = ..., forgotten: _Optional[_Union[Forgotten, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., announced: _Optional[_Union[Announced, _Mapping]] = ...) -> None: ...
+    chunks: StreamedChunks
+    def __init__(self, new_version: _Optional[_Union[NewVersion, _Mapping]] = ..., chunk: _Optional[_Union[StreamedChunk, _Mapping]] = ..., level_complete: _Optional[_Union[LevelComplete, _Mapping]] = ..., eviction: _Optional[_Union[Eviction, _Mapping]] = ..., forgotten: _Optional[_Union[Forgotten, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., announced: _Optional[_Union[Announced, _Mapping]] = ..., chunks: _Optional[_Union[StreamedChunks, _Mapping]] = ...) -> None: ...
 
 class NewVersion(_message.Message):
     __slots__ = ("texture", "surface", "map", "finest_level", "kept", "tail_level")
@@ -210,6 +214,12 @@ class NewVersion(_message.Message):
     kept: _containers.RepeatedScalarFieldContainer[int]
     tail_level: int
     def __init__(self, texture: _Optional[int] = ..., surface: _Optional[_Union[Surface, _Mapping]] = ..., map: _Optional[_Union[_textures_pb2.TextureMap, _Mapping]] = ..., finest_level: _Optional[int] = ..., kept: _Optional[_Iterable[int]] = ..., tail_level: _Optional[int] = ...) -> None: ...
+
+class StreamedChunks(_message.Message):
+    __slots__ = ("chunks",)
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    chunks: _containers.RepeatedCompositeFieldContainer[StreamedChunk]
+    def __init__(self, chunks: _Optional[_Iterable[_Union[StreamedChunk, _Mapping]]] = ...) -> None: ...
 
 class StreamedChunk(_message.Message):
     __slots__ = ("sequence", "texture", "index", "data", "crc32c", "inflated")

@@ -113,7 +113,7 @@ function open(): void {
     send({
       case: "hello",
       value: {
-        scene, formats, largestTexture, deflate: true, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
+        scene, formats, largestTexture, deflate: true, batches: true, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
       },
     });
     for (const event of said.values()) send(event);
@@ -161,7 +161,8 @@ function take(bytes: ArrayBuffer): void {
   const { event } = fromBinary(OpenResponseSchema, new Uint8Array(bytes));
   switch (event.case) {
     case "newVersion": return version(event.value);
-    case "chunk": return chunk(event.value);
+    case "chunk": return void chunk(event.value, false);
+    case "chunks": return void event.value.chunks.every((each) => chunk(each, true));
     case "announced": return announced();
     case "settled": return tell({ kind: "settled" });
     case "levelComplete": return tell({ kind: "complete", texture: name(event.value.texture), level: event.value.level });
@@ -199,10 +200,14 @@ function announced(): void {
   }
 }
 
-function chunk({ sequence: number, texture, index, data, crc32c: checksum, inflated }: StreamedChunk): void {
-  if (number !== sequence + 1n || crc32c(data) !== checksum) return broken();
-  const blocks = inflated ? inflate(data, inflated) : data;
-  if (!blocks) return broken();
+/** Whether it was right. shared: its message holds others too. */
+function chunk({ sequence: number, texture, index, data, crc32c: checksum, inflated }: StreamedChunk, shared: boolean): boolean {
+  const right = number === sequence + 1n && crc32c(data) === checksum;
+  const blocks = !right ? null : inflated ? inflate(data, inflated) : shared ? data.slice() : data;
+  if (!blocks) {
+    broken();
+    return false;
+  }
   sequence = number;
   outstanding += data.length;
   arrived += data.length;
@@ -210,6 +215,7 @@ function chunk({ sequence: number, texture, index, data, crc32c: checksum, infla
   owe((unacknowledged += data.length));
   const owned = blocks as Uint8Array<ArrayBuffer>; // its own, or a part of the message, whose memory goes along
   tell({ kind: "chunk", texture: name(texture), index, data: owned, bytes: data.length }, [owned.buffer]);
+  return true;
 }
 
 /** Raw DEFLATE of so many bytes; null where it is not. */

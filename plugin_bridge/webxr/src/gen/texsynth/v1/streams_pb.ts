@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file texsynth/v1/streams.proto.
  */
 export const file_texsynth_v1_streams: GenFile = /*@__PURE__*/
-  fileDesc("Chl0ZXhzeW50aC92MS9zdHJlYW1zLnByb3RvEgt0ZXhzeW50aC52MSI6CgtTaG93UmVxdWVzdBINCgVzY2VuZRgBIAEoCRIPCgdzdXJmYWNlGAIgASgJEgsKA2pvYhgDIAEoCSI1CgxTaG93UmVzcG9uc2USJQoHc3VyZmFjZRgBIAEoCzIULnRleHN5bnRoLnYxLlN1cmZhY2UiLQoLSGlkZVJlcXVlc3QSDQoFc2NlbmUYASABKAkSDwoHc3VyZmFjZRgCIAEoCSIOCgxIaWRlUmVzcG9uc2UiIAoPR2V0U2NlbmVSZXF1ZXN0Eg0KBXNjZW5lGAEgASgJIjoKEEdldFNjZW5lUmVzcG9uc2USJgoIc3VyZmFjZXMYASADKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlIjUKB1N1cmZhY2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEgsKA2pvYhgDIAEoCSK7AgoLT3BlblJlcXVlc3QSIwoFaGVsbG8YASABKAsyEi50ZXhzeW50aC52MS5IZWxsb0gAEiEKBHZpZXcYAiABKAsyES50ZXhzeW50aC52MS5WaWV3SAASIQoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemVIABIrCglzZWxlY3Rpb24YBCABKAsyFi50ZXhzeW50aC52MS5TZWxlY3Rpb25IABIlCgZjcmVkaXQYBSABKAsyEy50ZXhzeW50aC52MS5DcmVkaXRIABI3Cg9hY2tub3dsZWRnZW1lbnQYBiABKAsyHC50ZXhzeW50aC52MS5BY2tub3dsZWRnZW1lbnRIABIrCgZidWRnZXQYByABKAsyGS50ZXhzeW50aC52MS5NZW1vcnlCdWRnZXRIAEIHCgVldmVudCKxAQoFSGVsbG8SDQoFc2NlbmUYASABKAkSDwoHZm9ybWF0cxgCIAMoCRIXCg9sYXJnZXN0X3RleHR1cmUYAyABKA0SFQoNbWVtb3J5X2J1ZGdldBgEIAEoBBIOCgZjcmVkaXQYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgMEiEKBW9yZGVyGAcgASgOMhIudGV4c3ludGgudjEuT3JkZXISDwoHZGVmbGF0ZRgIIAEoCCJFCgRWaWV3EioKCHN1cmZhY2VzGAEgAygLMhgudGV4c3ludGgudjEuU2VlblN1cmZhY2USEQoJdGlsZV9zaWRlGAIgASgNIkAKC1NlZW5TdXJmYWNlEg8KB3N1cmZhY2UYASABKAkSIAoFdGlsZXMYAiADKAsyES50ZXhzeW50aC52MS5UaWxlIlgKBFRpbGUSDQoFbGV2ZWwYASABKA0SCwoDcm93GAIgASgNEg4KBmNvbHVtbhgDIAEoDRIOCgZwaXhlbHMYBCABKA0SCQoBeBgFIAEoAhIJCgF5GAYgASgCIisKBEdhemUSDQoFa25vd24YASABKAgSCQoBeBgCIAEoAhIJCgF5GAMgASgCIh0KCVNlbGVjdGlvbhIQCghzdXJmYWNlcxgBIAMoCSIXCgZDcmVkaXQSDQoFYnl0ZXMYASABKAQiMwoPQWNrbm93bGVkZ2VtZW50EhAKCHNlcXVlbmNlGAEgASgEEg4KBmNyZWRpdBgCIAEoBCIdCgxNZW1vcnlCdWRnZXQSDQoFYnl0ZXMYASABKAQi2AIKDE9wZW5SZXNwb25zZRIuCgtuZXdfdmVyc2lvbhgBIAEoCzIXLnRleHN5bnRoLnYxLk5ld1ZlcnNpb25IABIrCgVjaHVuaxgCIAEoCzIaLnRleHN5bnRoLnYxLlN0cmVhbWVkQ2h1bmtIABI0Cg5sZXZlbF9jb21wbGV0ZRgDIAEoCzIaLnRleHN5bnRoLnYxLkxldmVsQ29tcGxldGVIABIpCghldmljdGlvbhgEIAEoCzIVLnRleHN5bnRoLnYxLkV2aWN0aW9uSAASKwoJZm9yZ290dGVuGAUgASgLMhYudGV4c3ludGgudjEuRm9yZ290dGVuSAASJwoHc2V0dGxlZBgGIAEoCzIULnRleHN5bnRoLnYxLlNldHRsZWRIABIrCglhbm5vdW5jZWQYByABKAsyFi50ZXhzeW50aC52MS5Bbm5vdW5jZWRIAEIHCgVldmVudCKiAQoKTmV3VmVyc2lvbhIPCgd0ZXh0dXJlGAEgASgNEiUKB3N1cmZhY2UYAiABKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlEiQKA21hcBgDIAEoCzIXLnRleHN5bnRoLnYxLlRleHR1cmVNYXASFAoMZmluZXN0X2xldmVsGAQgASgNEgwKBGtlcHQYBSADKA0SEgoKdGFpbF9sZXZlbBgGIAEoDSJxCg1TdHJlYW1lZENodW5rEhAKCHNlcXVlbmNlGAEgASgEEg8KB3RleHR1cmUYAiABKA0SDQoFaW5kZXgYAyABKA0SDAoEZGF0YRgEIAEoDBIOCgZjcmMzMmMYBSABKAcSEAoIaW5mbGF0ZWQYBiABKA0iLwoNTGV2ZWxDb21wbGV0ZRIPCgd0ZXh0dXJlGAEgASgNEg0KBWxldmVsGAIgASgNIioKCEV2aWN0aW9uEg8KB3RleHR1cmUYASABKA0SDQoFaW5kZXgYAiABKA0iHAoJRm9yZ290dGVuEg8KB3RleHR1cmUYASABKA0iCQoHU2V0dGxlZCILCglBbm5vdW5jZWQqawoFT3JkZXISFQoRT1JERVJfVU5TUEVDSUZJRUQQABIQCgxPUkRFUl9SQVNURVIQARIWChJPUkRFUl9DT0FSU0VfRklSU1QQAhIRCg1PUkRFUl9FTlRST1BZEAMSDgoKT1JERVJfVklFVxAEMpMCCg1TdHJlYW1TZXJ2aWNlEjsKBFNob3cSGC50ZXhzeW50aC52MS5TaG93UmVxdWVzdBoZLnRleHN5bnRoLnYxLlNob3dSZXNwb25zZRI7CgRIaWRlEhgudGV4c3ludGgudjEuSGlkZVJlcXVlc3QaGS50ZXhzeW50aC52MS5IaWRlUmVzcG9uc2USRwoIR2V0U2NlbmUSHC50ZXhzeW50aC52MS5HZXRTY2VuZVJlcXVlc3QaHS50ZXhzeW50aC52MS5HZXRTY2VuZVJlc3BvbnNlEj8KBE9wZW4SGC50ZXhzeW50aC52MS5PcGVuUmVxdWVzdBoZLnRleHN5bnRoLnYxLk9wZW5SZXNwb25zZSgBMAFiBnByb3RvMw", [file_texsynth_v1_textures]);
+  fileDesc("Chl0ZXhzeW50aC92MS9zdHJlYW1zLnByb3RvEgt0ZXhzeW50aC52MSI6CgtTaG93UmVxdWVzdBINCgVzY2VuZRgBIAEoCRIPCgdzdXJmYWNlGAIgASgJEgsKA2pvYhgDIAEoCSI1CgxTaG93UmVzcG9uc2USJQoHc3VyZmFjZRgBIAEoCzIULnRleHN5bnRoLnYxLlN1cmZhY2UiLQoLSGlkZVJlcXVlc3QSDQoFc2NlbmUYASABKAkSDwoHc3VyZmFjZRgCIAEoCSIOCgxIaWRlUmVzcG9uc2UiIAoPR2V0U2NlbmVSZXF1ZXN0Eg0KBXNjZW5lGAEgASgJIjoKEEdldFNjZW5lUmVzcG9uc2USJgoIc3VyZmFjZXMYASADKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlIjUKB1N1cmZhY2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEgsKA2pvYhgDIAEoCSK7AgoLT3BlblJlcXVlc3QSIwoFaGVsbG8YASABKAsyEi50ZXhzeW50aC52MS5IZWxsb0gAEiEKBHZpZXcYAiABKAsyES50ZXhzeW50aC52MS5WaWV3SAASIQoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemVIABIrCglzZWxlY3Rpb24YBCABKAsyFi50ZXhzeW50aC52MS5TZWxlY3Rpb25IABIlCgZjcmVkaXQYBSABKAsyEy50ZXhzeW50aC52MS5DcmVkaXRIABI3Cg9hY2tub3dsZWRnZW1lbnQYBiABKAsyHC50ZXhzeW50aC52MS5BY2tub3dsZWRnZW1lbnRIABIrCgZidWRnZXQYByABKAsyGS50ZXhzeW50aC52MS5NZW1vcnlCdWRnZXRIAEIHCgVldmVudCLCAQoFSGVsbG8SDQoFc2NlbmUYASABKAkSDwoHZm9ybWF0cxgCIAMoCRIXCg9sYXJnZXN0X3RleHR1cmUYAyABKA0SFQoNbWVtb3J5X2J1ZGdldBgEIAEoBBIOCgZjcmVkaXQYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgMEiEKBW9yZGVyGAcgASgOMhIudGV4c3ludGgudjEuT3JkZXISDwoHZGVmbGF0ZRgIIAEoCBIPCgdiYXRjaGVzGAkgASgIIkUKBFZpZXcSKgoIc3VyZmFjZXMYASADKAsyGC50ZXhzeW50aC52MS5TZWVuU3VyZmFjZRIRCgl0aWxlX3NpZGUYAiABKA0iQAoLU2VlblN1cmZhY2USDwoHc3VyZmFjZRgBIAEoCRIgCgV0aWxlcxgCIAMoCzIRLnRleHN5bnRoLnYxLlRpbGUiWAoEVGlsZRINCgVsZXZlbBgBIAEoDRILCgNyb3cYAiABKA0SDgoGY29sdW1uGAMgASgNEg4KBnBpeGVscxgEIAEoDRIJCgF4GAUgASgCEgkKAXkYBiABKAIiKwoER2F6ZRINCgVrbm93bhgBIAEoCBIJCgF4GAIgASgCEgkKAXkYAyABKAIiHQoJU2VsZWN0aW9uEhAKCHN1cmZhY2VzGAEgAygJIhcKBkNyZWRpdBINCgVieXRlcxgBIAEoBCIzCg9BY2tub3dsZWRnZW1lbnQSEAoIc2VxdWVuY2UYASABKAQSDgoGY3JlZGl0GAIgASgEIh0KDE1lbW9yeUJ1ZGdldBINCgVieXRlcxgBIAEoBCKHAwoMT3BlblJlc3BvbnNlEi4KC25ld192ZXJzaW9uGAEgASgLMhcudGV4c3ludGgudjEuTmV3VmVyc2lvbkgAEisKBWNodW5rGAIgASgLMhoudGV4c3ludGgudjEuU3RyZWFtZWRDaHVua0gAEjQKDmxldmVsX2NvbXBsZXRlGAMgASgLMhoudGV4c3ludGgudjEuTGV2ZWxDb21wbGV0ZUgAEikKCGV2aWN0aW9uGAQgASgLMhUudGV4c3ludGgudjEuRXZpY3Rpb25IABIrCglmb3Jnb3R0ZW4YBSABKAsyFi50ZXhzeW50aC52MS5Gb3Jnb3R0ZW5IABInCgdzZXR0bGVkGAYgASgLMhQudGV4c3ludGgudjEuU2V0dGxlZEgAEisKCWFubm91bmNlZBgHIAEoCzIWLnRleHN5bnRoLnYxLkFubm91bmNlZEgAEi0KBmNodW5rcxgIIAEoCzIbLnRleHN5bnRoLnYxLlN0cmVhbWVkQ2h1bmtzSABCBwoFZXZlbnQiogEKCk5ld1ZlcnNpb24SDwoHdGV4dHVyZRgBIAEoDRIlCgdzdXJmYWNlGAIgASgLMhQudGV4c3ludGgudjEuU3VyZmFjZRIkCgNtYXAYAyABKAsyFy50ZXhzeW50aC52MS5UZXh0dXJlTWFwEhQKDGZpbmVzdF9sZXZlbBgEIAEoDRIMCgRrZXB0GAUgAygNEhIKCnRhaWxfbGV2ZWwYBiABKA0iPAoOU3RyZWFtZWRDaHVua3MSKgoGY2h1bmtzGAEgAygLMhoudGV4c3ludGgudjEuU3RyZWFtZWRDaHVuayJxCg1TdHJlYW1lZENodW5rEhAKCHNlcXVlbmNlGAEgASgEEg8KB3RleHR1cmUYAiABKA0SDQoFaW5kZXgYAyABKA0SDAoEZGF0YRgEIAEoDBIOCgZjcmMzMmMYBSABKAcSEAoIaW5mbGF0ZWQYBiABKA0iLwoNTGV2ZWxDb21wbGV0ZRIPCgd0ZXh0dXJlGAEgASgNEg0KBWxldmVsGAIgASgNIioKCEV2aWN0aW9uEg8KB3RleHR1cmUYASABKA0SDQoFaW5kZXgYAiABKA0iHAoJRm9yZ290dGVuEg8KB3RleHR1cmUYASABKA0iCQoHU2V0dGxlZCILCglBbm5vdW5jZWQqawoFT3JkZXISFQoRT1JERVJfVU5TUEVDSUZJRUQQABIQCgxPUkRFUl9SQVNURVIQARIWChJPUkRFUl9DT0FSU0VfRklSU1QQAhIRCg1PUkRFUl9FTlRST1BZEAMSDgoKT1JERVJfVklFVxAEMpMCCg1TdHJlYW1TZXJ2aWNlEjsKBFNob3cSGC50ZXhzeW50aC52MS5TaG93UmVxdWVzdBoZLnRleHN5bnRoLnYxLlNob3dSZXNwb25zZRI7CgRIaWRlEhgudGV4c3ludGgudjEuSGlkZVJlcXVlc3QaGS50ZXhzeW50aC52MS5IaWRlUmVzcG9uc2USRwoIR2V0U2NlbmUSHC50ZXhzeW50aC52MS5HZXRTY2VuZVJlcXVlc3QaHS50ZXhzeW50aC52MS5HZXRTY2VuZVJlc3BvbnNlEj8KBE9wZW4SGC50ZXhzeW50aC52MS5PcGVuUmVxdWVzdBoZLnRleHN5bnRoLnYxLk9wZW5SZXNwb25zZSgBMAFiBnByb3RvMw", [file_texsynth_v1_textures]);
 
 /**
  * Which job's texture a surface is to show.
@@ -331,6 +331,13 @@ export type Hello = Message<"texsynth.v1.Hello"> & {
    * @generated from field: bool deflate = 8;
    */
   deflate: boolean;
+
+  /**
+   * Small chunks may come several in a message.
+   *
+   * @generated from field: bool batches = 9;
+   */
+  batches: boolean;
 };
 
 /**
@@ -645,6 +652,14 @@ export type OpenResponse = Message<"texsynth.v1.OpenResponse"> & {
      */
     value: Announced;
     case: "announced";
+  } | {
+    /**
+     * Several chunks, to a viewer that takes them so.
+     *
+     * @generated from field: texsynth.v1.StreamedChunks chunks = 8;
+     */
+    value: StreamedChunks;
+    case: "chunks";
   } | { case: undefined; value?: undefined };
 };
 
@@ -713,6 +728,27 @@ export const NewVersionSchema: GenMessage<NewVersion> = /*@__PURE__*/
   messageDesc(file_texsynth_v1_streams, 18);
 
 /**
+ * Chunks, one after the other.
+ *
+ * @generated from message texsynth.v1.StreamedChunks
+ */
+export type StreamedChunks = Message<"texsynth.v1.StreamedChunks"> & {
+  /**
+   * At least two.
+   *
+   * @generated from field: repeated texsynth.v1.StreamedChunk chunks = 1;
+   */
+  chunks: StreamedChunk[];
+};
+
+/**
+ * Describes the message texsynth.v1.StreamedChunks.
+ * Use `create(StreamedChunksSchema)` to create a new message.
+ */
+export const StreamedChunksSchema: GenMessage<StreamedChunks> = /*@__PURE__*/
+  messageDesc(file_texsynth_v1_streams, 19);
+
+/**
  * One chunk.
  *
  * @generated from message texsynth.v1.StreamedChunk
@@ -766,7 +802,7 @@ export type StreamedChunk = Message<"texsynth.v1.StreamedChunk"> & {
  * Use `create(StreamedChunkSchema)` to create a new message.
  */
 export const StreamedChunkSchema: GenMessage<StreamedChunk> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 19);
+  messageDesc(file_texsynth_v1_streams, 20);
 
 /**
  * All chunks of a level were sent, and so all of coarser ones.
@@ -794,7 +830,7 @@ export type LevelComplete = Message<"texsynth.v1.LevelComplete"> & {
  * Use `create(LevelCompleteSchema)` to create a new message.
  */
 export const LevelCompleteSchema: GenMessage<LevelComplete> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 20);
+  messageDesc(file_texsynth_v1_streams, 21);
 
 /**
  * One chunk is to go, for its memory.
@@ -822,7 +858,7 @@ export type Eviction = Message<"texsynth.v1.Eviction"> & {
  * Use `create(EvictionSchema)` to create a new message.
  */
 export const EvictionSchema: GenMessage<Eviction> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 21);
+  messageDesc(file_texsynth_v1_streams, 22);
 
 /**
  * All of a texture is to go.
@@ -843,7 +879,7 @@ export type Forgotten = Message<"texsynth.v1.Forgotten"> & {
  * Use `create(ForgottenSchema)` to create a new message.
  */
 export const ForgottenSchema: GenMessage<Forgotten> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 22);
+  messageDesc(file_texsynth_v1_streams, 23);
 
 /**
  * Nothing more is to come until something happens.
@@ -858,7 +894,7 @@ export type Settled = Message<"texsynth.v1.Settled"> & {
  * Use `create(SettledSchema)` to create a new message.
  */
 export const SettledSchema: GenMessage<Settled> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 23);
+  messageDesc(file_texsynth_v1_streams, 24);
 
 /**
  * Comes once, after the NewVersion of every texture that the scene showed as the stream began. What a viewer holds of
@@ -874,7 +910,7 @@ export type Announced = Message<"texsynth.v1.Announced"> & {
  * Use `create(AnnouncedSchema)` to create a new message.
  */
 export const AnnouncedSchema: GenMessage<Announced> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 24);
+  messageDesc(file_texsynth_v1_streams, 25);
 
 /**
  * An order of chunks; all send mip tails first, and coarser chunks before finer ones in the same place.
