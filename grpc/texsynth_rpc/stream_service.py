@@ -17,7 +17,7 @@ from texsynth_rpc.meters import Meters
 from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.results import Results, damaged
 from texsynth_rpc.scenes import SceneStore, Shown
-from texsynth_rpc.streamed_map import StreamedMap, streamed_maps
+from texsynth_rpc.streamed_map import StreamedMap, StreamedMaps
 from texsynth_rpc.texture_index import TextureIndex
 from texsynth_rpc.textures import NoBlocks, NoTexture
 from texsynth_rpc.v1 import streams_pb2, streams_pb2_grpc
@@ -33,7 +33,8 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
         self, scenes: SceneStore, results: Results, objects: ObjectStore, index: TextureIndex, gate: Gate,
         meters: Meters, bell: Bell, stopping: asyncio.Event,
     ) -> None:  # fmt: skip
-        self._scenes, self._results, self._objects, self._index = scenes, results, objects, index
+        self._scenes, self._results, self._index = scenes, results, index
+        self._maps_of = StreamedMaps(objects)
         self._gate, self._meters, self._bell, self._stopping = gate, meters, bell, stopping
 
     async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
@@ -130,7 +131,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
 
     async def _maps(self, job: str, viewer: Viewer) -> list[StreamedMap]:
         texture = (await self._index.blocks(job)).texture
-        return await asyncio.to_thread(streamed_maps, texture, self._objects, viewer.largest, viewer.deflate)
+        return await asyncio.to_thread(self._maps_of.of, texture, viewer.largest, viewer.deflate)
 
     async def _stopped(self) -> NoReturn:
         await self._stopping.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -14,6 +16,7 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.priorities import VISIBILITY, Piece
 from texsynth_rpc.v1 import streams_pb2, textures_pb2
 
+MOST_KNOWN = 64  # textures whose maps are kept, about a MB each at 2048 texels
 TILE = 256  # texels a side of the squares that views are told in, at most and where they do not say it
 
 
@@ -63,6 +66,13 @@ class StreamedMap:
             return
         size, finer = self.described.levels[level], max(0, coarser - tile.level)
         chunk_side = self._sides[max(level, self.finest)]  # what is finer counts for the finest that comes
+        top, left = tile.row * side >> finer, tile.column * side >> finer
+        bottom, right = ((number + 1) * side >> finer for number in (tile.row, tile.column))
+        row, column = top // chunk_side, left // chunk_side
+        one = top < bottom <= (row + 1) * chunk_side and left < right <= (column + 1) * chunk_side
+        if one and top < size.height and left < size.width:  # as most do
+            yield level, row, column, tile.pixels
+            return
         rows, columns = (
             list(shares(number * side >> finer, (number + 1) * side >> finer, end, chunk_side))
             for number, end in ((tile.row, size.height), (tile.column, size.width))
@@ -124,13 +134,26 @@ def _piece(chunk: textures_pb2.TextureChunk, sides: Sequence[int], visibility: f
     )  # fmt: skip
 
 
-def streamed_maps(
-    texture: textures_pb2.Texture, objects: ObjectStore, largest: int, deflate: bool
-) -> list[StreamedMap]:
-    """All maps of a texture, whose files were read and found right. Raises Damaged, FileNotFoundError."""
-    for made in texture.maps:
-        if deflate and made.deflated_sha256:
-            objects.check(made.deflated_sha256)
-        for level in made.levels:
-            objects.check(level.sha256)
-    return [StreamedMap(made, objects, largest, deflate=deflate) for made in texture.maps]
+class StreamedMaps:
+    """Those of the textures that were streamed last: viewers share what is the same for all of them."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._known: OrderedDict[tuple[str, int, bool], list[StreamedMap]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, texture: textures_pb2.Texture, largest: int, deflate: bool) -> list[StreamedMap]:
+        """All maps of a texture, whose files were read and found right. Raises Damaged, FileNotFoundError."""
+        for made in texture.maps:
+            if deflate and made.deflated_sha256:
+                self._objects.check(made.deflated_sha256)
+            for level in made.levels:
+                self._objects.check(level.sha256)
+        key = texture.version, largest, deflate
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = [StreamedMap(made, self._objects, largest, deflate=deflate) for made in texture.maps]
+            self._known.move_to_end(key)
+            if len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+            return self._known[key]
