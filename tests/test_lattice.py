@@ -166,7 +166,9 @@ def test_moving_a_regular_material_by_its_lattice_leaves_its_joints_where_they_a
 # The lattice of a result that tiles
 
 
-WAVE = st.tuples(st.floats(-0.05, 0.05), st.floats(-0.05, 0.05))
+# cycles a texel; those of found lattices are whole numbers of them over some thousand texels
+CYCLES = st.floats(-0.05, 0.05).map(lambda cycles: round(cycles, 5))
+WAVE = st.tuples(CYCLES, CYCLES)
 
 
 @settings(max_examples=50)
