@@ -60,6 +60,7 @@ from texsynth.train import procedural
 from texsynth.train.autoencoder import channel_weights, fidelity
 from texsynth.train.corpus import PROCEDURAL, Corpus, to_training
 from texsynth.train.loop import Batch, Schedule, train
+from texsynth.train.pruning import denoised, denoising_loss
 
 CPU = torch.device("cpu")
 RETENTIONS = (0.6, 0.4)
@@ -183,16 +184,8 @@ def unet(steps: int, seeds: int, out: Path, resume: bool) -> Subject:
         noisy = clean + torch.from_numpy(sigma)[:, None, None, None] * noise
         return torch.stack([exemplar, clean, noisy], dim=1), torch.from_numpy(sigma)
 
-    def made(network: Any, batch: Batch) -> Tensor:
-        mean: Tensor = network(batch[0][:, 2], batch[1], network.reference(batch[0][:, 0]))
-        return mean
-
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
-        weight = 1 + batch[1][:, None, None, None].square().reciprocal()
-        return (weight * (made(network, batch) - batch[0][:, 1]).square()).mean()
-
     def learn(network: nn.Module, batch: Batch, _step: int) -> dict[str, Tensor]:
-        return {"denoise": loss(network, batch)}
+        return {"denoise": denoising_loss(network, batch)}
 
     model = ReferenceUNet.create(config, CommonAxes(CommonAxesConfig()))
     full = train(model, batch_of, learn, schedule(steps), out / "full", Run(), device=CPU, resume=resume)
@@ -217,7 +210,7 @@ def unet(steps: int, seeds: int, out: Path, resume: bool) -> Subject:
             stack, _ = batch_of(500_000 + number)
             generator = torch.Generator().manual_seed(number)
             stack[:, 2] = stack[:, 1] + sigma * torch.randn(stack[:, 1].shape, generator=generator)
-            squared = (made(network, (stack, torch.full((PAIRS,), sigma))) - stack[:, 1]).square().mean()
+            squared = (denoised(network, (stack, torch.full((PAIRS,), sigma))) - stack[:, 1]).square().mean()
             errors.append(float(squared / tokens.var()))
         return mean(errors)
 
@@ -229,8 +222,8 @@ def unet(steps: int, seeds: int, out: Path, resume: bool) -> Subject:
         full,
         lambda network: network(z, level, network.reference(seen)),  # type: ignore[operator]
         batch_of,
-        made,
-        loss,
+        denoised,
+        denoising_loss,
         error,
         distance,
         lambda network: sample(network, 0),

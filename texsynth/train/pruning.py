@@ -181,6 +181,19 @@ def _autoencoder(folder: Path) -> Subject:
     )
 
 
+def denoised(network: Any, batch: Batch) -> Tensor:
+    """What a U-Net that looks at an exemplar makes of exemplar, clean and noisy tokens (N, 3, C, h, w) at noise levels
+    (N,): the clean ones, (N, C, h, w)."""
+    mean: Tensor = network(batch[0][:, 2], batch[1], network.reference(batch[0][:, 0]))
+    return mean
+
+
+def denoising_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """How far off `denoised` is, weighed as by EDM's preconditioning."""
+    weight = 1 + batch[1][:, None, None, None].square().reciprocal()
+    return (weight * (denoised(network, batch) - batch[0][:, 1]).square()).mean()
+
+
 def _reference(folder: Path) -> Subject:
     """A U-Net that looks at an exemplar: batches are exemplar, clean and noisy tokens (N, 3, C, h, w), and noise."""
     full = load_reference_unet(folder)
@@ -195,14 +208,6 @@ def _reference(folder: Path) -> Subject:
         sigma = torch.from_numpy(levels)
         return torch.stack([exemplar, clean, clean + sigma[:, None, None, None] * noise], dim=1), sigma
 
-    def forward(network: Any, batch: Batch) -> Tensor:
-        mean: Tensor = network(batch[0][:, 2], batch[1], network.reference(batch[0][:, 0]))
-        return mean
-
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
-        weight = 1 + batch[1][:, None, None, None].square().reciprocal()
-        return (weight * (forward(network, batch) - batch[0][:, 1]).square()).mean()
-
     def call(network: Any) -> Tensor:
         mean: Tensor = network(z, torch.tensor([1.0]), network.reference(seen))
         return mean
@@ -212,8 +217,8 @@ def _reference(folder: Path) -> Subject:
         lambda whole: whole,
         call,
         batch,
-        forward,
-        loss,
+        denoised,
+        denoising_loss,
         partial(save_reference_unet, pruned=True),
     )
 
