@@ -46,7 +46,7 @@ class KeptMemory:
     when it last gave everything back. The same job again then takes 2,700 page faults instead of 55,000, which are
     0.3 s of the 6.7 s of one of 1024 texels a side."""
 
-    def __init__(self, most: int = 384 << 20) -> None:
+    def __init__(self, most: int = 640 << 20) -> None:
         self._most, self._least = most, resident_bytes()
 
     def give_back_excess(self) -> None:
