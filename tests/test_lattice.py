@@ -223,3 +223,28 @@ def test_the_cell_of_tiles_of_many_tones_is_one_tile(periods: tuple[float, float
     found = find_lattice(image[:, :, None].astype(np.float32), (True, True))
     cell = 1 / abs(np.linalg.det(found.waves))
     assert cell == pytest.approx(periods[0] * periods[1], rel=0.01)
+
+
+@pytest.mark.parametrize("faint", [0, 1])
+def test_tiles_whose_joints_of_one_direction_are_faint_keep_their_length(faint: int) -> None:
+    periods = (512 / 5, 512 / 10) if faint == 0 else (512 / 10, 512 / 5)
+    rng = np.random.default_rng(0)
+    inside = [np.arange(512) % period for period in periods]
+    across, along = (inside[0] < 4)[:, None], (inside[1] < 4)[None, :]
+    depth = (0.25, 0.5) if faint == 0 else (0.5, 0.25)
+    image = 0.7 - np.maximum(depth[0] * across, depth[1] * along)
+    image += 0.1 * ndimage.gaussian_filter(rng.normal(size=(512, 512)), 1)
+    lattice = find_lattice(np.asarray(image[:, :, None] / image.std(), np.float32), TORUS)
+    assert_periods(lattice, np.diag(periods))
+
+
+def test_a_weave_whose_threads_differ_over_many_of_its_cells_closes_on_an_exemplar_of_whole_cells() -> None:
+    rng = np.random.default_rng(0)
+    cell = ndimage.gaussian_filter(rng.normal(size=(32, 32)), 2, mode="wrap")
+    image = np.tile(cell / cell.std(), (32, 32))
+    places = np.stack(np.mgrid[0:1024, 0:1024], -1) // 8  # a second pattern, of 21 cells
+    phases = places @ np.linalg.inv(np.array([[8, 12], [20, -12]]))
+    number = np.round((phases - np.floor(phases + 1e-6)) * 1000).astype(int)
+    image += 0.35 * rng.normal(size=(1001, 1001))[number[..., 0], number[..., 1]]
+    lattice = find_lattice(np.asarray(image[:, :, None] / image.std(), np.float32), (False, True))
+    assert_periods(lattice, [[32, 0], [0, 32]])

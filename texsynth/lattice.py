@@ -1,9 +1,8 @@
 """The lattice of a regular exemplar: the translations under which bricks, tiles, plates and weaves repeat.
 
 Found from the peaks of the autocorrelation; used as a prior: a token of the result may only attend to exemplar texels
-at
-the same phase of the lattice. Two reciprocal vectors mean a plane lattice, one means rows (planks, courses), none means
-that the exemplar is not regular.
+at the same phase of the lattice. Two reciprocal vectors mean a plane lattice, one means rows (planks, courses), none
+means that the exemplar is not regular.
 """
 
 from __future__ import annotations
@@ -24,7 +23,9 @@ NEAR_POINTS = 24  # lattice points that are scored exactly; the farther ones are
 AS_HIGH = 0.9  # of the lattice's own correlation: points of a finer one belong to it
 FLAT = 1e-6  # range of values below which there is nothing to correlate
 SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent blocks and needs no prior
-WHOLE = 0.3  # turns over the exemplar that count as a whole number of them
+WHOLE = 0.3  # turns over the exemplar that count as a whole number of them: what a hand lays is that far off
+WHOLE_CRISP = 0.1  # the same of a lattice whose points are alike by more than CRISP
+CRISP = 0.7
 MOST_TIMES = 5  # that a wave counts in a sum that is to be whole
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 SLANT = 100.0  # how much worse than a change of size, squared, one of direction is
@@ -35,8 +36,7 @@ _NEIGHBOURS = {n: np.array(list(itertools.product(range(-1, 3), repeat=2 * n))).
 
 @dataclass(frozen=True)
 class Lattice:
-    """`waves`: float64 (n, 2), n = 0..2 reciprocal vectors (y, x) in cycles per texel; texel p has the phases waves @
-    p.
+    """`waves`: float64 (n, 2), n = 0..2 reciprocal vectors (y, x) in cycles per texel; texel p has phases waves @ p.
 
     tolerance: the deviation of the phase (in cycles) that the exemplar itself shows; a crisp lattice has a small one.
     strength: mean autocorrelation at the lattice points, 0..1.
@@ -94,7 +94,7 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     for axis in range(2):
         if wraps[axis]:  # a tiling exemplar holds whole numbers of periods
             whole = np.round(turns[:, axis])
-            near = np.abs(turns[:, axis] - whole) < WHOLE
+            near = np.abs(turns[:, axis] - whole) < (_whole(strength) if len(waves) == 2 else WHOLE)
             turns[near, axis] = whole[near]
     return Lattice(turns / extent / reduce, float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04)), strength)
 
@@ -221,19 +221,31 @@ def _plane_lattice(
     if abs(np.linalg.det(refined)) < 0.5 * abs(np.linalg.det(basis)):
         return np.zeros((0, 2)), 0.0
     waves: Doubles = np.linalg.inv(refined).T.astype(np.float64)
-    closed = _closed(waves * extent, wraps) / extent
-    if np.allclose(closed, waves):
-        return waves, strength
-    points = _STEPS[np.abs(_STEPS).sum(axis=1) > 0] @ np.linalg.inv(closed).T
-    points = points[(np.abs(points) < radius - 2).all(axis=1)]
-    alike = len(points) > 0 and near_heights(points).mean() > 0.8 * strength
-    return (closed if alike else waves), strength
+    closed = _closed(waves * extent, wraps, _whole(strength)) / extent
+    return (closed if _alike(correlation, closed, waves) else waves), strength
+
+
+def _whole(strength: float) -> float:
+    """Turns that count as whole ones, of a plane lattice."""
+    return WHOLE_CRISP if strength > CRISP else WHOLE
+
+
+def _alike(correlation: Doubles, tried: Doubles, waves: Doubles) -> bool:
+    """Whether the lattice of the waves `tried` is nearly as high as that of `waves`, cycles per texel, (2, 2)."""
+    radius = np.array(correlation.shape) // 2
+
+    def height(of: Doubles) -> float:
+        points = _STEPS[np.abs(_STEPS).sum(axis=1) > 0] @ np.linalg.inv(of).T
+        points = points[(np.abs(points) < radius - 2).all(axis=1)]
+        return float(ndimage.map_coordinates(correlation, (points + radius).T, order=1).mean()) if len(points) else 0.0
+
+    return abs(np.linalg.det(tried)) > 0.5 * abs(np.linalg.det(waves)) and height(tried) > 0.8 * height(waves)
 
 
 def _finer(basis: Doubles, strength: float, score: Callable[[Doubles], tuple[float, float] | None]) -> Doubles | None:
-    """Of the lattices with 2, 3 or 5 times the points of this one the best that is as high, as a reduced basis."""
+    """Of the lattices with 2, 3, 5, 7, 11 or 13 times the points of this one the best that is as high, as a reduced basis."""
     best, found = AS_HIGH * strength, None
-    for times in (2, 3, 5):
+    for times in (2, 3, 5, 7, 11, 13):
         for first in (1, times):
             for slant in range(first):
                 part = np.array([[first, slant], [0, times // first]], float)
@@ -241,8 +253,11 @@ def _finer(basis: Doubles, strength: float, score: Callable[[Doubles], tuple[flo
                 if np.hypot(*tried[0]) < SHORTEST_PERIOD:
                     continue
                 scored = score(tried)
-                if scored is not None and scored[0] >= best and scored[0] - scored[1] > 0.1:
-                    best, found = scored[0], tried
+                if scored is None:
+                    continue
+                added = (times * scored[0] - strength) / (times - 1)  # mean of the points that the coarser one lacks
+                if added >= best and added - scored[1] > 0.1:
+                    best, found = added, tried
     return found
 
 
@@ -256,7 +271,7 @@ def _reduced(basis: Doubles) -> Doubles:
         short, long = long, short
 
 
-def _closed(turns: Doubles, wraps: tuple[bool, bool]) -> Doubles:
+def _closed(turns: Doubles, wraps: tuple[bool, bool], near: float) -> Doubles:
     """Waves that turn whole times along each axis that wraps, from waves with these turns over the exemplar (2, 2).
 
     An exemplar that wraps repeats after its own sides too. If the periods that were found do not divide these, both
@@ -264,7 +279,7 @@ def _closed(turns: Doubles, wraps: tuple[bool, bool]) -> Doubles:
     """
     sums = _STEPS[(np.abs(_STEPS) <= MOST_TIMES).all(axis=1)]
     made = sums @ turns
-    whole = (np.abs(made - np.round(made))[:, list(wraps)] < WHOLE).all(axis=1)
+    whole = (np.abs(made - np.round(made))[:, list(wraps)] < near).all(axis=1)
     made = made[whole & np.abs(sums).any(axis=1)]
     made = made[np.argsort(np.hypot(made[:, 0], made[:, 1]), kind="stable")]
     areas = np.abs(made[:, 0, None] * made[None, :, 1] - made[:, 1, None] * made[None, :, 0])
