@@ -243,7 +243,7 @@ def _alike(correlation: Doubles, tried: Doubles, waves: Doubles) -> bool:
 
 
 def _finer(basis: Doubles, strength: float, score: Callable[[Doubles], tuple[float, float] | None]) -> Doubles | None:
-    """Of the lattices with 2, 3, 5, 7, 11 or 13 times the points of this one the best that is as high, as a reduced basis."""
+    """Of the lattices with 2 to 13 times the points of this one the best that is as high, as a reduced basis."""
     best, found = AS_HIGH * strength, None
     for times in (2, 3, 5, 7, 11, 13):
         for first in (1, times):
@@ -312,30 +312,37 @@ def _refined(correlation: Doubles, basis: Doubles) -> Doubles:
 
 def _row_lattices(correlation: Doubles) -> tuple[Doubles, float]:
     """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy."""
-    waves, strengths = [], []
-    for axis in range(2):
-        profile = correlation.mean(axis=1 - axis)
-        middle = len(profile) // 2
-        share = float(profile[middle])
-        if share < 0.045:
+    profiles = [correlation.mean(axis=1), correlation.mean(axis=0)]
+    shares = [float(profile[len(profile) // 2]) for profile in profiles]
+    waves, left = [], 1.0
+    for axis in (0, 1) if shares[0] > shares[1] else (1, 0):
+        if shares[axis] < 0.045 * left:
             continue
-        lags = profile[middle:] / share
-        tops = [
-            t
-            for t in range(10, len(lags) - 1)
-            if lags[t] == lags[max(0, t - 6) : t + 7].max() and lags[t] > 0.4 and lags[t] - lags[:t].min() > 0.5
-        ]
-        if not tops:
+        period = _profile_period(profiles[axis] / shares[axis])
+        if period is None:
             continue
-        highest = max(lags[t] for t in tops)
-        period = float(min(t for t in tops if lags[t] > 0.75 * highest))
-        for multiple in range(2, 40):
-            around = round(period * multiple) - 2
-            if around + 5 > len(lags):
-                break
-            period = (around + int(lags[around : around + 5].argmax())) / multiple
         wave = np.zeros(2)
         wave[axis] = 1 / period
         waves.append(wave)
-        strengths.append(share)
-    return np.array(waves).reshape(-1, 2), max(strengths, default=0.0)
+        left -= shares[axis]  # fainter joints across strong ones show in what these leave
+    return np.array(waves).reshape(-1, 2), max(shares) if waves else 0.0
+
+
+def _profile_period(profile: Doubles) -> float | None:
+    """The period, texels, of a correlation over lags along one axis, 1 in its middle; None where it has none."""
+    lags = profile[len(profile) // 2 :]
+    tops = [
+        t
+        for t in range(10, len(lags) - 1)
+        if lags[t] == lags[max(0, t - 6) : t + 7].max() and lags[t] > 0.4 and lags[t] - lags[:t].min() > 0.5
+    ]
+    if not tops:
+        return None
+    highest = max(lags[t] for t in tops)
+    period = float(min(t for t in tops if lags[t] > 0.75 * highest))
+    for multiple in range(2, 40):
+        around = round(period * multiple) - 2
+        if around + 5 > len(lags):
+            break
+        period = (around + int(lags[around : around + 5].argmax())) / multiple
+    return period
