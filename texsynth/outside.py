@@ -29,10 +29,11 @@ Mask = NDArray[np.bool_]
 LARGEST = 1024
 FAINTEST = 1e-3  # share of a texel in the region
 COMPONENTS = 16  # of blocks that are compared
-STRIDE = 2  # texels of the level between the exemplar's blocks that they are compared with
-# Blocks outside may be as far from the exemplar's as its halves are from each other, times this; and nearer than this
-# share of the exemplar's variance, or a material whose halves have nothing in common would resemble any other.
-ALIKE, MOST = 1.6, 0.8
+SMOOTH = 1.0  # texels of the level: a pattern may lie between its texels
+# Blocks outside may be as far from the exemplar's as its halves are from each other, times ALIKE, or NEAR of its
+# variance, since drawn tiles are the same to the texel; and not farther than MOST of it, or a material whose halves have
+# nothing in common would resemble any other.
+ALIKE, NEAR, MOST = 1.6, 0.1, 0.8
 VARIED = 0.3  # of the exemplar's variance that the outside has; what is nearly flat is near to some of its blocks
 FEWEST = 16  # tokens outside; fewer say nothing
 
@@ -99,24 +100,28 @@ def resembles(outside: Outside, exemplar: Exemplar, size: int) -> bool:
     if where.sum() < FEWEST:
         return False
     image = halved(exemplar.weighted, int(math.log2(scale)))[:, :, :ALBEDO]
-    own = _blocks(image, STRIDE)
+    own = _blocks(_smooth(image), 1)
     blocks = own.reshape(-1, own.shape[2])
     mean = blocks.mean(axis=0)
     axes = np.linalg.eigh(np.cov((blocks - mean).T.astype(np.float64)))[1][:, -COMPONENTS:]
     seen = ((own - mean) @ axes).astype(np.float32)
-    there = (_blocks(outside.level(exemplar, shape), BLOCK)[where] - mean) @ axes
-    half = (own.shape[1] - BLOCK // STRIDE) // 2
+    there = (_blocks(_smooth(outside.level(exemplar, shape)), BLOCK)[where] - mean) @ axes
+    half = (own.shape[1] - BLOCK) // 2
     left, right = (part.reshape(-1, axes.shape[1]) for part in (seen[:, :half], seen[:, -half:]))
-    apart = _distance(left[:: BLOCK // STRIDE], right)
+    apart = _distance(left[::BLOCK], right)
     found = _distance(there, seen.reshape(-1, axes.shape[1]))
     varied = float(seen.var(axis=(0, 1)).sum())
-    return found <= min(ALIKE * apart, MOST * varied) and float(there.var(axis=0).sum()) >= VARIED * varied
+    return found <= min(max(ALIKE * apart, NEAR * varied), MOST * varied) and float(there.var(axis=0).sum()) >= VARIED * varied
 
 
 def _blocks(image: Floats, stride: int) -> Floats:
     """Blocks float32 (rows, columns, 8 * 8 * C) of `image` at every `stride` texels."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (BLOCK, BLOCK), axis=(0, 1))[::stride, ::stride]
     return np.ascontiguousarray(windows).reshape(*windows.shape[:2], -1)
+
+
+def _smooth(image: Floats) -> Floats:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), SMOOTH), np.float32)
 
 
 def _distance(asked: Floats, offered: Floats) -> float:
