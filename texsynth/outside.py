@@ -31,8 +31,8 @@ FAINTEST = 1e-3  # share of a texel in the region
 COMPONENTS = 16  # of blocks that are compared
 SMOOTH = 1.0  # texels of the level: a pattern may lie between its texels
 # Blocks outside may be as far from the exemplar's as its halves are from each other, times ALIKE, or NEAR of its
-# variance, since drawn tiles are the same to the texel; and not farther than MOST of it, or a material whose halves have
-# nothing in common would resemble any other.
+# variance, since drawn tiles are the same to the texel; and not farther than MOST of it, or a material whose halves
+# have nothing in common would resemble any other.
 ALIKE, NEAR, MOST = 1.6, 0.1, 0.8
 VARIED = 0.3  # of the exemplar's variance that the outside has; what is nearly flat is near to some of its blocks
 FEWEST = 16  # tokens outside; fewer say nothing
@@ -110,8 +110,8 @@ def resembles(outside: Outside, exemplar: Exemplar, size: int) -> bool:
     left, right = (part.reshape(-1, axes.shape[1]) for part in (seen[:, :half], seen[:, -half:]))
     apart = _distance(left[::BLOCK], right)
     found = _distance(there, seen.reshape(-1, axes.shape[1]))
-    varied = float(seen.var(axis=(0, 1)).sum())
-    return found <= min(max(ALIKE * apart, NEAR * varied), MOST * varied) and float(there.var(axis=0).sum()) >= VARIED * varied
+    varied, shown = (float(each.reshape(-1, axes.shape[1]).var(axis=0).sum()) for each in (seen, there))
+    return found <= min(max(ALIKE * apart, NEAR * varied), MOST * varied) and shown >= VARIED * varied
 
 
 def _blocks(image: Floats, stride: int) -> Floats:
