@@ -35,7 +35,7 @@ SMOOTH = 1.0  # texels of the level: a pattern may lie between its texels
 # have nothing in common would resemble any other.
 ALIKE, NEAR, MOST = 1.6, 0.1, 0.8
 VARIED = 0.3  # of the exemplar's variance that the outside has; what is nearly flat is near to some of its blocks
-FEWEST = 16  # tokens outside; fewer say nothing
+FEWEST = 8  # tokens outside; fewer say nothing
 
 
 @dataclass(frozen=True)
