@@ -38,8 +38,8 @@ from torch import Tensor
 from mipmap.metrics import distance_unit, texture_distance
 from texsynth.curriculum import Phase
 from texsynth.distill import ExemplarLayer, distil, losses
-from texsynth.exemplar import halved, prepare_exemplar
-from texsynth.layout import CELL, FLOOR, KEY_DIMENSIONS, coarsest_scale
+from texsynth.exemplar import coarsest_scale, halved, prepare_exemplar
+from texsynth.layout import CELL, FLOOR, KEY_DIMENSIONS
 from texsynth.material import MapKind, estimate_missing, load_material
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import to_tensor

@@ -231,8 +231,12 @@ of the detail that may lie beneath it, by attention to the exemplar without samp
 smoother than what it is the mean of: its sharpness says by how much. \
 "AD with Adam": in windows of 256 texels, one layer, 12 steps from the content, which is what 2K allow on a CPU. \
 "Unguided" is the row of SD-3D, which we do not have. A tile counts at a level below an error of 5 %; the two coarsest \
-levels are known from the content, the three finest are not. Means of rows with fewer runs are over fewer exemplars: \
-compare those line by line.
+levels are known from the content, the three finest are not. Where "faithful" equals "Lanczos", leather is within 5 % \
+at every level by either, and on the others the finest three levels miss it by both: on bark, bricks, onyx, rock, \
+rusted metal and pebbles the error of the nearest of them is 7.3 to 11.0 % by "faithful" with 32,768 keys, 8.2 to \
+13.8 % by "Lanczos" (means over tiles), and one half of these exemplars tells 1 to 17 % of the variance of the other's \
+detail; half the error needs 75 %. Means of rows with \
+fewer runs are over fewer exemplars: compare those line by line.
 """
 
 

@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     health = commands.add_parser("health", help="whether the service takes up work; exit status 1 if not yet")
     health.set_defaults(run=_health)
     commands.add_parser("list", help="all jobs, the newest first").set_defaults(run=_list)
+    commands.add_parser("models", help="what --model may name, one a line").set_defaults(run=_models)
     return parser
 
 
@@ -234,6 +235,13 @@ def _list(client: Client, asked: argparse.Namespace) -> int:
         print(
             f"{job.id}  {state:9}  {job.work.WhichOneof('kind'):10}  {job.progress.fraction:4.0%}  {job.error.message}"
         )
+    return 0
+
+
+def _models(client: Client, asked: argparse.Namespace) -> int:
+    del asked
+    for name in client.models():
+        print(name)
     return 0
 
 

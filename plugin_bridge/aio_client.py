@@ -154,6 +154,11 @@ class AsyncClient(Connection):
             if not token:
                 return
 
+    async def models(self) -> list[str]:
+        """As `Client.models`."""
+        lent = await self._ask(self._jobs.ListModels, jobs_pb2.ListModelsRequest())
+        return [model.name for model in lent.models]
+
     async def watch(self, job: str, from_event: int = 0) -> AsyncIterator[jobs_pb2.WatchResponse]:
         """As `Client.watch`."""
         request = jobs_pb2.WatchRequest(id=job, from_event=from_event)

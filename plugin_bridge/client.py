@@ -158,6 +158,11 @@ class Client(Connection):
             if not token:
                 return
 
+    def models(self) -> list[str]:
+        """What the option `model` may name."""
+        lent = self._ask(self._jobs.ListModels, jobs_pb2.ListModelsRequest())
+        return [model.name for model in lent.models]
+
     def watch(self, job: str, from_event: int = 0) -> Iterator[jobs_pb2.WatchResponse]:
         """Events from a number on until the job has ended, over lost lines without a gap."""
         request = jobs_pb2.WatchRequest(id=job, from_event=from_event)

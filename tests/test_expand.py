@@ -12,10 +12,10 @@ from scipy import ndimage
 
 from texsynth.content import prepare_content
 from texsynth.errors import ErrorKind, TexsynthError
-from texsynth.exemplar import Exemplar, build_exemplar
+from texsynth.exemplar import Exemplar, build_exemplar, coarsest_scale
 from texsynth.expand import EVEN, TONE, Steps, _Balance, _State, expand
 from texsynth.lattice import NO_LATTICE
-from texsynth.layout import Frame, _nearest, coarsest_scale, plan_frame, sample_layout
+from texsynth.layout import Frame, _nearest, plan_frame, sample_layout
 from texsynth.material import MapKind, Material, TextureMap
 from texsynth.model.coherent_score import WINDOW, build_keys
 from texsynth.model.latent import BLOCK

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mipmap.metrics import texture_distance
-from texsynth.exemplar import Exemplar, prepare_exemplar
+from texsynth.exemplar import Exemplar, coarsest_scale, prepare_exemplar
 from texsynth.layer import Texels, make_layer
-from texsynth.layout import coarsest_scale, plan_frame
+from texsynth.layout import plan_frame
 from texsynth.lead import in_colours_of, lead_at, tokens_of
 from texsynth.material import MapKind
 from texsynth.model.latent import BlockPCA, to_tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from checkpoints import small_sd15
 from service_process import serving
 from texsynth_rpc.lent_models import parse_models
 
+from plugin_bridge.__main__ import main as command_line
+from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.errors import ServiceError
 from texsynth.cli import main
 from texsynth.errors import TexsynthError
@@ -25,6 +28,25 @@ def test_names_that_are_none_and_folders_that_are_absent_are_refused_in_one_line
         parse_models([f"mine={tmp_path}", f"mine={tmp_path}"])
     with pytest.raises(TexsynthError, match="models: '/absent' is no folder"):
         parse_models(["mine=/absent"])
+
+
+def test_every_client_can_list_what_is_lent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lent = [f"--models={name}={tmp_path}" for name in ("mine", "another")]
+    with serving(tmp_path / "data", *lent) as server, server.client() as client:
+        assert client.models() == ["another", "mine"]
+        assert asyncio.run(_listed(server.address)) == ["another", "mine"]
+        assert command_line(["--server", server.address, "models"]) == 0
+    assert capsys.readouterr().out == "another\nmine\n"
+
+
+async def _listed(address: str) -> list[str]:
+    async with AsyncClient(address) as client:
+        return await client.models()
+
+
+def test_a_service_that_lends_nothing_lists_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server, server.client() as client:
+        assert client.models() == []
 
 
 def test_a_client_names_a_model_and_learns_no_path_of_it(gravel: Path, tmp_path: Path) -> None:

@@ -457,7 +457,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "asset" / "notes.txt").write_text("not a picture")
     token = new_token(folder / "tokens.json", "ann", "studio", ("read", "write"))
     guarded = serving(folder / "guarded", "--tokens", str(folder / "tokens.json"), token=token)
-    with serving(folder / "data") as server, guarded as other:
+    lent = [f"--models=painterly={folder / 'gravel'}", f"--models=sdxl={folder / 'asset'}"]
+    with serving(folder / "data", *lent) as server, guarded as other:
         other.finished(folder / "gravel", "guarded")
         files = [{"name": p.name, "sha256": server.upload(p.read_bytes())} for p in (folder / "gravel").iterdir()]
         mesh = {"name": "asset.glb", "sha256": server.upload((folder / "asset" / "asset.glb").read_bytes())}

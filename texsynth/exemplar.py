@@ -32,6 +32,8 @@ MAP_WEIGHT = {
 # A map flatter than this (encoded deviation) is not blown up to full weight: its noise would outvote structure.
 FLAT = 0.02
 SMALLEST_SIDE = 64
+# The coarsest level still shows this many exemplar texels a side: 15 tokens, against patches of 3.
+COARSEST_SIDE = 120
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,14 @@ def _wraps(weighted: Floats) -> tuple[bool, bool]:
     across_rows = np.abs(weighted[0] - weighted[-1]).mean()
     across_columns = np.abs(weighted[:, 0] - weighted[:, -1]).mean()
     return bool(across_rows <= 1.15 * rows), bool(across_columns <= 1.15 * columns)
+
+
+def coarsest_scale(exemplar: Exemplar) -> int:
+    """The largest power of two by which the exemplar may be reduced for its layout."""
+    scale = 1
+    while min(exemplar.size) // (2 * scale) >= COARSEST_SIDE:
+        scale *= 2
+    return scale
 
 
 def halved(image: Floats, times: int) -> Floats:

@@ -41,7 +41,10 @@ LIGHTNESS = 0.1  # how much of a patch's mean counts
 TEMPERATURES = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3, 2.0)  # that are tried, in mean deviations of the keys' components
 TRIED = 2048  # blocks that they are tried on
 FITTED = 4096  # blocks that principal components are fitted to
-CHUNK = 512  # queries at once: with 32,768 keys 64 MB of logits
+CHUNK = 512  # blocks at once where they are cut out
+LOGITS = 2**24  # at once: 64 MB
+MOST = 4  # times as many keys as are asked for, where they pay
+WORTH = 0.01  # share of the detail's variance that twice as many keys must find beside: they take twice as long
 
 
 class Patches(NamedTuple):
@@ -109,6 +112,21 @@ class Axes:
     mean: Floats
 
 
+class Half(NamedTuple):
+    """Of one half of the exemplar: keys (n, F) and values (n, C)."""
+
+    keys: Floats
+    values: Floats
+
+
+class Choice(NamedTuple):
+    """What does best on the exemplar's other half; the fields as of `Expectation`."""
+
+    temperature: float
+    strength: Floats
+    explained: float
+
+
 @dataclass(frozen=True)
 class Expectation:
     """What the exemplar lets expect beneath a patch.
@@ -135,8 +153,9 @@ class Expectation:
         Channels that are not given are not read.
         """
         made, best = [], []
-        for first in range(0, len(patches), CHUNK):
-            part = patches[first : first + CHUNK]
+        step = _at_once(self.keys)
+        for first in range(0, len(patches), step):
+            part = patches[first : first + step]
             queries = torch.from_numpy(self.lens.features(part) @ self.axes.patches)
             logits = _logits(queries, self.keys, self.temperature)
             first_of_all = logits.argmax(dim=1)
@@ -156,22 +175,34 @@ def smallest_side(factor: int) -> int:
 def expect(exemplar: Exemplar, given: tuple[MapKind, ...], factor: int, keys: int, seed: int) -> Expectation:
     """Learn from the exemplar what lies beneath texels of `factor` x `factor` of its own: 2, 4 or 8.
 
-    given: the maps that the asset has. keys: how many places are looked at; the cost is linear in them.
+    given: the maps that the asset has. keys: how many places are looked at; where the exemplar's halves then know
+    clearly more of each other, twice or four times as many. The cost is linear in them.
     The exemplar has at least `smallest_side(factor)` texels a side.
     Raises TexsynthError(BAD_INPUT) if it has none of the maps.
     """
     if not set(given) & set(exemplar.maps):
         raise bad_input("faithful", "asset and exemplar have no map in common", "give an exemplar with albedo")
     lens = _lens(exemplar, given, factor)
-    halves = _halves(exemplar.size, lens, keys // 2, np.random.default_rng([seed, 11]))
+    count = keys // 2
+    halves = _halves(exemplar.size, lens, count, np.random.default_rng([seed, 11]))
     reduced = _reduced(exemplar, factor)
     axes = _axes([_patches(exemplar, reduced, places[:FITTED], lens) for places in halves], lens)
-    found = [_projected(exemplar, reduced, places, lens, axes) for places in halves]
-    temperature, strength, explained = _tried(found[0], found[1])
-    known, values = (torch.from_numpy(np.concatenate([each[part] for each in found])) for part in range(2))
+    known = [_projected(exemplar, reduced, places, lens, axes) for places in halves]
+    asked, best = known[1], _tried(known[0], known[1])
+    while count < MOST * keys // 2:
+        more = _halves(exemplar.size, lens, count, np.random.default_rng([seed, 11, count]))
+        found = [_projected(exemplar, reduced, places, lens, axes) for places in more]
+        wider = [_joined(old, new) for old, new in zip(known, found, strict=True)]
+        better = _tried(wider[0], asked)
+        if better.explained < best.explained + WORTH:
+            break
+        halves = [np.concatenate(each) for each in zip(halves, more, strict=True)]
+        known, best, count = wider, better, 2 * count
+    keys_and_values = _joined(*known)
     return Expectation(
-        exemplar.maps, lens, axes, np.concatenate(halves), known, values, temperature, strength, explained
-    )
+        exemplar.maps, lens, axes, np.concatenate(halves), torch.from_numpy(keys_and_values.keys),
+        torch.from_numpy(keys_and_values.values), best.temperature, best.strength, best.explained,
+    )  # fmt: skip
 
 
 def _lens(exemplar: Exemplar, given: tuple[MapKind, ...], factor: int) -> Lens:
@@ -222,33 +253,45 @@ def _axes(samples: list[Patches], lens: Lens) -> Axes:
     return Axes(patches, blocks, mean)
 
 
-def _projected(exemplar: Exemplar, reduced: Floats, places: Ints, lens: Lens, axes: Axes) -> tuple[Floats, Floats]:
-    """Keys (n, F) and values (n, C) at `places`, in parts: all blocks at once would not fit in memory."""
+def _projected(exemplar: Exemplar, reduced: Floats, places: Ints, lens: Lens, axes: Axes) -> Half:
+    """Keys and values at `places`, in parts: all blocks at once would not fit in memory."""
     keys, values = [], []
     for first in range(0, len(places), CHUNK):
         part = _patches(exemplar, reduced, places[first : first + CHUNK], lens)
         keys.append(lens.features(part.around) @ axes.patches)
         values.append((_flat(part.blocks) - axes.mean) @ axes.blocks)
-    return np.concatenate(keys), np.concatenate(values)
+    return Half(np.concatenate(keys), np.concatenate(values))
 
 
-def _tried(keys: tuple[Floats, Floats], asked: tuple[Floats, Floats]) -> tuple[float, Floats, float]:
-    """Temperature, strength of each component and explained share that do best for `asked` by the other half's keys."""
+def _joined(first: Half, second: Half) -> Half:
+    return Half(np.concatenate([first.keys, second.keys]), np.concatenate([first.values, second.values]))
+
+
+def _tried(keys: Half, asked: Half) -> Choice:
+    """What does best for `asked` by the other half's keys."""
     step = max(1, len(asked[0]) // TRIED)
     queries, truth = torch.from_numpy(asked[0][::step].copy()), asked[1][::step]
     known, values = (torch.from_numpy(part) for part in keys)
     unit = max(float(np.sqrt(keys[0].var(axis=0).mean())), 1e-6)
-    best: tuple[float, float, Floats] | None = None
+    best: Choice | None = None
+    whole = max(float((truth**2).sum()), 1e-12)
     for temperature in (unit * tried for tried in TEMPERATURES):
-        parts = [_logits(part, known, temperature).softmax(dim=1) @ values for part in torch.split(queries, CHUNK)]
+        parts = [
+            _logits(part, known, temperature).softmax(dim=1) @ values for part in torch.split(queries, _at_once(known))
+        ]
         guess = torch.cat(parts).numpy()
         strength = (guess * truth).sum(axis=0) / np.maximum((guess**2).sum(axis=0), 1e-12)
         strength = np.asarray(np.clip(strength, 0, 1), np.float32)
-        error = float(((truth - strength * guess) ** 2).sum())
-        if best is None or error < best[0]:
-            best = error, temperature, strength
+        explained = 1 - float(((truth - strength * guess) ** 2).sum()) / whole
+        if best is None or explained > best.explained:
+            best = Choice(temperature, strength, explained)
     assert best is not None
-    return best[1], best[2], 1 - best[0] / max(float((truth**2).sum()), 1e-12)
+    return best
+
+
+def _at_once(keys: Tensor) -> int:
+    """Queries at once, so that memory does not grow with the keys."""
+    return max(1, LOGITS // len(keys))
 
 
 def _logits(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:

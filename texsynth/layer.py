@@ -30,6 +30,7 @@ from texsynth.material import CHANNELS, MapKind
 from texsynth.model.latent import BLOCK
 from texsynth.model.mixed_denoiser import Learned
 from texsynth.options import Options
+from texsynth.outside import Outside
 from texsynth.presets import PRESETS, Preset
 from texsynth.profiles import Compute
 from texsynth.run import Run
@@ -77,17 +78,19 @@ def make_layer(
     span: tuple[float, float],
     show: Callable[[Exemplar, Frame, Ints, int], None],
     learned: Learned | None = None,
+    outside: Outside | None = None,
 ) -> Layer:
     """Sample, expand and cut; what an interrupted run left in `work` is continued.
 
     mask: tokens that hold a texel to be made (None: all). size: texels a side, a multiple of 8. torus: directions that
-    tile. shift: as of `layout.Frame`. lead, learned: as of `layout.sample_layout`. name: of the layer, before its
-    stages' names. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called after
-    each level.
+    tile. shift: as of `layout.Frame`. lead, learned, outside: as of `layout.sample_layout`. name: of the layer, before
+    its stages' names. span: the fractions of the run that it fills. show(exemplar, frame, positions, scale) is called
+    after each level.
     """
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
-    frame = plan_frame(exemplar, (size, size), torus, options.seed, shift, lead)
+    shown = outside.filled() if lead is None and outside is not None else lead
+    frame = plan_frame(exemplar, (size, size), torus, options.seed, shift, shown)
 
     def at(share: float) -> float:
         return span[0] + (span[1] - span[0]) * share
@@ -95,7 +98,9 @@ def make_layer(
     with run.stage(f"{name}layout", at(0), at(LAYOUT_END)):
         layout = _kept(
             work / "layout.npz",
-            lambda: sample_layout(exemplar, frame, content, preset, run, compute, lead=lead, learned=learned),
+            lambda: sample_layout(
+                exemplar, frame, content, preset, run, compute, lead=lead, learned=learned, outside=outside
+            ),
         )
     with run.stage(f"{name}expand", at(LAYOUT_END), at(EXPAND_END)):
         guide = guidance_of(lead) if content is None and lead is not None else content

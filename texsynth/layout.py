@@ -19,13 +19,14 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
-from texsynth.exemplar import Exemplar, halved
+from texsynth.exemplar import Exemplar, coarsest_scale, halved
 from texsynth.lattice import Lattice
 from texsynth.lead import lead_at, origin_of, tokens_of
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
 from texsynth.model.latent import BLOCK, to_tensor
 from texsynth.model.mixed_denoiser import Learned, mixed_denoiser
 from texsynth.model.reference_unet import STEP
+from texsynth.outside import Outside, held_tokens
 from texsynth.presets import Preset
 from texsynth.profiles import ON_CPU, Compute
 from texsynth.prune.variants import window_importance
@@ -35,8 +36,6 @@ Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-# The coarsest level still shows this many exemplar texels a side: 15 tokens, against patches of 3.
-COARSEST_SIDE = 120
 FIRST_NOISE, LAST_NOISE = 4.0, 0.05  # whitened units: pure noise, and attention to one place
 # On a lead: with 0.3 to 1 the layouts of rock, bark, bricks and rusted metal follow it alike, with 1.6 less.
 LED_NOISE = 0.6
@@ -106,14 +105,6 @@ def plan_frame(
     return replace(frame, origin=origin_of(level, exemplar, scale, lattice, shift))
 
 
-def coarsest_scale(exemplar: Exemplar) -> int:
-    """The largest power of two by which the exemplar may be reduced for its layout."""
-    scale = 1
-    while min(exemplar.size) // (2 * scale) >= COARSEST_SIDE:
-        scale *= 2
-    return scale
-
-
 def sample_layout(
     exemplar: Exemplar,
     frame: Frame,
@@ -124,11 +115,13 @@ def sample_layout(
     *,
     lead: Floats | None = None,
     learned: Learned | None = None,
+    outside: Outside | None = None,
 ) -> tuple[Ints, int]:
     """Positions int32 (h, w, 2) at the coarsest level, in that level's texels, and the level's scale.
 
     lead: encoded albedo float32 (H, W, 3) of the whole result, at any size, that the layout follows (`texsynth.lead`).
     learned: a network for high noise; None, as shipped: the closed form at every noise level.
+    outside: what is known of the result, which the rest continues (`texsynth.outside`).
     Random numbers are drawn on the CPU: a seed means the same layout on every device, up to rounding.
     """
     scale = coarsest_scale(exemplar)
@@ -156,8 +149,11 @@ def sample_layout(
     z = (torch.randn(BASE_CHANNELS, rows, columns, generator=generator) * first).to(compute.device)
     if lead is not None:
         z += tokens_of(lead_at(lead, exemplar, scale, (rows, columns)), score.latent).to(compute.device)
+    held = None if outside is None else held_tokens(outside, exemplar, score.latent, (rows, columns))
     for i, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
         run.step(i / preset.base_steps)
+        if held is not None:
+            held.put(z, torch.randn(z.shape, generator=generator) * sigma)
         score.balance(z, sigma, frame.torus, prior, BALANCE_ITERATIONS, 1.0, generator)
         if following == 0:
             break

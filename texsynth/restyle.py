@@ -54,6 +54,7 @@ from texsynth.material import (
 )
 from texsynth.model.mixed_denoiser import Learned
 from texsynth.options import Options
+from texsynth.outside import Outside, resembles
 from texsynth.presets import PRESETS
 from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
@@ -176,6 +177,7 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
             exemplar, guide, _shown(wanted, blend, number), ground.size, options, compute, work / str(number), run,
             torus=ground.torus, shift=shift, lead=lead if number == 0 else None, name="second " * number,
             span=(ends[0], ends[1]), show=previewer.show, learned=sources.learned,
+            outside=_outside(exemplar, ground, sources) if number == 0 else None,
         )  # fmt: skip
         layers.append(layer)
     with run.stage("gather", 0.72, 0.8):
@@ -272,6 +274,17 @@ def _shown(wanted: NDArray[np.bool_] | None, blend: Blend | None, number: int) -
     if shown is None or wanted is None:
         return wanted if shown is None else shown
     return wanted & shown
+
+
+def _outside(exemplar: Exemplar, ground: Ground, sources: Sources) -> Outside | None:
+    """What the asset shows outside the region, where it is the exemplar's material and lies as the result does."""
+    asset, region = sources.asset, sources.region
+    if asset is None or asset.material is None or region is None or ground.plane is not None:
+        return None
+    if MapKind.ALBEDO not in asset.material.maps or MapKind.ALBEDO not in exemplar.maps:
+        return None
+    outside = Outside.of(asset.material.maps[MapKind.ALBEDO], region)
+    return outside if outside is not None and resembles(outside, exemplar, ground.size) else None
 
 
 def _previewer(path: Path, run: Run, ground: Ground, asset: Asset | None) -> Previewer:

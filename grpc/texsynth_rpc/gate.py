@@ -38,6 +38,7 @@ SCOPES = {
     "/texsynth.v1.JobService/Cancel": WRITE,
     "/texsynth.v1.JobService/Retry": WRITE,
     "/texsynth.v1.JobService/Delete": WRITE,
+    "/texsynth.v1.JobService/ListModels": READ,
     "/texsynth.v1.TextureService/GetManifest": READ,
     "/texsynth.v1.TextureService/GetReport": READ,
     "/texsynth.v1.TextureService/Fetch": READ,

@@ -265,6 +265,10 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
             await refuse(context, code_pb2.FAILED_PRECONDITION, str(error), reason="WRONG_STATE")
         return jobs_pb2.DeleteResponse()
 
+    async def ListModels(self, request: jobs_pb2.ListModelsRequest, context: Context) -> jobs_pb2.ListModelsResponse:
+        """See jobs.proto."""
+        return jobs_pb2.ListModelsResponse(models=[jobs_pb2.Model(name=name) for name in sorted(self._models)])
+
     async def _job(self, name: str, context: Context) -> Record:
         try:
             return self._jobs.get(self._gate.tenant(context), name)

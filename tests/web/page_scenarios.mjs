@@ -127,6 +127,53 @@ const scenarios = {
     page.expected = /400 \(Bad Request\)/;
   },
 
+  async "a model that the service lends is chosen with the keyboard and goes with the job"(page) {
+    await page.goto(`${url}#/new`);
+    await page.setInputFiles("#exemplar-files", exemplar);
+    await page.focus("summary");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#option-model", { state: "visible" });
+    assert.deepEqual(await page.$$eval("#option-model option", (all) => all.map(({ text }) => text)), ["none", "painterly", "sdxl"]);
+    for (let presses = 0; !(await page.evaluate(() => document.activeElement.matches("#option-model"))); presses++) {
+      assert.ok(presses < 60, "Tab never reaches the models");
+      await page.keyboard.press("Tab");
+    }
+    await page.keyboard.type("sdxl");
+    assert.equal(await page.inputValue("#option-model"), "sdxl");
+    const sent = page.waitForRequest(/JobService\/Submit/);
+    await page.click("button[type=submit]");
+    assert.equal((await sent).postDataJSON().work.synthesize.options.model, "sdxl");
+    await page.waitForSelector(".job .state[data-state=JOB_STATE_FAILED]", { timeout: 90_000 }); // it is no checkpoint
+    assert.match(await page.textContent(".job .progress .wrong"), /sdxl/);
+  },
+
+  async "on a phone a model is chosen with a finger"(page) {
+    await page.goto(`${url}#/new`);
+    await page.tap("summary");
+    await page.waitForSelector("#option-model", { state: "visible" });
+    const { width, height } = await page.locator("#option-model").boundingBox();
+    assert.ok(height >= 40 && width >= 120 && width <= 390, `${width} x ${height}`);
+    await page.selectOption("#option-model", "painterly");
+    await page.evaluate(() => (location.hash = "#/")); // to the queue and back: the choice stays
+    await page.tap("text=New texture");
+    await page.waitForSelector("#option-model", { state: "visible" });
+    assert.equal(await page.inputValue("#option-model"), "painterly");
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390);
+  },
+
+  async "where no model is lent there is none to choose"(page) {
+    await page.goto(settings.guarded);
+    await page.waitForSelector("dialog.token");
+    await page.fill("#token", settings.token);
+    const asked = page.waitForResponse((answer) => /ListModels/.test(answer.url()) && answer.ok());
+    await page.keyboard.press("Enter");
+    await asked;
+    await page.click("summary");
+    await page.waitForSelector("#option-seams, #option-overlap", { state: "visible" });
+    assert.equal(await page.isVisible("#option-model"), false);
+    page.expected = /401 \(Unauthorized\)/;
+  },
+
   async "files, folders and meshes find their place"(page) {
     await page.goto(url);
     const says = (zone) => page.textContent(`#zone-${zone} .says`);

@@ -70,6 +70,11 @@ class JobServiceStub(object):
                 request_serializer=texsynth_dot_v1_dot_jobs__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=texsynth_dot_v1_dot_jobs__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/texsynth.v1.JobService/ListModels',
+                request_serializer=texsynth_dot_v1_dot_jobs__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=texsynth_dot_v1_dot_jobs__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -126,6 +131,13 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListModels(self, request, context):
+        """The checkpoints that Options.model may name, by name. The same for all callers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +175,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=texsynth_dot_v1_dot_jobs__pb2.DeleteRequest.FromString,
                     response_serializer=texsynth_dot_v1_dot_jobs__pb2.DeleteResponse.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=texsynth_dot_v1_dot_jobs__pb2.ListModelsRequest.FromString,
+                    response_serializer=texsynth_dot_v1_dot_jobs__pb2.ListModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +372,33 @@ class JobService(object):
             '/texsynth.v1.JobService/Delete',
             texsynth_dot_v1_dot_jobs__pb2.DeleteRequest.SerializeToString,
             texsynth_dot_v1_dot_jobs__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/texsynth.v1.JobService/ListModels',
+            texsynth_dot_v1_dot_jobs__pb2.ListModelsRequest.SerializeToString,
+            texsynth_dot_v1_dot_jobs__pb2.ListModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -87,6 +87,8 @@ export const list = (states: State[], page_token = "", page_size = 50): Promise<
 export const get = async (id: string): Promise<Job> => (await call<{ job: Job }>("JobService/Get", { id })).job;
 export const cancel = async (id: string): Promise<Job> => (await call<{ job: Job }>("JobService/Cancel", { id })).job;
 export const retry = async (id: string): Promise<Job> => (await call<{ job: Job }>("JobService/Retry", { id })).job;
+/** What the option `model` may name. */
+export const models = async (): Promise<string[]> => (await call<{ models: { name: string }[] }>("JobService/ListModels", {})).models.map(({ name }) => name);
 export const forget = (id: string): Promise<unknown> => call("JobService/Delete", { id });
 
 /** label: what the person would call it; it becomes a part of the request's name. deadline_seconds: 0 is never. */

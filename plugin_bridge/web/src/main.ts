@@ -32,6 +32,7 @@ function route(): void {
     stage.replaceChildren(open.element);
   } else {
     stage.replaceChildren(form.element);
+    void form.refresh();
   }
   window.scrollTo(0, 0);
 }

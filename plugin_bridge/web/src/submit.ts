@@ -84,6 +84,7 @@ class Field {
     const described = { id, "aria-describedby": `${id}-help ${id}-wrong` };
     if (kind === "choice")
       this.input = h("select", described, ...choices!.map((each) => h("option", { value: each, selected: each === value }, each || "automatic")));
+    else if (kind === "lent") this.input = h("select", described, h("option", { value }, "none"));
     else if (kind === "switch") this.input = h("input", { ...described, type: "checkbox" });
     else if (kind === "fraction") this.input = h("input", { ...described, type: "range", min: "0", max: "1", step: "0.05", value });
     else this.input = h("input", { ...described, type: "text", inputMode: kind === "number" ? "decimal" : "text", value, autocomplete: "off", spellcheck: false });
@@ -108,6 +109,17 @@ class Field {
   set value(given: unknown) {
     if (this.input instanceof HTMLInputElement && this.input.type === "checkbox") this.input.checked = given === true;
     else this.input.value = String(given);
+  }
+
+  /** Of a kind "lent": whether there is anything to choose. */
+  get hasChoice(): boolean {
+    return this.input instanceof HTMLInputElement || this.input.length > 1;
+  }
+
+  /** Of a kind "lent": what the service has; a choice that it still has stays. */
+  offer(names: string[]): void {
+    const chosen = this.input.value;
+    this.input.replaceChildren(this.input.children[0], ...names.map((each) => h("option", { value: each, selected: each === chosen }, each)));
   }
 
   complain(text: string): void {
@@ -164,6 +176,14 @@ export class Form {
     return [this.exemplar, this.asset, this.second, ...(blends ? [this.cover] : []), ...(restyles ? [this.region] : [])];
   }
 
+  /** Asks what the service lends; where it does not answer, what it said before stays. */
+  async refresh(): Promise<void> {
+    const names = await api.models().catch(() => null);
+    if (names === null) return;
+    for (const field of this.fields) if (field.option.kind === "lent") field.offer(names);
+    this.changed();
+  }
+
   /** Takes files that were dropped beside the zones: the exemplar first, then the asset. */
   take(picked: inputs.Picked[]): void {
     const toAsset = this.exemplar.chosen !== null || (picked.some(({ path }) => inputs.isMesh(path)) && !this.asset.chosen);
@@ -174,7 +194,7 @@ export class Form {
     if (!this.region) return; // while it is made
     const restyles = this.asset.chosen !== null, blends = this.second.chosen !== null;
     say(this.send, restyles ? "Restyle the asset" : "Synthesize a texture");
-    for (const { option, element } of this.fields) element.hidden = !this.uses(option);
+    for (const field of this.fields) field.element.hidden = !this.uses(field.option) || !field.hasChoice;
     this.cover.element.hidden = !blends;
     this.region.element.hidden = !restyles;
   }
