@@ -408,6 +408,13 @@ def test_heights_in_metres_are_scaled_to_the_unit_range(tmp_path: Path) -> None:
         ("roughness", Role.ROUGHNESS),
         ("DiffuseMap", Role.ALBEDO),
         ("MetallicSmoothness", Role.UNUSED),
+        ("wall_AlbedoTransparency", Role.ALBEDO),
+        ("Bricks01_2K_Metalness", Role.METALNESS),
+        ("Bricks01_COL_2K_METALNESS", Role.ALBEDO),
+        ("Bricks01_NRM_2K_METALNESS", Role.NORMAL),
+        ("Bricks01_METALNESS_2K_METALNESS", Role.METALNESS),
+        ("Bricks01_GLOSS_3K_SPECULAR", Role.GLOSSINESS),
+        ("Bricks01_COL_VAR2_3K", Role.ALBEDO),
         ("IMG_20240301_1234", None),
         ("holiday", None),
         ("", None),
@@ -663,6 +670,14 @@ def test_gltf_factors_multiply_their_textures_in_linear_light(tmp_path: Path) ->
     assert np.abs(rough - packed[..., 1] * 0.5).max() <= 0.5
     assert np.array_equal(loaded.maps[MapKind.METALNESS].texels[..., 0], packed[..., 2])
     assert np.array_equal(loaded.maps[MapKind.NORMAL].texels, normal)
+
+
+def test_a_grey_metallic_roughness_texture_of_a_gltf_stands_in_every_channel(tmp_path: Path) -> None:
+    grey = noise(8, 8)
+    pbr = {"metallicRoughnessTexture": {"index": 0}, "metallicFactor": 0}
+    maps = load_material(gltf(tmp_path / "a.gltf", [{"pbrMetallicRoughness": pbr}], [grey])).maps
+    assert np.array_equal(maps[MapKind.ROUGHNESS].texels[..., 0], grey)
+    assert not maps[MapKind.METALNESS].texels.any()
 
 
 def test_gltf_factors_without_textures_are_constant_maps(tmp_path: Path) -> None:

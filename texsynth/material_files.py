@@ -84,7 +84,8 @@ class Role(StrEnum):
 
 # Names by role, in lower case without separators; the earlier of two names in one folder is preferred.
 _NAMES: dict[Role, str] = {
-    Role.ALBEDO: "albedo basecolor basecolour color colour col diffuse diff bc alb basemap d",
+    Role.ALBEDO: "albedo basecolor basecolour color colour col diffuse diff bc alb basemap d "
+    "albedotransparency basecoloropacity diffuseopacity",
     Role.NORMAL_GL: "normalgl norgl nrmgl normalopengl noropengl normalogl",
     Role.NORMAL_DX: "normaldx nordx nrmdx normaldirectx nordirectx",
     Role.NORMAL: "normal normals nor nrm norm nrml n",
@@ -101,7 +102,10 @@ _NAMES: dict[Role, str] = {
 }
 _RANK = {name: (role, rank) for role, names in _NAMES.items() for rank, name in enumerate(names.split())}
 # What may follow the name of the map: a resolution, a number, a file format, a filler word.
-_TRAILER = re.compile(r"\d+k?|px|bit|png|jpe?g|webp|tiff?|exr|hdr|map|tex|texture|lod|u|v|tile")
+_TRAILER = re.compile(r"\d+k?|px|var|bit|png|jpe?g|webp|tiff?|exr|hdr|map|tex|texture|lod|u|v|tile")
+# Poliigon ends the names of all maps of a set with its workflow, behind the resolution: *_COL_2K_METALNESS.
+_WORKFLOWS = ("metalness", "specular")
+_RESOLUTION = re.compile(r"\d+k")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+(?:[kK](?![a-z]))?")
 UNDERSTOOD = (
     "*_Color, *_BaseColor, *_diff, *_albedo, T_*_BC or T_*_D; *_NormalGL, *_nor_gl, *_NormalDX, *_nor_dx, *_Normal or "
@@ -113,6 +117,14 @@ UNDERSTOOD = (
 def _parse(stem: str) -> tuple[str | None, list[str]]:
     """The name of a map at the end of `stem` and the words before it; None and all words if there is none."""
     words = [word.lower() for word in _WORD.findall(stem)]
+    if len(words) > 2 and words[-1] in _WORKFLOWS and _RESOLUTION.fullmatch(words[-2]):
+        name, rest = _named_at_the_end(words[:-2])
+        if name is not None:
+            return name, rest
+    return _named_at_the_end(words)
+
+
+def _named_at_the_end(words: list[str]) -> tuple[str | None, list[str]]:
     end = len(words)
     while end > 1 and _TRAILER.fullmatch(words[end - 1]) and words[end - 1] not in _RANK:
         end -= 1
