@@ -16,7 +16,7 @@ from plugin_bridge.connection import PathLike
 from plugin_bridge.errors import JobFailed
 
 MESHES_WITH_FILES = (".gltf", ".obj", ".ply")  # they refer to others; a .glb holds them
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".ktx2", ".dds")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".tga", ".exr", ".hdr", ".ktx2", ".dds")
 BESIDE_MESHES = (*IMAGES, ".bin", ".mtl")
 REFUSED = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')  # in names, by the service
 BAKED = ("exemplar", "asset", "reference")  # inputs of an entry of a bake

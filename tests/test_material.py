@@ -177,6 +177,17 @@ def test_8_bit_png_and_lossless_webp_and_tiff_load_to_the_bit(tmp_path: Path) ->
         assert np.array_equal(albedo, RGB8)
 
 
+@pytest.mark.parametrize("compression", [None, "tga_rle"])
+@pytest.mark.parametrize("orientation", [1, -1])
+def test_tga_loads_to_the_bit(tmp_path: Path, compression: str | None, orientation: int) -> None:
+    for name, texels in {"a.tga": RGB8, "grey.TGA": np.repeat(RGB8[..., :1], 3, axis=2)}.items():
+        picture = Image.fromarray(texels[..., 0] if name == "grey.TGA" else texels)
+        picture.save(tmp_path / name, "TGA", compression=compression, orientation=orientation)
+        assert np.array_equal(load_material(tmp_path / name).maps[MapKind.ALBEDO].texels, texels)
+    Image.fromarray(RGBA8).save(tmp_path / "alpha.tga", compression=compression, orientation=orientation)
+    assert np.array_equal(load_material(tmp_path / "alpha.tga").maps[MapKind.OPACITY].texels, RGBA8[..., 3:])
+
+
 def test_16_bit_colour_png_keeps_its_low_byte(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     for texels in (RGB16, RGBA16):
@@ -556,6 +567,15 @@ def test_unknown_names_are_listed_with_those_that_are_understood(tmp_path: Path)
     write(tmp_path / "holiday.png", noise(8, 8, 3))
     message = refusal(tmp_path)
     assert "holiday.png" in message and "NormalGL" in message
+
+
+def test_an_albedo_of_a_kind_that_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
+    Image.fromarray(RGB8).save(tmp_path / "wall_Color.bmp")
+    assert "found wall_Color.bmp" in refusal(tmp_path)
+    write(tmp_path / "wall_Normal.png", bumps(11, 7))
+    assert "wall_Color.bmp: is a kind of image that texsynth does not read" in refusal(tmp_path)
+    write(tmp_path / "wall_Color.png", RGB8)
+    assert any("not read: wall_Color.bmp" in note for note in load_material(tmp_path).notes)
 
 
 def test_an_empty_folder_and_the_folder_of_a_mesh_are_refused(tmp_path: Path) -> None:
