@@ -228,6 +228,7 @@ def test_only_the_maps_asked_for_are_written_and_exr_holds_half_floats(pebbles: 
     assert set(manifest["maps"]) == {"roughness", "albedo"}
     assert verify(tmp_path) == []
     assert not (tmp_path / "normal.exr").exists()
+    assert any("its normal" in note and "--maps" in note for note in manifest["notes"])
     assert not list(tmp_path.glob("*[sold].png"))
     entry = manifest["maps"]["albedo"]
     assert (entry["file"], entry["bits"], entry["colour_space"]) == ("albedo.exr", 16, "linear")

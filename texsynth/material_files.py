@@ -340,7 +340,9 @@ def settle(
         maps = {MapKind.NORMAL: _settle_normal(image, source, flip)}
         if directx is None and directx_likelihood(maps[MapKind.NORMAL]) > 0.15:
             taken, other = ("DirectX", "OpenGL") if flip else ("OpenGL", "DirectX")
-            source.note(f"taken as {taken}, but its curl looks like {other}; say which it is if it looks inverted")
+            source.note(
+                f"taken as {taken}, but its curl looks like {other}; say --{other.lower()} if it looks inverted"
+            )
     elif role is Role.PACKED:
         if image.texels.shape[2] - image.alpha != 3:
             raise bad_input(where, "is not RGB", "a packed map holds occlusion, roughness and metalness")
@@ -474,7 +476,11 @@ def _finite(texels: Float32, source: _Input) -> Float32:
     if bad == 0:
         return texels
     if source.nonfinite == "refuse":
-        raise bad_input(source.where, f"holds {bad} values that are NaN or infinite", "export it again, or clamp them")
+        raise bad_input(
+            source.where,
+            f"holds {bad} values that are NaN or infinite",
+            "export it again, or let them be clamped (--clamp-nonfinite)",
+        )
     largest = float(np.max(texels, initial=0, where=np.isfinite(texels)))
     np.nan_to_num(texels, copy=False, nan=0, posinf=largest, neginf=0)
     source.note(f"{bad} values that were NaN or infinite were clamped")

@@ -49,6 +49,7 @@ from texsynth.material import (
     CHANNELS,
     DEFAULT_TEXEL,
     MapKind,
+    Material,
     TextureMap,
     material_digest,
 )
@@ -502,6 +503,12 @@ def _glb_maps(out: Path, maps: dict[str, Any], canvases: dict[MapKind, Canvas], 
     }
 
 
+def _not_asked(exemplar: Material, options: Options) -> list[str]:
+    """A note on the maps that the exemplar has and the result has not."""
+    kinds = [str(kind) for kind in exemplar.maps if kind not in options.maps]
+    return [f"{exemplar.name}: its {' and '.join(kinds)} would come too if --maps named it"] if kinds else []
+
+
 def _finish(
     out: Path,
     maps: dict[str, Any],
@@ -513,7 +520,7 @@ def _finish(
     """Index, mesh, report and, last, the manifest."""
     material, exemplar, asset = sources.exemplars[0], made.layers[0].exemplar, sources.asset
     canvases = made.canvases
-    notes = [note for each in sources.exemplars for note in each.notes]
+    notes = [note for each in sources.exemplars for note in (*each.notes, *_not_asked(each, options))]
     estimated = frozenset[MapKind]().union(*(each.estimated for each in sources.exemplars))
     files = ["preview.png", "report.html", "report.json"]
     for layer, shown, name in zip(made.layers, made.indices, ("index.npy", "index_second.npy"), strict=False):
