@@ -54,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ServiceError as error:
         lost = error.code is grpc.StatusCode.UNAVAILABLE
         remedy = "; is `texsynth serve` running there, and does it ask for TLS (--ca)?" if lost else ""
+        if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            remedy = f"; give its secret in the environment variable {TOKEN}"
         print(f"texsynth: {f'{asked.server}: ' if lost else ''}{error}{remedy}", file=sys.stderr)
         return 2
     except OSError as error:
