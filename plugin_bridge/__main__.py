@@ -11,6 +11,7 @@ from typing import Any
 
 from texsynth_rpc.v1 import jobs_pb2
 
+import grpc
 from plugin_bridge.aio_client import AsyncClient
 from plugin_bridge.client import Client
 from plugin_bridge.errors import JobFailed, ServiceError
@@ -40,18 +41,44 @@ WORDS = (
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: done; 1: the job failed; 2: bad input or a refusal; 130: interrupted (the job goes on)."""
     asked = _parser().parse_args(arguments)
+    if asked.patience is None:
+        asked.patience = 0.0 if asked.run is _health else 60.0
     try:
-        with Client(asked.server, **_trust(asked)) as client:
+        if asked.patience > 0:
+            _tell_of_silence(asked)
+        with Client(asked.server, **_trust(asked), patience=asked.patience) as client:
             return int(asked.run(client, asked))
     except JobFailed as error:
         print(f"texsynth: {error}", file=sys.stderr)
         return 1
-    except (ServiceError, OSError, ValueError) as error:
+    except ServiceError as error:
+        lost = error.code is grpc.StatusCode.UNAVAILABLE
+        remedy = "; is `texsynth serve` running there, and does it ask for TLS (--ca)?" if lost else ""
+        if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            remedy = f"; give its secret in the environment variable {TOKEN}"
+        print(f"texsynth: {f'{asked.server}: ' if lost else ''}{error}{remedy}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        named = error.filename is not None
+        what = f"{error.filename}: {error.strerror}; check that the path exists and may be read or written"
+        print(f"texsynth: {what if named else error}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"texsynth: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("texsynth: interrupted; the job goes on", file=sys.stderr)
         return 130
+
+
+def _tell_of_silence(asked: argparse.Namespace) -> None:
+    """One line where the service does not answer at once, for patience is silent."""
+    try:
+        with Client(asked.server, **_trust(asked), patience=0) as client:
+            client.ready()
+    except ServiceError as error:
+        if error.code is grpc.StatusCode.UNAVAILABLE:
+            print(f"{asked.server} does not answer; trying for {asked.patience:g} s", file=sys.stderr, flush=True)
 
 
 def _trust(asked: argparse.Namespace) -> dict[str, Any]:
@@ -68,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
         ("key", "its key"),
     ):
         parser.add_argument(f"--{name}", type=Path, metavar="PEM", help=text)
+    parser.add_argument(
+        "--patience", type=float, metavar="SECONDS", help="how long a lost line is mended (60; of health 0)"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     restyle = commands.add_parser("restyle", help="give an asset the material of an exemplar")
     restyle.add_argument("asset", type=Path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Union
 
@@ -32,7 +33,8 @@ class Connection:
 
     token: secret of a token, sent with every call. ca, certificate, key: PEM files; with any of them the line is
     encrypted, `ca` is whom the server's certificate must be of (else whom this machine trusts), the others are what
-    the client shows. patience: seconds during which a lost line is mended, or a full queue waited for.
+    the client shows. patience: seconds during which a lost line is mended, or a full queue waited for. Raises OSError
+    and ValueError for PEM files that are not there, or are something else.
     """
 
     _grpc: Any  # the module whose channels it uses: grpc or grpc.aio
@@ -48,8 +50,8 @@ class Connection:
         patience: float = 60.0,
     ) -> None:
         if ca or certificate or key:
-            pem = (None if path is None else Path(path).read_bytes() for path in (ca, key, certificate))
-            self._channel = self._grpc.secure_channel(server, grpc.ssl_channel_credentials(*pem), OPTIONS)
+            credentials = _credentials(ca, certificate, key)
+            self._channel = self._grpc.secure_channel(server, credentials, OPTIONS)
         else:
             self._channel = self._grpc.insecure_channel(server, OPTIONS)
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
@@ -63,3 +65,20 @@ class Connection:
     def open_stream(self) -> Any:
         """The bare call of StreamService.Open to read from and write to, as grpc.aio has it: for `TextureStream`."""
         return self._streams.Open(metadata=self._metadata)
+
+
+def _credentials(ca: PathLike | None, certificate: PathLike | None, key: PathLike | None) -> grpc.ChannelCredentials:
+    """grpc's own check of these files ends the whole process, an editor with it, so they are looked at before."""
+    if (certificate is None) != (key is None):
+        raise ValueError("certificate and key: one is missing; give both, or none")
+    pem = [_pem(ca, b"CERTIFICATE"), _pem(key, b"PRIVATE KEY"), _pem(certificate, b"CERTIFICATE")]
+    return grpc.ssl_channel_credentials(*pem)
+
+
+def _pem(path: PathLike | None, kind: bytes) -> bytes | None:
+    if path is None:
+        return None
+    data = Path(path).read_bytes()
+    if not re.search(rb"-----BEGIN [A-Z ]*" + kind + b"-----", data):
+        raise ValueError(f"{path}: holds no {kind.decode().lower()}; give a PEM file that has one")
+    return data

@@ -152,6 +152,25 @@ def test_csv_has_a_line_an_entry(shop: Path) -> None:
     assert path.options.maps == (MapKind.ALBEDO, MapKind.NORMAL)
 
 
+def test_csv_of_a_spreadsheet_that_separates_by_semicolons_is_read(shop: Path) -> None:
+    text = "\ufeffasset;exemplar;name;content\r\nprops/asset.glb;materials/cloth;urn;0.25\r\n"
+    (urn,) = load_manifest(written(shop, text, "excel.csv"))
+    assert (urn.name, urn.exemplar.name, urn.options.content) == ("urn", "cloth", 0.25)
+
+
+def test_a_line_without_an_exemplar_is_refused_by_its_number(shop: Path) -> None:
+    with pytest.raises(TexsynthError, match="line 2: has no exemplar"):
+        load_manifest(written(shop, "asset,exemplar\nprops/asset.glb,\n", "lacks.csv"))
+
+
+def test_files_with_any_name_are_found_and_give_their_results_a_valid_one(shop: Path, tmp_path: Path) -> None:
+    for name in ("Möbel & Co (1)", "wall [old]"):
+        write(generate("cloth", 80, 1), tmp_path / name)
+    entries = load_manifest(written(tmp_path, '[[bake]]\nexemplars = ["Möbel*", "wall [old]"]\n'))
+    assert [entry.exemplar.name for entry in entries] == ["Möbel & Co (1)", "wall [old]"]
+    assert [entry.name for entry in entries] == ["Möbel _ Co _1_", "wall _old_"]
+
+
 def test_each_asset_meets_each_exemplar_with_each_seed(shop: Path) -> None:
     manifest = written(shop, '[[bake]]\nassets = ["props/*.glb"]\nexemplars = ["materials/*"]\nseeds = [3, 5]\n')
     entries = load_manifest(manifest)
@@ -175,7 +194,15 @@ def test_each_asset_meets_each_exemplar_with_each_seed(shop: Path) -> None:
         ('[[bake]]\nexemplars = ["materials/*"]\nname = "{colour}"\n', "cannot be filled in"),
         ('[[bake]]\nexemplars = ["materials/*"]\nsise = 5\n', "'sise' is no option"),
         ('[[bake]]\nexemplars = ["materials/*"]\nsize = "big"\n', "size is 'big'"),
-        ('[[bake]]\nexemplars = ["materials/*"]\nsize = 500\n', "power of two"),
+        (
+            '[[bake]]\nexemplars = ["materials/*"]\nsize = 500\n',
+            "wrong.toml: bake 1: size: got 500; use a power of two",
+        ),
+        ('[[bake]]\nexemplars = ["materials/*"]\nseeds = 3\n', "give a list, [1, 2], or one `seed`"),
+        ('[[bake]]\nexemplars = ["materials/*"]\nseeds = ["a"]\n', "seed is 'a'"),
+        ("bake = [1]\n", "has another shape"),
+        ('[[bake]]\nexemplars = ["D:\\wall"]\n', "write paths with / or in single quotes"),
+        ("[[bake]]\nexemplars = ['materials\\cloth']\n", "have / for \\"),
         ('[[bake]]\nexemplars = ["materials/*"]\ntileable = 3\n', "tileable is 3"),
     ],
 )

@@ -454,6 +454,8 @@ def test_without_json_the_last_lines_say_where_the_result_is(resumed: Resumed) -
     assert first.startswith(f"{resumed.out}: done in ")
     assert f"  {resumed.out / 'report.html'}" in rest
     assert rest[-1].endswith(f"view '{resumed.out}'")
+    notes = json.loads((resumed.out / "material.json").read_text())["notes"]
+    assert notes and [line for line in rest if line.startswith("  note: ")] == [f"  note: {note}" for note in notes]
     assert resumed.second.stderr.startswith("texsynth:   0% load")
     assert not list(resumed.out.glob(".*")), "no working files are left"
 

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -99,6 +100,54 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def work(client: Any, gravel: Path, seed: int, **options: Any) -> jobs_pb2.Work:
     job = jobs_pb2.SynthesizeJob(exemplar=client.input(gravel), options=client.options_of(seed=seed, **options))
     return jobs_pb2.Work(synthesize=job)
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port that is bound and not listened at, so that nobody else may have it."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+# --- the command line ---------------------------------------------------------------------------------------------
+
+
+def asked_of(address: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "plugin_bridge", "--server", address, *words]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'grpc'}"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_health_of_a_service_that_is_not_there_is_one_line_without_patience(free_port: int) -> None:
+    asked = asked_of(f"127.0.0.1:{free_port}", "health")
+    assert asked.returncode == 2
+    assert asked.stderr.count("\n") == 1
+    assert f"127.0.0.1:{free_port}: " in asked.stderr and "is `texsynth serve` running there" in asked.stderr
+
+
+def test_a_service_that_does_not_answer_is_told_before_the_wait_for_it(free_port: int) -> None:
+    asked = asked_of(f"127.0.0.1:{free_port}", "--patience", "0.5", "list")
+    waits, error = asked.stderr.splitlines()
+    assert waits == f"127.0.0.1:{free_port} does not answer; trying for 0.5 s"
+    assert "is `texsynth serve` running there" in error
+
+
+def test_an_input_that_is_not_there_is_named(server: Any) -> None:
+    asked = asked_of(server.address, "synthesize", "nothing.jpg")
+    assert asked.returncode == 2
+    assert asked.stderr.startswith("texsynth: nothing.jpg: No such file")
+
+
+def test_maps_in_the_subfolder_of_a_package_are_sent(kind: Any, server: Any, gravel: Path, tmp_path: Path) -> None:
+    (tmp_path / "rock_1k.blend").write_bytes(b"no image")
+    with kind(server.address) as client:
+        with pytest.raises(ValueError, match="holds no images"):
+            client.input(tmp_path)
+        (tmp_path / "textures").mkdir()
+        (tmp_path / "textures" / "rock_diff_1k.png").write_bytes((gravel / "albedo.png").read_bytes())
+        (sent,) = client.input(tmp_path).files
+    assert (sent.name, sent.sha256) == ("rock_diff_1k.png", hash_of(gravel / "albedo.png"))
 
 
 # --- all methods --------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ def test_doctor_says_one_line_for_each_thing_and_exits_0_where_nothing_needed_is
     for name in ("Python", "torch", "numba", "cores", "CPU", "memory", "disk", "GL", "EXR", "TensorRT", "CUDA"):
         assert any(name in line for line in lines), name
     assert {line.split()[0] for line in lines} <= {"OK", "no"}
+    assert all(line[35] == " " != line[36] for line in lines), "names end before the column of what was found"
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 

@@ -177,6 +177,17 @@ def test_8_bit_png_and_lossless_webp_and_tiff_load_to_the_bit(tmp_path: Path) ->
         assert np.array_equal(albedo, RGB8)
 
 
+@pytest.mark.parametrize("compression", [None, "tga_rle"])
+@pytest.mark.parametrize("orientation", [1, -1])
+def test_tga_loads_to_the_bit(tmp_path: Path, compression: str | None, orientation: int) -> None:
+    for name, texels in {"a.tga": RGB8, "grey.TGA": np.repeat(RGB8[..., :1], 3, axis=2)}.items():
+        picture = Image.fromarray(texels[..., 0] if name == "grey.TGA" else texels)
+        picture.save(tmp_path / name, "TGA", compression=compression, orientation=orientation)
+        assert np.array_equal(load_material(tmp_path / name).maps[MapKind.ALBEDO].texels, texels)
+    Image.fromarray(RGBA8).save(tmp_path / "alpha.tga", compression=compression, orientation=orientation)
+    assert np.array_equal(load_material(tmp_path / "alpha.tga").maps[MapKind.OPACITY].texels, RGBA8[..., 3:])
+
+
 def test_16_bit_colour_png_keeps_its_low_byte(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     for texels in (RGB16, RGBA16):
@@ -408,6 +419,13 @@ def test_heights_in_metres_are_scaled_to_the_unit_range(tmp_path: Path) -> None:
         ("roughness", Role.ROUGHNESS),
         ("DiffuseMap", Role.ALBEDO),
         ("MetallicSmoothness", Role.UNUSED),
+        ("wall_AlbedoTransparency", Role.ALBEDO),
+        ("Bricks01_2K_Metalness", Role.METALNESS),
+        ("Bricks01_COL_2K_METALNESS", Role.ALBEDO),
+        ("Bricks01_NRM_2K_METALNESS", Role.NORMAL),
+        ("Bricks01_METALNESS_2K_METALNESS", Role.METALNESS),
+        ("Bricks01_GLOSS_3K_SPECULAR", Role.GLOSSINESS),
+        ("Bricks01_COL_VAR2_3K", Role.ALBEDO),
         ("IMG_20240301_1234", None),
         ("holiday", None),
         ("", None),
@@ -551,6 +569,15 @@ def test_unknown_names_are_listed_with_those_that_are_understood(tmp_path: Path)
     assert "holiday.png" in message and "NormalGL" in message
 
 
+def test_an_albedo_of_a_kind_that_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
+    Image.fromarray(RGB8).save(tmp_path / "wall_Color.bmp")
+    assert "found wall_Color.bmp" in refusal(tmp_path)
+    write(tmp_path / "wall_Normal.png", bumps(11, 7))
+    assert "wall_Color.bmp: is a kind of image that texsynth does not read" in refusal(tmp_path)
+    write(tmp_path / "wall_Color.png", RGB8)
+    assert any("not read: wall_Color.bmp" in note for note in load_material(tmp_path).notes)
+
+
 def test_an_empty_folder_and_the_folder_of_a_mesh_are_refused(tmp_path: Path) -> None:
     assert "holds no images" in refusal(tmp_path)
     (tmp_path / "chair.glb").write_bytes(b"")
@@ -663,6 +690,14 @@ def test_gltf_factors_multiply_their_textures_in_linear_light(tmp_path: Path) ->
     assert np.abs(rough - packed[..., 1] * 0.5).max() <= 0.5
     assert np.array_equal(loaded.maps[MapKind.METALNESS].texels[..., 0], packed[..., 2])
     assert np.array_equal(loaded.maps[MapKind.NORMAL].texels, normal)
+
+
+def test_a_grey_metallic_roughness_texture_of_a_gltf_stands_in_every_channel(tmp_path: Path) -> None:
+    grey = noise(8, 8)
+    pbr = {"metallicRoughnessTexture": {"index": 0}, "metallicFactor": 0}
+    maps = load_material(gltf(tmp_path / "a.gltf", [{"pbrMetallicRoughness": pbr}], [grey])).maps
+    assert np.array_equal(maps[MapKind.ROUGHNESS].texels[..., 0], grey)
+    assert not maps[MapKind.METALNESS].texels.any()
 
 
 def test_gltf_factors_without_textures_are_constant_maps(tmp_path: Path) -> None:

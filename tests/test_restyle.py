@@ -16,6 +16,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import trimesh
+from gltf_builder import QUAD_POSITIONS, Builder, textured
 from numpy.typing import NDArray
 
 from mipmap.metrics import edge_correlation, laplacian_energy, wrap_ratio
@@ -228,6 +229,7 @@ def test_only_the_maps_asked_for_are_written_and_exr_holds_half_floats(pebbles: 
     assert set(manifest["maps"]) == {"roughness", "albedo"}
     assert verify(tmp_path) == []
     assert not (tmp_path / "normal.exr").exists()
+    assert any("its normal" in note and "--maps" in note for note in manifest["notes"])
     assert not list(tmp_path.glob("*[sold].png"))
     entry = manifest["maps"]["albedo"]
     assert (entry["file"], entry["bits"], entry["colour_space"]) == ("albedo.exr", 16, "linear")
@@ -429,6 +431,20 @@ def test_an_unknown_material_of_a_mesh_is_refused_with_the_known_ones(
 ) -> None:
     message = refusal(restyle, urn[0], pebbles, tmp_path / "out", options(material="lid"))
     assert re.search(r"asset.glb: has no material 'lid'; use one of: 0 urn", message)
+
+
+def test_of_several_materials_the_one_that_was_replaced_is_told_unless_it_was_named(
+    pebbles: Path, tmp_path: Path
+) -> None:
+    builder = Builder()
+    for name, edge in (("lid", 0.5), ("seat", 2.0)):
+        slot = textured(builder, name=name)
+        builder.quad(slot, positions=[[edge * x, edge * y, edge] for x, y, _ in QUAD_POSITIONS])
+    chair = builder.save(tmp_path, "chair.glb")
+    notes = restyle(chair, pebbles, tmp_path / "out", options(size=64), Run())["notes"]
+    assert [note for note in notes if "of the mesh's 2 materials 1 seat, which covers the most, was replaced" in note]
+    named = restyle(chair, pebbles, tmp_path / "out", options(size=64, material="lid"), Run())["notes"]
+    assert not [note for note in named if "was replaced" in note]
 
 
 def test_a_mesh_without_any_texture_gets_one(pebbles: Path, tmp_path: Path) -> None:

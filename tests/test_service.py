@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from service_process import LONG, QUICK, ROOT, Guarded, Server, maps_in, maps_of, serving, until
 from texsynth_rpc import services
-from texsynth_rpc.certificates import generate_certificates
+from texsynth_rpc.certificates import Certificates, generate_certificates
 from texsynth_rpc.gate import SCOPES
 from texsynth_rpc.server import CONTRACT
 from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
@@ -28,6 +28,7 @@ from texsynth_rpc.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 import grpc
 from plugin_bridge.__main__ import main as command
 from plugin_bridge.client import Client, JobFailed, ServiceError, hash_of
+from texsynth.errors import TexsynthError
 from texsynth.material import MapKind
 from texsynth.options import Options
 from texsynth.publish import verify
@@ -505,6 +506,41 @@ def test_a_line_that_is_not_what_was_agreed_is_refused(guarded: Guarded, tmp_pat
     with client, pytest.raises(ServiceError) as refused:
         list(client.jobs())
     assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (("server.pem", "client.key", None), "server.pem: and .*client.key are no certificate and its unencrypted key"),
+        (("server.key", "server.pem", None), "made together"),
+        (("server.pem", "server.key", "server.key"), "server.key: holds no certificate"),
+    ],
+)
+def test_files_that_are_no_certificates_are_named_where_the_service_starts(
+    guarded: Guarded, shown: tuple[str, str, str | None], words: str
+) -> None:
+    chain, key, authority = (None if name is None else guarded.folder / "tls" / name for name in shown)
+    assert chain is not None and key is not None
+    with pytest.raises(TexsynthError, match=words):
+        Certificates(chain, key, authority).credentials()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "words"),
+    [
+        ({"key": None}, "give both"),
+        ({"certificate": None}, "give both"),
+        ({"key": "client.pem"}, "client.pem: holds no private key"),
+        ({"ca": "client.key"}, "client.key: holds no certificate"),
+    ],
+)
+def test_half_of_a_certificate_is_refused_before_grpc_ends_the_process(
+    guarded: Guarded, lacking: dict[str, str | None], words: str
+) -> None:
+    tls = guarded.folder / "tls"
+    named = {"ca": "ca.pem", "certificate": "client.pem", "key": "client.key"} | lacking
+    with pytest.raises(ValueError, match=words):
+        Client("127.0.0.1:1", **{name: None if file is None else tls / file for name, file in named.items()})
 
 
 def test_certificates_that_have_expired_are_refused(tmp_path: Path) -> None:

@@ -965,6 +965,8 @@ def _print_result(out: Path, manifest: dict[str, Any]) -> None:
     for name in ("asset.glb", "report.html"):
         if name in manifest["files"]:  # others may be there, of an earlier result
             print(f"  {out / name}")
+    for note in manifest.get("notes", ()):
+        print(f"  note: {note}")
     command = "texsynth" if shutil.which("texsynth") else sys.argv[0]  # make demo runs it from .venv, off the path
     print(f"  look at it in a browser: {command} view {shlex.quote(str(out))}")
 

@@ -42,7 +42,7 @@ LIBRARIES = (
     ("safetensors", "safetensors", "weights of models"),
     ("trimesh", "trimesh", "meshes"),
     ("grpc", "grpcio", "the service"),
-    ("grpc_health", "grpcio-health-checking", "whether the service is ready"),
+    ("grpc_health", "grpcio-health-checking", "health of the service"),
     ("grpc_status", "grpcio-status", "errors of the service"),
     ("aiohttp", "aiohttp", "the service's web page"),
     ("cryptography", "cryptography", "certificates of the service"),

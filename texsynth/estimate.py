@@ -58,7 +58,9 @@ def with_estimates(material: Material, wanted: frozenset[MapKind]) -> Material:
         return material
     if MapKind.ALBEDO not in material.maps:
         raise bad_input(
-            material.name, f"has no albedo to estimate {' and '.join(kinds)} from", "give a photo or those maps"
+            material.name,
+            f"has no albedo to estimate {' and '.join(kinds)} from",
+            "give a photo or those maps, or ask for others (--maps)",
         )
     light = log_luminance(material.maps[MapKind.ALBEDO])
     wrap = wraps(light)

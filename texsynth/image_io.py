@@ -1,4 +1,4 @@
-"""Bounded image decoding: PNG, JPEG, WebP, TIFF, OpenEXR and Radiance HDR into NumPy arrays, or one clear line.
+"""Bounded image decoding: PNG, JPEG, WebP, TIFF, TGA, OpenEXR and Radiance HDR into NumPy arrays, or one clear line.
 
 So that results can be measured and used again, KTX2 and DDS files that texsynth wrote are read too, at their level 0.
 
@@ -36,6 +36,7 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    TgaImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
@@ -44,8 +45,8 @@ from mipmap.atomic import sync_folder
 from texsynth.errors import TexsynthError, bad_input, from_os_error
 from texsynth.run import write_atomically
 
-FORMATS = "PNG, JPEG, WebP, TIFF, EXR or HDR"
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".ktx2", ".dds"})
+FORMATS = "PNG, JPEG, WebP, TIFF, TGA, EXR or HDR"
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".tga", ".exr", ".hdr", ".ktx2", ".dds"})
 
 # libjpeg-turbo's own fuzzers stop at 500 scans; no encoder writes more than about a dozen. A small progressive file
 # can otherwise make the decoder pass over the whole image thousands of times.
@@ -119,7 +120,9 @@ def read_image(path: Path, limits: DecodeLimits | None = None, *, colour: bool =
 def decode_image(
     data: bytes, where: Path | str, limits: DecodeLimits | None = None, *, colour: bool = True
 ) -> DecodedImage:
-    """Decode the bytes of one image; the format is told by its first bytes, never by its name.
+    """Decode the bytes of one image; the format is told by its first bytes, not by its name.
+
+    TGA alone has no signature: it is what is called .tga and has a header that can be one.
 
     colour: the image holds colour, so an embedded ICC profile other than sRGB is converted to sRGB (8 bits only);
     False for data such as normals. `where` names the input in errors.
@@ -239,6 +242,8 @@ def _format_of(data: bytes, where: Path | str) -> tuple[str, Decoder]:
     for name, decode, beginnings in formats:
         if data.startswith(beginnings):
             return name, decode
+    if str(where).lower().endswith(".tga"):
+        return "TGA", _decode_tga
     raise bad_input(where, "is not an image that texsynth reads", f"give a {FORMATS} file")
 
 
@@ -341,6 +346,22 @@ def _decode_webp(data: bytes, where: Path | str, limits: DecodeLimits, colour: b
         raise _damaged(where, "WebP", "no image chunk")
     _check_size(where, width, height, limits)
     return _load_pillow(WebPImagePlugin.WebPImageFile(io.BytesIO(data)), where, limits, colour)
+
+
+def _decode_tga(data: bytes, where: Path | str, limits: DecodeLimits, colour: bool) -> DecodedImage:
+    """Truevision TGA, colour-mapped, RGB or grey, plain or run-length coded (types 1 to 3 and 9 to 11)."""
+    named, mapped, kind, _, entries, entry_bits, _, _, width, height, depth, _ = struct.unpack_from("<3B2HB4H2B", data)
+    if kind not in (1, 2, 3, 9, 10, 11) or mapped not in (0, 1) or depth not in (8, 16, 24, 32):
+        raise _damaged(where, "TGA", f"image type {kind}, {depth} bits")
+    _check_size(where, width, height, limits)
+    texel = depth // 8
+    held = len(data) - 18 - named - mapped * entries * ((entry_bits + 7) // 8)
+    # A packet of a run repeats one texel 128 times at most, so a header that lies is found before anything is decoded.
+    runs = -(-width * height // 128) * (1 + texel)
+    wanted = runs if kind > 8 else width * height * texel
+    if held < wanted:
+        raise _damaged(where, "TGA", f"{max(held, 0)} of {wanted} bytes of pixels")
+    return _load_pillow(TgaImagePlugin.TgaImageFile(io.BytesIO(data)), where, limits, colour)
 
 
 # --- PNG --------------------------------------------------------------------------------------------------------

@@ -33,6 +33,10 @@ from texsynth.material import (
     unit_range,
 )
 
+# Images as other programs keep them, of which a user may think that they are read.
+_UNREAD = frozenset(
+    {".psd", ".psb", ".bmp", ".gif", ".jp2", ".jxl", ".avif", ".heic", ".heif", ".sbsar", ".xcf", ".kra"}
+)
 TEXTURES = "textures"  # the subfolder in which Poly Haven's packages keep the maps
 
 
@@ -84,7 +88,8 @@ class Role(StrEnum):
 
 # Names by role, in lower case without separators; the earlier of two names in one folder is preferred.
 _NAMES: dict[Role, str] = {
-    Role.ALBEDO: "albedo basecolor basecolour color colour col diffuse diff bc alb basemap d",
+    Role.ALBEDO: "albedo basecolor basecolour color colour col diffuse diff bc alb basemap d "
+    "albedotransparency basecoloropacity diffuseopacity",
     Role.NORMAL_GL: "normalgl norgl nrmgl normalopengl noropengl normalogl",
     Role.NORMAL_DX: "normaldx nordx nrmdx normaldirectx nordirectx",
     Role.NORMAL: "normal normals nor nrm norm nrml n",
@@ -101,7 +106,10 @@ _NAMES: dict[Role, str] = {
 }
 _RANK = {name: (role, rank) for role, names in _NAMES.items() for rank, name in enumerate(names.split())}
 # What may follow the name of the map: a resolution, a number, a file format, a filler word.
-_TRAILER = re.compile(r"\d+k?|px|bit|png|jpe?g|webp|tiff?|exr|hdr|map|tex|texture|lod|u|v|tile")
+_TRAILER = re.compile(r"\d+k?|px|var|bit|png|jpe?g|webp|tiff?|tga|exr|hdr|map|tex|texture|lod|u|v|tile")
+# Poliigon ends the names of all maps of a set with its workflow, behind the resolution: *_COL_2K_METALNESS.
+_WORKFLOWS = ("metalness", "specular")
+_RESOLUTION = re.compile(r"\d+k")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+(?:[kK](?![a-z]))?")
 UNDERSTOOD = (
     "*_Color, *_BaseColor, *_diff, *_albedo, T_*_BC or T_*_D; *_NormalGL, *_nor_gl, *_NormalDX, *_nor_dx, *_Normal or "
@@ -113,6 +121,14 @@ UNDERSTOOD = (
 def _parse(stem: str) -> tuple[str | None, list[str]]:
     """The name of a map at the end of `stem` and the words before it; None and all words if there is none."""
     words = [word.lower() for word in _WORD.findall(stem)]
+    if len(words) > 2 and words[-1] in _WORKFLOWS and _RESOLUTION.fullmatch(words[-2]):
+        name, rest = _named_at_the_end(words[:-2])
+        if name is not None:
+            return name, rest
+    return _named_at_the_end(words)
+
+
+def _named_at_the_end(words: list[str]) -> tuple[str | None, list[str]]:
     end = len(words)
     while end > 1 and _TRAILER.fullmatch(words[end - 1]) and words[end - 1] not in _RANK:
         end -= 1
@@ -135,7 +151,7 @@ def role_of(stem: str) -> tuple[Role | None, str]:
     return role, " ".join(word for word in rest if word.isdigit() or not _TRAILER.fullmatch(word))
 
 
-_FORMAT_RANK = {suffix: rank for rank, suffix in enumerate((".exr", ".tif", ".tiff", ".png", ".hdr", ".webp"))}
+_FORMAT_RANK = {suffix: rank for rank, suffix in enumerate((".exr", ".tif", ".tiff", ".png", ".tga", ".hdr", ".webp"))}
 
 
 def _choose(role: Role, paths: list[Path], notes: list[str]) -> Path:
@@ -175,29 +191,27 @@ def load_folder(
     Raises TexsynthError: no images, no known name, two materials in one folder, maps of different aspect, an image
     that cannot be read.
     """
-    inside = folder / TEXTURES
-    files = _image_files(folder) or (_image_files(inside) if inside.is_dir() else [])
-    if not files:
-        if any(path.suffix.lower() in MESH_SUFFIXES for path in folder.iterdir()):
-            raise bad_input(folder, "is the folder of a mesh", f"give the {MESH_NAMES} file itself")
-        raise bad_input(folder, "holds no images", f"give a folder of {FORMATS} maps named like {UNDERSTOOD}")
+    files, unread = _images_of(folder)
     named = {path: role_of(path.stem) for path in files}
     found: dict[Role, list[Path]] = {}
     for path, (role, _) in named.items():
         if role is not None and role is not Role.UNUSED:
             found.setdefault(role, []).append(path)
     if not found:
-        listed = ", ".join(path.name for path in files[:8]) + (", ..." if len(files) > 8 else "")
-        raise bad_input(folder, f"holds no map with a known name (found {listed})", f"name maps like {UNDERSTOOD}")
+        what = f"holds no map with a known name (found {_listed(files)})"
+        raise bad_input(folder, what, f"give a photo by itself, or name maps like {UNDERSTOOD}")
     notes: list[str] = []
+    if unread:
+        _require_colours(unread, found)
+        notes.append(f"{folder.name}: not read: {_listed(unread)}")
     chosen = {role: _choose(role, paths, notes) for role, paths in found.items()}
     _drop_superseded(chosen, directx, notes)
     sets = sorted({named[path][1] for path in chosen.values()} - {""})
     if len(sets) > 1:
         notes.append(f"{folder.name}: its maps have different names ({', '.join(sets[:4])}); taken as one material")
-    ignored = sorted(path.name for path, (role, _) in named.items() if role in (None, Role.UNUSED))
+    ignored = [path for path, (role, _) in named.items() if role in (None, Role.UNUSED)]
     if ignored:
-        notes.append(f"{folder.name}: not used: {', '.join(ignored[:8])}{', ...' if len(ignored) > 8 else ''}")
+        notes.append(f"{folder.name}: not used: {_listed(ignored)}")
     maps: dict[MapKind, TextureMap] = {}
     for role, path in chosen.items():
         image = read_image(path, limits, colour=role is Role.ALBEDO)
@@ -212,12 +226,41 @@ def load_folder(
     return combine(folder.name, maps, notes, folder)
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _images_of(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images in a folder or its subfolder `textures`, and those of kinds that are not read."""
+    inside = folder / TEXTURES
+    files = _image_files(folder) or (_image_files(inside) if inside.is_dir() else [])
+    unread = _unread_images(folder) or (_unread_images(inside) if inside.is_dir() else [])
+    if not files:
+        if unread:
+            raise bad_input(folder, f"holds no image that texsynth reads (found {_listed(unread)})", f"save {FORMATS}")
+        if any(path.suffix.lower() in MESH_SUFFIXES for path in folder.iterdir()):
+            raise bad_input(folder, "is the folder of a mesh", f"give the {MESH_NAMES} file itself")
+        raise bad_input(folder, "holds no images", f"give a folder of {FORMATS} maps named like {UNDERSTOOD}")
+    return files, unread
+
+
+def _require_colours(unread: list[Path], found: dict[Role, list[Path]]) -> None:
+    """Without its colours a material would be another one: to go on would be a surprise at the end of the run."""
+    colours = [path for path in unread if role_of(path.stem)[0] is Role.ALBEDO]
+    if colours and Role.ALBEDO not in found:
+        raise bad_input(colours[0], "is a kind of image that texsynth does not read", f"save it as {FORMATS}")
+
+
+def _image_files(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
+
+
+def _unread_images(folder: Path) -> list[Path]:
+    return _image_files(folder, _UNREAD)
+
+
+def _listed(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:8]) + (", ..." if len(paths) > 8 else "")
 
 
 def _drop_superseded(chosen: dict[Role, Path], directx: bool | None, notes: list[str]) -> None:
@@ -297,7 +340,9 @@ def settle(
         maps = {MapKind.NORMAL: _settle_normal(image, source, flip)}
         if directx is None and directx_likelihood(maps[MapKind.NORMAL]) > 0.15:
             taken, other = ("DirectX", "OpenGL") if flip else ("OpenGL", "DirectX")
-            source.note(f"taken as {taken}, but its curl looks like {other}; say which it is if it looks inverted")
+            source.note(
+                f"taken as {taken}, but its curl looks like {other}; say --{other.lower()} if it looks inverted"
+            )
     elif role is Role.PACKED:
         if image.texels.shape[2] - image.alpha != 3:
             raise bad_input(where, "is not RGB", "a packed map holds occlusion, roughness and metalness")
@@ -431,7 +476,11 @@ def _finite(texels: Float32, source: _Input) -> Float32:
     if bad == 0:
         return texels
     if source.nonfinite == "refuse":
-        raise bad_input(source.where, f"holds {bad} values that are NaN or infinite", "export it again, or clamp them")
+        raise bad_input(
+            source.where,
+            f"holds {bad} values that are NaN or infinite",
+            "export it again, or let them be clamped (--clamp-nonfinite)",
+        )
     largest = float(np.max(texels, initial=0, where=np.isfinite(texels)))
     np.nan_to_num(texels, copy=False, nan=0, posinf=largest, neginf=0)
     source.note(f"{bad} values that were NaN or infinite were clamped")

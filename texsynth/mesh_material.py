@@ -61,6 +61,9 @@ class _Reader:
 
     def maps(self, role: Role, info: dict[str, Any]) -> tuple[dict[MapKind, TextureMap], tuple[str, ...]]:
         image, label = self.image(info, colour=role is Role.ALBEDO)
+        if role is Role.PACKED and image.texels.shape[2] - image.alpha == 1:
+            # A sampler gives grey in red, green and blue alike: roughness alone, with a metallicFactor of 0, is valid.
+            image = replace(image, texels=np.repeat(image.texels[..., :1], 3, axis=2), alpha=False)
         return settle(role, image, label, directx=self.directx, nonfinite=self.nonfinite)
 
 

@@ -49,6 +49,7 @@ from texsynth.material import (
     CHANNELS,
     DEFAULT_TEXEL,
     MapKind,
+    Material,
     TextureMap,
     material_digest,
 )
@@ -69,7 +70,7 @@ from texsynth.sheet import Brief, make_sheet
 from texsynth.sources import Asset, Sources, load_asset, load_sources
 from texsynth.surface.geometry_guidance import geometry_tone
 from texsynth.surface.gutters import Gutters
-from texsynth.surface.mesh import EMBED_SIZE, write_glb
+from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, write_glb
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.weld import fill_gutters, weld_seams
@@ -515,6 +516,20 @@ def _glb_maps(out: Path, maps: dict[str, Any], canvases: dict[MapKind, Canvas], 
     }
 
 
+def _not_asked(exemplar: Material, options: Options) -> list[str]:
+    """A note on the maps that the exemplar has and the result has not."""
+    kinds = [str(kind) for kind in exemplar.maps if kind not in options.maps]
+    return [f"{exemplar.name}: its {' and '.join(kinds)} would come too if --maps named it"] if kinds else []
+
+
+def _chosen_for_them(mesh: MeshAsset, replaced: int | None) -> list[str]:
+    """A note on the material that was replaced where the mesh has several and none was named."""
+    if replaced is None or len(mesh.materials) < 2:
+        return []
+    taken = f"{replaced} {mesh.materials[replaced].name}, which covers the most"
+    return [f"of the mesh's {len(mesh.materials)} materials {taken}, was replaced; --material names another"]
+
+
 def _finish(
     out: Path,
     maps: dict[str, Any],
@@ -526,7 +541,7 @@ def _finish(
     """Index, mesh, report and, last, the manifest."""
     material, exemplar, asset = sources.exemplars[0], made.layers[0].exemplar, sources.asset
     canvases = made.canvases
-    notes = [note for each in sources.exemplars for note in each.notes]
+    notes = [note for each in sources.exemplars for note in (*each.notes, *_not_asked(each, options))]
     estimated = frozenset[MapKind]().union(*(each.estimated for each in sources.exemplars))
     files = ["preview.png", "report.html", "report.json"]
     for layer, shown, name in zip(made.layers, made.indices, ("index.npy", "index_second.npy"), strict=False):
@@ -553,7 +568,8 @@ def _finish(
             f"only {material.name}"
         )
     if asset is not None and asset.mesh is not None and asset.topology is not None:
-        notes += [*asset.mesh.notes, *uv_notes(asset.topology)]
+        chosen = [] if options.material is not None else _chosen_for_them(asset.mesh, asset.replaced)
+        notes += [*asset.mesh.notes, *uv_notes(asset.topology), *chosen]
         if options.storage.in_blocks:
             side = min(options.size, EMBED_SIZE)
             notes.append(

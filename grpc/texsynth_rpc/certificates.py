@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +33,29 @@ class Certificates:
     client_ca: Path | None = None
 
     def credentials(self) -> Any:
-        """For `add_secure_port`. Raises TexsynthError for files that cannot be read."""
+        """For `add_secure_port`. Raises TexsynthError for files that cannot be read, or do not belong together."""
         try:
             roots = None if self.client_ca is None else self.client_ca.read_bytes()
             pair = self.key.read_bytes(), self.chain.read_bytes()
         except OSError as error:
             raise bad_input(error.filename or self.key, error.strerror or "cannot be read", "name a PEM file") from None
+        self._check()
         return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+
+    def _check(self) -> None:
+        """grpc says only that the address cannot be bound."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # An empty password, for otherwise the terminal is asked for that of an encrypted key.
+            context.load_cert_chain(self.chain, self.key, password="")
+        except (ssl.SSLError, ValueError):
+            what = f"and {self.key} are no certificate and its unencrypted key"
+            raise bad_input(self.chain, what, "give a pair of PEM files that were made together") from None
+        try:
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+        except ssl.SSLError:
+            raise bad_input(self.client_ca or "", "holds no certificate", "give the PEM file of clients' CA") from None
 
 
 def generate_certificates(folder: Path, names: Sequence[str], days: float = DAYS) -> list[Path]:

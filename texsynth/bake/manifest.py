@@ -29,13 +29,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from texsynth.bake.remote import find, is_url, located, read_bytes
-from texsynth.errors import bad_input, from_os_error
+from texsynth.errors import TexsynthError, bad_input, from_os_error
 from texsynth.options import Options, parse_maps
 from texsynth.selection import parse_selection, selection_of
 
 ALONE, PAIRED = "{exemplar}", "{asset}_{exemplar}"
 MOST = 100_000
 _NAME = re.compile(r"[\w.-][\w .+-]{0,120}\Z")
+_OTHER = re.compile(r"[^\w .+-]")
 _NOT_OPTIONS = ("resume", "nonfinite", "directx")
 _PATHS = ("region", "second", "model")
 _INPUTS = ("asset", "exemplar", "reference")
@@ -91,10 +92,13 @@ def _of_toml(path: str, text: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise bad_input(path, f"is no TOML: {error}", "see the documentation of `texsynth bake`") from None
+        paths = "write paths with / or in single quotes: 'C:\\folder'"
+        remedy = paths if "'\\'" in str(error) else "see the documentation of `texsynth bake`"
+        raise bad_input(path, f"is no TOML: {error}", remedy) from None
     unknown = set(content) - {"defaults", "bake"}
     tables, defaults = content.get("bake", []), content.get("defaults", {})
-    if unknown or not isinstance(tables, list) or not isinstance(defaults, dict):
+    whole = isinstance(tables, list) and all(isinstance(table, dict) for table in tables)
+    if unknown or not whole or not isinstance(defaults, dict):
         what = f"has {', '.join(sorted(unknown))}" if unknown else "has another shape"
         raise bad_input(path, what, "use one [defaults] and any number of [[bake]]")
     return [(f"bake {number}", defaults | table) for number, table in enumerate(tables, 1)]
@@ -102,13 +106,18 @@ def _of_toml(path: str, text: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _of_csv(path: str, text: str) -> list[tuple[str, dict[str, Any]]]:
     tables = []
-    for number, line in enumerate(csv.DictReader(text.splitlines(), restval=""), 2):
+    lines = text.splitlines()
+    # Spreadsheets write semicolons where the comma is the decimal point.
+    delimiter = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
+    for number, line in enumerate(csv.DictReader(lines, restval="", delimiter=delimiter), 2):
         if None in line:
             raise bad_input(f"{path}: line {number}", "has more fields than the first line", "quote commas")
         table: dict[str, Any] = {key.strip(): value.strip() for key, value in line.items() if value.strip()}
         if asset := table.pop("asset", ""):
             table["assets"] = [asset]
-        table["exemplars"] = [table.pop("exemplar", "")]
+        if not (exemplar := table.pop("exemplar", "")):
+            raise bad_input(f"{path}: line {number}", "has no exemplar", "name one in a column called exemplar")
+        table["exemplars"] = [exemplar]
         tables.append((f"line {number}", table))
     return tables
 
@@ -124,6 +133,8 @@ def _entries(path: str, where: str, table: dict[str, Any]) -> list[Entry]:
     references = _found(base, place, "reference", [r] if (r := table.pop("reference", None)) else [])
     reference = references[0] if references else None
     seeds = table.pop("seeds", None)
+    if seeds is not None and not (isinstance(seeds, list) and seeds):
+        raise bad_input(place, f"seeds is {seeds!r}", "give a list, [1, 2], or one `seed`")
     entries = []
     if len(assets) * len(exemplars) * (len(seeds) if isinstance(seeds, list) else 1) > MOST:
         raise bad_input(place, f"asks for more than {MOST} results", "split it")
@@ -134,8 +145,8 @@ def _entries(path: str, where: str, table: dict[str, Any]) -> list[Entry]:
             for seed in [None] if seeds is None else seeds:
                 values = table if seed is None else table | {"seed": seed}
                 options = _options(base, place, values)
-                words = dataclasses.asdict(options) | {"exemplar": PurePosixPath(exemplar).stem}
-                words |= {} if asset is None else {"asset": PurePosixPath(asset).stem}
+                words = dataclasses.asdict(options) | {"exemplar": _word(exemplar)}
+                words |= {} if asset is None else {"asset": _word(asset)}
                 try:
                     name = template.format_map(words)
                 except (KeyError, ValueError, IndexError, AttributeError) as error:
@@ -148,6 +159,11 @@ def _entries(path: str, where: str, table: dict[str, Any]) -> list[Entry]:
                 paths = [None if text is None else Path(text) for text in (asset, reference)]
                 entries.append(Entry(name, paths[0], Path(exemplar), options, paths[1], where, urls))
     return entries
+
+
+def _word(path: str) -> str:
+    """What an input is called, with _ for what has no place in the name of a folder: `chair (1)` is `chair _1_`."""
+    return _OTHER.sub("_", PurePosixPath(path).stem)
 
 
 def _folder_of(path: str) -> str:
@@ -164,11 +180,19 @@ def _found(base: str, place: str, what: str, patterns: Any) -> list[str]:
             matches = find(wanted)
         else:
             root = None if is_url(base) else base
-            matches = sorted(glob.glob(pattern.removeprefix("file://"), root_dir=root, recursive=True))  # noqa: PTH207 (may be absolute)
+            matches = _globbed(pattern.removeprefix("file://"), root)
         if not matches:
-            raise bad_input(place, f"{what}: nothing is called {pattern!r}", f"paths are relative to {base}")
+            remedy = f"paths are relative to {base}" + (", and have / for \\" if "\\" in pattern else "")
+            raise bad_input(place, f"{what}: nothing is called '{pattern}'", remedy)
         found += [located(base, match) for match in matches]
     return found
+
+
+def _globbed(pattern: str, root: str | None) -> list[str]:
+    """What is called so or matches; a file may well be called `wall [old].png`."""
+    if (Path(root or "") / pattern).exists():
+        return [pattern]
+    return sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 (may be absolute)
 
 
 def _options(base: str, place: str, values: dict[str, Any]) -> Options:
@@ -190,7 +214,10 @@ def _options(base: str, place: str, values: dict[str, Any]) -> Options:
             made[name] = _share(base, value)
         elif name != "maps":
             made[name] = _typed(place, name, value, hints[name])
-    return Options(**made)
+    try:
+        return Options(**made)
+    except TexsynthError as error:
+        raise TexsynthError(error.kind, f"{place}: {error}") from None
 
 
 def _share(base: str, value: Any) -> float | Path:

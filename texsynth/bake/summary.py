@@ -26,7 +26,8 @@ _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }
 body { margin: 1.5rem; } table { border-collapse: collapse; } h1 { font-size: 1.3rem; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8884; vertical-align: middle; }
-td:last-child { min-width: 18rem; max-width: 32rem; overflow-wrap: anywhere; }
+td:last-child { min-width: 12rem; max-width: 32rem; overflow-wrap: anywhere; }
+td a { white-space: nowrap; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 img { height: 72px; border-radius: 4px; display: block; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }

@@ -1,7 +1,7 @@
 // What was dropped or picked: the files of one photo, one folder of maps or one mesh, under the names the engine wants.
 
 const MESHES = ["glb", "gltf", "obj", "ply", "stl"];
-const IMAGES = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "exr", "hdr", "ktx2", "dds"];
+const IMAGES = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "tga", "exr", "hdr", "ktx2", "dds"];
 const suffix = (name: string): string => name.split(".").pop()!.toLowerCase();
 
 export interface Picked { file: File; path: string }
