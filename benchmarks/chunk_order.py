@@ -24,6 +24,7 @@ from camera_paths import SCENE, look_at
 from exemplars import add_arguments, find_exemplars
 from numpy.typing import NDArray
 from reporting import Row, row, show, write_results
+from texsynth_rpc import feedback as seen_places
 from texsynth_rpc import scheduler as scheduling
 from texsynth_rpc.priorities import (
     COARSE_FIRST,
@@ -189,10 +190,10 @@ def _foretold(frame: Frame, seen: NDArray[np.bool_], pieces: Sequence[Piece], he
     return total
 
 
-def rows_of(table: Mapping[str, Sequence[Tile]], maps: Mapping[str, MapTexels]) -> tuple[scheduling.Row, ...]:
+def rows_of(table: Mapping[str, Sequence[Tile]], maps: Mapping[str, MapTexels]) -> tuple[seen_places.Row, ...]:
     """The feedback as the scheduler takes it, each map by its own chunks: a tile's pixels lie evenly on it."""
     return tuple(
-        scheduling.Row(name, t.level, *place, round(t.pixels * share), t.x, t.y)
+        seen_places.Row(name, t.level, *place, round(t.pixels * share), t.x, t.y)
         for name, one in maps.items()
         for t in table.get(name.partition("/")[0], ())
         for *place, share in _under(t, one)
@@ -218,7 +219,7 @@ def stream(
         scheduler.receive(scheduling.Added(name, 1, some))
     maps = {f"{s}/{kind}": one for s, of_surface in made.textures.items() for kind, one in of_surface.items()}
     rows = rows_of(feedback(frame, scene, SIZE), maps)
-    for event in (scheduling.Viewed(rows), scheduling.Gazed(pose.gaze), scheduling.Granted(PLENTY)):
+    for event in (scheduling.Viewed(seen_places.tables(rows)), scheduling.Gazed(pose.gaze), scheduling.Granted(PLENTY)):
         scheduler.receive(event)
     indices = {name: {piece: i for i, piece in enumerate(some)} for name, some in made.pieces.items()}
     arrivals, sent = [], 0
