@@ -38,7 +38,6 @@ from texsynth_rpc.priorities import (
     Policy,
     pieces_of,
 )
-from texsynth_rpc.streamed_map import shares
 from view_quality import Arrival, Quality
 from viewer import (
     KINDS,
@@ -208,6 +207,13 @@ def _under(tile: Tile, one: MapTexels) -> Iterator[tuple[int, int, float]]:
         for number, end in zip((tile.row, tile.column), one.shape[tile.level, 1:], strict=True)
     )
     return ((row, column, a * b) for row, a in rows for column, b in columns)
+
+
+def shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, float]]:
+    """(number, share) of the chunks of `side` texels along an axis of `end` texels that start..stop lies on, if any."""
+    stop = min(stop, end)
+    for number in range(start // side, -(-stop // side) if start < stop else 0):
+        yield number, (min(stop, (number + 1) * side) - max(start, number * side)) / (stop - start)
 
 
 def stream(
