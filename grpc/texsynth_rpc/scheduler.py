@@ -329,8 +329,9 @@ class Scheduler:
         return Send(self._sequence, tree.texture, tree.version, piece, index)
 
     def _attach(self, tree: Tree, index: int) -> None:
-        levels = {tree.plan.levels[attached] for attached in tree.attach(index)}
-        for level in sorted((level for level in levels if not tree.missing[level]), reverse=True):
+        levels, missing = tree.plan.levels, tree.missing
+        whole = {levels[attached] for attached in tree.attach(index) if not missing[levels[attached]]}
+        for level in sorted(whole, reverse=True):
             self._outbox.append(LevelComplete(tree.texture, tree.version, level))
         self._refresh(tree)
 

@@ -129,7 +129,7 @@ class StreamedMap:
         """(rows of blocks, bytes of a row)."""
         if number not in self._levels:
             row_bytes = self._format.row_bytes(self.described.levels[number].width)
-            self._levels[number] = np.memmap(self._paths[number], mode="r").reshape(-1, row_bytes)
+            self._levels[number] = np.frombuffer(_mapped(self._paths[number]), np.uint8).reshape(-1, row_bytes)
         return self._levels[number]
 
 
