@@ -24,6 +24,7 @@ from camera_paths import SCENE, look_at
 from exemplars import add_arguments, find_exemplars
 from numpy.typing import NDArray
 from reporting import Row, row, show, write_results
+from texsynth_rpc import feedback as seen_places
 from texsynth_rpc import scheduler as scheduling
 from texsynth_rpc.priorities import (
     COARSE_FIRST,
@@ -37,7 +38,6 @@ from texsynth_rpc.priorities import (
     Policy,
     pieces_of,
 )
-from texsynth_rpc.streamed_map import shares
 from view_quality import Arrival, Quality
 from viewer import (
     KINDS,
@@ -189,10 +189,10 @@ def _foretold(frame: Frame, seen: NDArray[np.bool_], pieces: Sequence[Piece], he
     return total
 
 
-def rows_of(table: Mapping[str, Sequence[Tile]], maps: Mapping[str, MapTexels]) -> tuple[scheduling.Row, ...]:
+def rows_of(table: Mapping[str, Sequence[Tile]], maps: Mapping[str, MapTexels]) -> tuple[seen_places.Row, ...]:
     """The feedback as the scheduler takes it, each map by its own chunks: a tile's pixels lie evenly on it."""
     return tuple(
-        scheduling.Row(name, t.level, *place, round(t.pixels * share), t.x, t.y)
+        seen_places.Row(name, t.level, *place, round(t.pixels * share), t.x, t.y)
         for name, one in maps.items()
         for t in table.get(name.partition("/")[0], ())
         for *place, share in _under(t, one)
@@ -209,6 +209,13 @@ def _under(tile: Tile, one: MapTexels) -> Iterator[tuple[int, int, float]]:
     return ((row, column, a * b) for row, a in rows for column, b in columns)
 
 
+def shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, float]]:
+    """(number, share) of the chunks of `side` texels along an axis of `end` texels that start..stop lies on, if any."""
+    stop = min(stop, end)
+    for number in range(start // side, -(-stop // side) if start < stop else 0):
+        yield number, (min(stop, (number + 1) * side) - max(start, number * side)) / (stop - start)
+
+
 def stream(
     policy: Policy, made: Materials, scene: Scene, frame: Frame, pose: Pose, halves_at: float = HALVES_AT
 ) -> list[Arrival]:
@@ -218,7 +225,7 @@ def stream(
         scheduler.receive(scheduling.Added(name, 1, some))
     maps = {f"{s}/{kind}": one for s, of_surface in made.textures.items() for kind, one in of_surface.items()}
     rows = rows_of(feedback(frame, scene, SIZE), maps)
-    for event in (scheduling.Viewed(rows), scheduling.Gazed(pose.gaze), scheduling.Granted(PLENTY)):
+    for event in (scheduling.Viewed(seen_places.tables(rows)), scheduling.Gazed(pose.gaze), scheduling.Granted(PLENTY)):
         scheduler.receive(event)
     indices = {name: {piece: i for i, piece in enumerate(some)} for name, some in made.pieces.items()}
     arrivals, sent = [], 0

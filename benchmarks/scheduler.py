@@ -20,8 +20,9 @@ import numpy as np
 from exemplars import PROCEDURAL
 from reporting import Row as Line
 from reporting import row, show, write_results
+from texsynth_rpc.feedback import Row, tables
 from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, OURS, RASTER, VIEW, Piece, Policy, pieces_of
-from texsynth_rpc.scheduler import Added, Budgeted, Evict, Granted, Row, Rules, Scheduler, Send, Viewed
+from texsynth_rpc.scheduler import Added, Budgeted, Evict, Granted, Rules, Scheduler, Send, Viewed
 
 from mipmap.chain import box_chain
 from mipmap.chunks import ChunkEncoder, chunk_levels, layout, manifest_of
@@ -109,7 +110,7 @@ def stream(policy: Policy, scene: Scene, view: tuple[Row, ...], budget: int | No
     made = Scheduler(Rules(policy, window=PLENTY))
     for name, some in scene.items():
         made.receive(Added(name, 1, some))
-    made.receive(Viewed(view))
+    made.receive(Viewed(tables(view)))
     made.receive(Budgeted(budget))
     made.receive(Granted(PLENTY))
     return made
@@ -166,8 +167,8 @@ def cost_of_events() -> dict[str, float]:
     costs = {f"s to add a texture of {len(some)} chunks": seconds(lambda: made.receive(Added("a", 1, some)))}
     made.receive(Granted(PLENTY))
     view = tuple(Row("a", 0, int(r), int(c), 90) for r, c in draw.integers(0, 256, (1000, 2)))
-    costs["microseconds a tile of a new view of 1000"] = 1e3 * seconds(lambda: made.receive(Viewed(view)))
-    costs["ms for the same view again"] = 1e3 * seconds(lambda: made.receive(Viewed(view)))
+    costs["microseconds a tile of a new view of 1000"] = 1e3 * seconds(lambda: made.receive(Viewed(tables(view))))
+    costs["ms for the same view again"] = 1e3 * seconds(lambda: made.receive(Viewed(tables(view))))
     ten_thousand = seconds(lambda: [made.next_message() for _ in range(10_000)])
     costs["microseconds a message"] = 100 * ten_thousand
     return costs

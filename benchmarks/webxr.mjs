@@ -7,13 +7,15 @@ import { asQuest } from "../tests/web/quest.mjs";
 const [chromium, url, out, wanted] = process.argv.slice(2);
 const LONGEST = 90_000; // milliseconds of streaming, if not all has come before
 const STILL = 3000; // milliseconds in which frames are drawn with nothing to upload
+const WORK = 0.5; // milliseconds of work in a frame that uploads nothing: what it takes longer is the machine
 const SMALL = { width: 320, height: 200 }; // so that a frame does not take a quarter of a second
 const SLOW = 150_000; // bytes a second of the pictures,
 const SLOWEST = 8_000; // and of the first, while the mesh comes
 const browser = await launch(chromium);
 
-/** Every frame's begin and its uploads while a large texture comes as fast as it can, and frames after that. */
-async function uploads() {
+/** Every frame's begin and its uploads while a large texture comes as fast as it can, and frames after that. isSeen:
+ * whether the viewer looks at it, or away. */
+async function uploads(isSeen) {
   const page = await (await browser.newContext({ viewport: SMALL })).newPage();
   await asQuest(page);
   await page.addInitScript(() => {
@@ -27,12 +29,20 @@ async function uploads() {
   await page.goto(`${line.url}xr.html?scene=large`);
   await page.dispatchEvent("#enter-vr", "click"); // it lies below so small a page
   await page.waitForFunction(() => window.texsynth.renderer.xr.isPresenting);
-  await page.evaluate(() => {
+  await page.evaluate(([isSeen, work]) => {
     const { surfaces } = window.texsynth;
     const frame = surfaces.frame.bind(surfaces);
     window.frames = [];
-    surfaces.frame = () => (window.frames.push(performance.now()), frame());
-  });
+    window.work = [];
+    if (!isSeen) window.quest.quaternion.set(0, 1, 0, 0);
+    surfaces.frame = () => {
+      const begin = performance.now();
+      window.frames.push(begin);
+      while (performance.now() < begin + work);
+      window.work.push(performance.now() - begin);
+      frame();
+    };
+  }, [isSeen, WORK]);
   line.rate = Infinity;
   const began = Date.now();
   const isWhole = () => page.evaluate(() => {
@@ -41,7 +51,7 @@ async function uploads() {
   });
   while (Date.now() - began < LONGEST && !(await isWhole())) await page.waitForTimeout(500);
   const seconds = (Date.now() - began) / 1000;
-  const found = await page.evaluate(() => ({ uploads: window.uploads, frames: window.frames, bytes: window.texsynth.counts.total }));
+  const found = await page.evaluate(() => ({ uploads: window.uploads, frames: window.frames, work: window.work, bytes: window.texsynth.counts.total }));
   line.rate = 1;
   const still = (await page.waitForTimeout(1000), await page.evaluate(() => performance.now()));
   await page.waitForTimeout(STILL);
@@ -81,7 +91,7 @@ async function pictures() {
   return { coarse, middle, sharp };
 }
 
-const parts = { pictures, uploads };
+const parts = { pictures, uploads: async () => ({ away: await uploads(false), seen: await uploads(true) }) };
 const result = {};
 for (const part of wanted.split(",")) result[part] = await parts[part]();
 await browser.close();

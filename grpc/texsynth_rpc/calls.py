@@ -46,7 +46,7 @@ class Calls(aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
         kind = f"{asked}_{given}"
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         guarded = self._guarded(getattr(handler, kind), method)
-        return make(guarded, handler.request_deserializer, handler.response_serializer)
+        return make(guarded, handler.request_deserializer, _serialised(handler.response_serializer))
 
     def _guarded(self, behaviour: Behaviour, method: str) -> Behaviour:
         if inspect.isasyncgenfunction(behaviour):
@@ -88,6 +88,11 @@ class Calls(aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
         finally:
             self._meters.calls.labels(method, code).inc()
             self._meters.call_seconds.labels(method).observe(time.monotonic() - began)
+
+
+def _serialised(serializer: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Streams put their messages together from bytes that are there."""
+    return lambda response: response if isinstance(response, bytes) else serializer(response)
 
 
 def _said(context: Context) -> str:

@@ -1,12 +1,12 @@
-"""The chunks of one version of a texture as a tree, with the two queues that the scheduler draws from.
+"""What one viewer has of one version of a texture, with the two queues that the scheduler draws from.
 
-The mip tail is the root; the parent of a chunk is the one of the next coarser level in its place. What the client has
-is always the top of the tree: a chunk is offered once its parent is there, and only a leaf of what is there can go,
-never the root. So on the way from the root to any chunk at most one is on offer, and at most one is a leaf that can go.
+What the client has is always the top of the tree of `chunk_plan.Plan`: a chunk is offered once its parent is there, and
+only a leaf of what is there can go, never the root. So on the way from the root to any chunk at most one is on offer,
+and at most one is a leaf that can go. Chunks are told by their numbers in the plan.
 
 A chunk's weight is what feedback says of it alone; `visible` is the sum over it and all finer ones. Weights are whole
-numbers, so the sums are exact however often they change. A change of one weight walks the way to the root, some ten
-chunks, and changes at most two entries of the queues.
+numbers, so the sums are exact however often they change. A change of weights values each chunk on the ways to the root
+once, and changes at most two entries of the queues for each.
 
 The value of a chunk looks ahead: its block is the chunk with those children's blocks that raise gain / cost, the best
 first. That is Horn's maximal set but for what follows a child's first block: a lower bound, of O(1) a chunk.
@@ -14,219 +14,146 @@ first. That is Horn's maximal set but for what follows a child's first block: a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from texsynth_rpc.chunk_plan import Plan
 from texsynth_rpc.lazy_heap import LazyHeap
-from texsynth_rpc.priorities import Piece, Policy
+from texsynth_rpc.priorities import Policy
 
-
-class Node:
-    """A chunk in the tree."""
-
-    __slots__ = (
-        "children",
-        "cost",
-        "gain",
-        "index",
-        "kept",
-        "last_seen",
-        "parent",
-        "piece",
-        "present_children",
-        "sent",
-        "visible",
-        "weight",
-    )
-
-    def __init__(self, index: int, piece: Piece, parent: Node | None) -> None:
-        self.index, self.piece, self.parent = index, piece, parent
-        self.children: list[Node] = []
-        self.sent = False  # it is at the client or on the way
-        self.kept = False  # the client has its bytes, but not yet its parent
-        self.present_children = 0  # that are sent
-        self.weight = self.visible = 0
-        self.last_seen = 0  # number of the event after which no pixel showed it any more
-        self.gain, self.cost = 0.0, 1.0  # of its block
-
-    @property
-    def ratio(self) -> float:
-        """Gain / cost of the block."""
-        return self.gain / self.cost
+ROOT = 0  # the number of the mip tail
 
 
 class Tree:
-    """One version of a texture. Raises ValueError for pieces that are not in the order of `mipmap.chunks.layout`."""
+    """One version of a texture at one viewer."""
 
-    def __init__(self, texture: str, version: int, pieces: Sequence[Piece], policy: Policy) -> None:
-        self.texture, self.version, self._policy = texture, version, policy
-        self.sizes = grid(texture, pieces)
-        self._sides = {piece.level: piece.side for piece in pieces}
-        self._first = _first_indices(self.sizes)
-        self.nodes: list[Node] = []
-        for index, piece in enumerate(pieces):
-            self._add(Node(index, piece, self._parent(piece)))
-        self.missing = {level: rows * columns for level, (rows, columns) in self.sizes.items()}
+    def __init__(self, texture: str, version: int, plan: Plan, policy: Policy) -> None:
+        self.texture, self.version, self.plan = texture, version, plan
+        self.pieces, self._policy = plan.pieces, policy
+        count = len(plan)
+        self.sent = bytearray(count)  # it is at the client or on the way
+        self.kept = bytearray(count)  # the client has its bytes, but not yet its parent
+        self.weights: dict[int, int] = {}  # what feedback says of each, where that is not 0
+        self.visible = [0] * count
+        self._last_seen: dict[int, int] = {}  # number of the event after which no pixel showed it any more
+        self._present_children = [0] * count  # that are sent
+        self.missing = {level: rows * columns for level, (rows, columns) in plan.sizes.items()}
         self.offers: LazyHeap[int] = LazyHeap()
         self.leaves: LazyHeap[int] = LazyHeap()
+        self._has_leaves = False
         self.visits = 0  # nodes valued anew
-        for node in reversed(self.nodes):
-            self._value(node)
-        self._offer(self.nodes[0])
+        self._gains, self._costs = self._first_values()  # of the blocks
+        self._ratios = [gain / cost for gain, cost in zip(self._gains, self._costs, strict=True)]
+        self._offer(ROOT)
 
-    @property
-    def root(self) -> Node:
-        """The mip tail."""
-        return self.nodes[0]
+    def _first_values(self) -> tuple[list[float], list[float]]:
+        """Found once for all who look at the texture by the same policy."""
+        plan, policy = self.plan, self._policy
+        if policy not in plan.valued:
+            self._gains, self._costs, self._ratios = ([0.0] * len(plan) for _ in range(3))
+            for index in reversed(range(len(plan))):
+                self._value(index)
+            plan.valued[policy] = self._gains, self._costs
+        gains, costs = plan.valued[policy]
+        return gains.copy(), costs.copy()
 
-    def is_cut_as(self, other: Tree) -> bool:
-        """Whether the chunks of the two hold the same texels."""
-        return len(self.nodes) == len(other.nodes) and all(
-            _cut(one.piece) == _cut(another.piece) for one, another in zip(self.nodes, other.nodes, strict=True)
-        )
+    def reweigh(self, weights: Mapping[int, int], now: int) -> None:
+        """Feedback says other weights for these chunks, the others stay. now: the number of the event."""
+        levels, parents, visible = self.plan.levels, self.plan.parents, self.visible
+        changes: dict[int, dict[int, int]] = {level: {} for level in self.plan.sizes}
+        for index, weight in weights.items():
+            changes[levels[index]][index] = weight - self.weights.get(index, 0)
+            if weight:
+                self.weights[index] = weight
+            else:
+                del self.weights[index]
+        for level in reversed(changes):  # the finest first: a chunk is valued after its children
+            above = changes.get(level + 1, {})
+            for index, change in changes[level].items():
+                visible[index] += change
+                if not visible[index]:
+                    self._last_seen[index] = now
+                self._value(index)
+                self.requeue(index)
+                if index != ROOT:
+                    parent = parents[index]
+                    above[parent] = above.get(parent, 0) + change
 
-    def find(self, level: int, row: int, column: int) -> Node | None:
-        """The node that holds the place, the mip tail for all its levels; None outside the texture.
-
-        A level finer than all there are counts for the chunk of the finest one in its place; row and column of it
-        count chunks of the finest one's side.
-        """
-        top = self.root.piece.level
-        if level >= top:
-            return self.root
-        finest = self.nodes[-1].piece.level
-        shift = max(0, finest - level)
-        level, row, column = max(level, finest), row >> shift, column >> shift
-        rows, columns = self.sizes[level]
-        inside = 0 <= row < rows and 0 <= column < columns
-        return self.nodes[self._first[level] + row * columns + column] if inside else None
-
-    def reweigh(self, node: Node, weight: int, now: int) -> None:
-        """Feedback says another weight for this node alone. now: the number of the event."""
-        change, node.weight = weight - node.weight, weight
-        step: Node | None = node
-        while step:
-            step.visible += change
-            if step.visible == 0:
-                step.last_seen = now
-            self._value(step)
-            self.requeue(step)
-            step = step.parent
-
-    def attach(self, node: Node) -> list[Node]:
-        """The client gets this node, which is on offer; returns it and all kept ones that become usable by it."""
-        attached = [node]
+    def attach(self, index: int) -> list[int]:
+        """The client gets this chunk, which is on offer; returns it and all kept ones that become usable by it."""
+        attached = [index]
         for here in attached:  # grows in the loop
-            here.sent, here.kept = True, False
-            self.offers.discard(here.index)
-            self.missing[here.piece.level] -= 1
-            if here.parent:
-                here.parent.present_children += 1
-                self.leaves.discard(here.parent.index)
-            for child in here.children:
-                if child.kept:
+            self.sent[here], self.kept[here] = 1, 0
+            self.offers.discard(here)
+            self.missing[self.plan.levels[here]] -= 1
+            if here != ROOT:
+                parent = self.plan.parents[here]
+                self._present_children[parent] += 1
+                self.leaves.discard(parent)
+            for child in self.plan.children[here]:
+                if self.kept[child]:
                     attached.append(child)
                 else:
                     self._offer(child)
-        for here in attached:
-            self._value(here)
-            self.requeue(here)
+        if self._has_leaves:
+            for here in attached:
+                self._value(here)
+                self.requeue(here)
         return attached
 
-    def detach(self, node: Node) -> None:
-        """The client loses this node, which is a leaf of what it has."""
-        node.sent = False
-        self.leaves.discard(node.index)
-        self.missing[node.piece.level] += 1
-        for child in node.children:
-            self.offers.discard(child.index)
-        self._value(node)
-        self._offer(node)
-        if node.parent:
-            node.parent.present_children -= 1
-            self._value(node.parent)
-            self.requeue(node.parent)
+    def detach(self, index: int) -> None:
+        """The client loses this chunk, which is a leaf of what it has."""
+        self.sent[index] = 0
+        self.leaves.discard(index)
+        self.missing[self.plan.levels[index]] += 1
+        for child in self.plan.children[index]:
+            self.offers.discard(child)
+        self._value(index)
+        self._offer(index)
+        if index != ROOT:
+            parent = self.plan.parents[index]
+            self._present_children[parent] -= 1
+            self._value(parent)
+            self.requeue(parent)
 
-    def seen(self, node: Node) -> bool:
+    def find_leaves(self) -> None:
+        """From now on `leaves` holds those that can go. Memory that is enough for all needs none, and they cost."""
+        if not self._has_leaves:
+            self._has_leaves = True
+            for index, sent in enumerate(self.sent):
+                if sent:
+                    self._value(index)
+                    self.requeue(index)
+
+    def seen(self, index: int) -> bool:
         """Whether any pixel shows it, as far as the policy asks."""
-        return node.visible > 0 or not self._policy.heeds_view
+        return self.visible[index] > 0 or not self._policy.heeds_view
 
-    def _add(self, node: Node) -> None:
-        self.nodes.append(node)
-        if node.parent:
-            node.parent.children.append(node)
-
-    def _parent(self, piece: Piece) -> Node | None:
-        if not self.nodes:
-            return None
-        rows, columns = self.sizes[piece.level + 1]
-        wide = max(1, 2 * self._sides[piece.level + 1] // piece.side)  # chunks of this level along one over them
-        row, column = min(piece.row // wide, rows - 1), min(piece.column // wide, columns - 1)  # odd sizes: downwards
-        return self.nodes[self._first[piece.level + 1] + row * columns + column]
-
-    def _value(self, node: Node) -> None:
-        piece = node.piece
-        gain, cost = self._policy.gain(piece, node.visible or piece.texels), self._policy.cost(piece)
+    def _value(self, index: int) -> None:
+        piece, visible = self.pieces[index], self.visible
+        shown = visible[index]
+        gain, cost = self._policy.gain(piece, shown or piece.texels), self._policy.cost(piece)
         self.visits += 1
         if self._policy.looks_ahead:
-            seen = node.visible > 0  # what is not seen adds nothing to what is
-            ahead = [child for child in node.children if not child.sent and (child.visible > 0) == seen]
-            for child in sorted(ahead, key=lambda child: -child.ratio):  # stable: of equal ones the smaller index
-                if child.gain * cost <= gain * child.cost:
+            seen, sent, ratios = shown > 0, self.sent, self._ratios  # what is not seen adds nothing to what is
+            ahead = [child for child in self.plan.children[index] if not sent[child] and (visible[child] > 0) == seen]
+            ahead.sort(key=ratios.__getitem__, reverse=True)  # stable: of equal ones the smaller index
+            for child in ahead:
+                if self._gains[child] * cost <= gain * self._costs[child]:
                     break
-                gain, cost = gain + child.gain, cost + child.cost
-        node.gain, node.cost = gain, cost
+                gain, cost = gain + self._gains[child], cost + self._costs[child]
+        self._gains[index], self._costs[index], self._ratios[index] = gain, cost, gain / cost
 
-    def requeue(self, node: Node) -> None:
-        """Puts a node into the queue where it belongs, with its present value; elsewhere nothing happens."""
-        if not node.sent and (node.parent is None or node.parent.sent):
-            self._offer(node)
-        elif node.sent and not node.present_children and node.parent:
-            seen = self.seen(node)
-            key: Any = (1, 0, node.ratio, -node.index) if seen else (0, node.last_seen, node.ratio, -node.index)
-            self.leaves.put(node.index, key)
+    def requeue(self, index: int) -> None:
+        """Puts a chunk into the queue where it belongs, with its present value; elsewhere nothing happens."""
+        if not self.sent[index]:
+            if index == ROOT or self.sent[self.plan.parents[index]]:
+                self._offer(index)
+        elif self._has_leaves and not self._present_children[index] and index != ROOT:
+            seen, ratio = self.seen(index), self._ratios[index]
+            key: Any = (1, 0, ratio, -index) if seen else (0, self._last_seen.get(index, 0), ratio, -index)
+            self.leaves.put(index, key)
 
-    def _offer(self, node: Node) -> None:
-        rank = self.seen(node) + 2 * (node.parent is None)
-        self.offers.put(node.index, (-rank, -node.ratio))
-
-
-def grid(texture: str, pieces: Sequence[Piece]) -> dict[int, tuple[int, int]]:
-    """(rows, columns) of chunks of each level. ValueError unless the pieces are all, coarsest first, row by row."""
-    sizes: dict[int, tuple[int, int]] = {}
-    for piece in pieces:
-        rows, columns = sizes.get(piece.level, (0, 0))
-        sizes[piece.level] = max(rows, piece.row + 1), max(columns, piece.column + 1)
-    top = max(sizes, default=-1)
-    fits = list(sizes) == list(range(top, top - len(sizes), -1)) and sizes.get(top) == (1, 1)
-    if (
-        not fits
-        or sum(rows * columns for rows, columns in sizes.values()) != len(pieces)
-        or not _in_order(pieces, sizes)
-    ):
-        raise ValueError(
-            f"the {len(pieces)} pieces of {texture!r} are not one mip tail and full finer levels, in order"
-        )
-    return sizes
-
-
-def _cut(piece: Piece) -> tuple[int, ...]:
-    return piece.level, piece.row, piece.column, piece.texels, piece.side
-
-
-def _in_order(pieces: Sequence[Piece], sizes: Mapping[int, tuple[int, int]]) -> bool:
-    places = (
-        (level, row, column)
-        for level, (rows, columns) in sizes.items()
-        for row in range(rows)
-        for column in range(columns)
-    )
-    return all((p.level, p.row, p.column) == place for p, place in zip(pieces, places, strict=True))
-
-
-def _first_indices(sizes: Mapping[int, tuple[int, int]]) -> dict[int, int]:
-    first, at = {}, 0
-    for level, (rows, columns) in sizes.items():
-        first[level] = at
-        at += rows * columns
-    return first
+    def _offer(self, index: int) -> None:
+        rank = self.seen(index) + 2 * (index == ROOT)
+        self.offers.put(index, (-rank, -self._ratios[index]))

@@ -21,8 +21,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mipmap.chunks import Manifest
+
+Angle = TypeVar("Angle", float, NDArray[np.float64])
 
 # Degrees from the gaze at which the smallest angle that counts has doubled. The eye's own is 2.3 (Guenter et al.), but
 # a headset without eye tracking takes the middle of the screen for the gaze, from which eyes stray by some 15 degrees.
@@ -106,13 +112,14 @@ OURS = Policy("ours", lambda piece, weight: piece.error * weight, _time_to_send,
 """The most visible error removed per cost."""
 
 
-def falloff(degrees: float, halves_at: float = HALVES_AT) -> float:
+def falloff(degrees: Angle, halves_at: float = HALVES_AT) -> Angle:
     """How much a pixel counts at an angle from the gaze: 1 / (1 + e / e2)^2, as the eye's resolution per area.
 
     The smallest angle that is resolved grows linearly with eccentricity e and doubles at e2 (the model of B. Guenter et
     al., "Foveated 3D graphics", 2012; `HALVES_AT` is wider than theirs).
     """
-    return 1 / (1 + degrees / halves_at) ** 2
+    found: Angle = 1 / (1 + degrees / halves_at) ** 2
+    return found
 
 
 def pieces_of(

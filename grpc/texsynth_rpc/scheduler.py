@@ -19,7 +19,7 @@ order, over a stream that keeps the order. The rules:
 - Equal events give equal messages; ties go to the smaller texture name and the coarser chunk.
 
 For n chunks an event costs O(log n) for each chunk whose weight, credit or presence it changes, a selection for each
-texture, and a new version for each of its chunks.
+texture, a new version for each of its chunks, and the first lack of memory for each chunk that the client has.
 
 What the caller must do: name the version of each texture by a growing number; on a new version, drop at the client all
 chunks of the old one that the notice does not keep; after a reconnection start a new scheduler with `Added` and
@@ -30,14 +30,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from texsynth_rpc.chunk_tree import Node, Tree
+from texsynth_rpc.chunk_plan import Plan
+from texsynth_rpc.chunk_tree import ROOT, Tree
+from texsynth_rpc.feedback import Seen, weights_of
 from texsynth_rpc.lazy_heap import LazyHeap
-from texsynth_rpc.priorities import HALVES_AT, OURS, Piece, Policy, falloff
+from texsynth_rpc.priorities import HALVES_AT, OURS, Piece, Policy
 from texsynth_rpc.resume import Held, StaleToken, held
-
-WEIGHT_UNIT = 256  # of a pixel that is looked at: weights are whole numbers
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,14 @@ class Rules:
 
 @dataclass(frozen=True)
 class Added:
-    """There is a texture, or a new version of it, with all its chunks in the order of `mipmap.chunks.layout`."""
+    """There is a texture, or a new version of it, with all its chunks in the order of `mipmap.chunks.layout`: as a
+    `Plan` where several schedulers are told of it."""
 
     texture: str
     version: int
-    pieces: tuple[Piece, ...]
+    pieces: Sequence[Piece]
+    seen: Seen | None = None
+    """What is seen of it, where the last `Viewed` does not say so."""
 
 
 @dataclass(frozen=True)
@@ -88,33 +93,11 @@ class Resumed:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Feedback of virtual texturing: how many pixels want a level of one place, and where they are on the screen.
-
-    Of a level within the mip tail any place counts. A row of a texture or place that does not exist is ignored: a
-    client may be a version behind. Raises ValueError for numbers out of range.
-    """
-
-    texture: str
-    level: int
-    row: int
-    column: int
-    pixels: int
-    x: float = 0.0
-    """Degrees from the middle of the screen, of the pixels' centre; to the right."""
-    y: float = 0.0
-    """Degrees downwards."""
-
-    def __post_init__(self) -> None:
-        if min(self.level, self.row, self.column, self.pixels) < 0 or not math.isfinite(self.x + self.y):
-            raise ValueError(f"{self} has a number below 0 or a direction that is not finite")
-
-
-@dataclass(frozen=True)
 class Viewed:
-    """The whole feedback table, in place of the last one: what is not in it is not seen."""
+    """The whole feedback, by texture, in place of the last one: what is not in it is not seen. A texture that does not
+    exist is ignored."""
 
-    rows: tuple[Row, ...]
+    seen: Mapping[str, Seen]
 
 
 @dataclass(frozen=True)
@@ -172,11 +155,11 @@ Event = Added | Removed | Resumed | Viewed | Gazed | Selected | Budgeted | Grant
 
 @dataclass(frozen=True)
 class NewVersion:
-    """From here on all is of this version. kept: (level, row, column) of chunks that stay, of the last version."""
+    """From here on all is of this version. kept: indices of chunks that stay, of the last version, upwards."""
 
     texture: str
     version: int
-    kept: tuple[tuple[int, int, int], ...]
+    kept: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -187,6 +170,8 @@ class Send:
     texture: str
     version: int
     piece: Piece
+    index: int
+    """Of the piece among those of its version."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +181,7 @@ class Evict:
     texture: str
     version: int
     piece: Piece
+    index: int
 
 
 @dataclass(frozen=True)
@@ -217,12 +203,11 @@ class Forget:
 Message = NewVersion | Send | Evict | LevelComplete | Forget
 
 
-@dataclass(frozen=True)
-class _InFlight:
+class _InFlight(NamedTuple):
     sequence: int
     texture: str
     version: int
-    index: int
+    chunk: int
     byte_length: int
 
 
@@ -233,17 +218,17 @@ class Scheduler:
         self._rules = rules or Rules()
         self._trees: dict[str, Tree] = {}
         self._versions: dict[str, int] = {}  # of removed textures too
-        self._rows: dict[str, tuple[Row, ...]] = {}
-        self._weighed: dict[str, set[int]] = {}  # nodes whose weight is not 0
+        self._seen: Mapping[str, Seen] = {}
         self._gaze: tuple[float, float] | None = None
         self._selected: frozenset[str] = frozenset()
         self._best: LazyHeap[str] = LazyHeap()  # textures by their first offer
         self._worst: LazyHeap[str] = LazyHeap()  # textures by the leaf that goes first
-        self._kept: dict[str, list[Node]] = {}  # not yet usable, coarsest first
+        self._kept: dict[str, list[int]] = {}  # not yet usable, coarsest first
         self._outbox: deque[NewVersion | Evict | LevelComplete | Forget] = deque()
         self._flying: deque[_InFlight] = deque()
         self._events = self._sequence = self._credit = 0
         self._budget: int | None = None
+        self._lacks_memory = False  # or did once: only then the leaves are queued
         self._memory = self._in_flight = self._past_work = 0
 
     @property
@@ -260,11 +245,14 @@ class Scheduler:
     def waits(self) -> bool:
         """Whether a chunk is on offer that credit or window hold back."""
         first = self._best.first()
-        offer = self._trees[first[1]].offers.first() if first else None
-        return offer is not None and first is not None and self._held_back(self._trees[first[1]].nodes[offer[1]])
+        if first is None:
+            return False
+        tree = self._trees[first[1]]
+        offer = tree.offers.first()
+        return offer is not None and self._held_back(tree.pieces[offer[1]])
 
-    def _held_back(self, node: Node) -> bool:
-        return node.piece.byte_length > min(self._credit, self._rules.window - self._in_flight)
+    def _held_back(self, piece: Piece) -> bool:
+        return piece.byte_length > min(self._credit, self._rules.window - self._in_flight)
 
     @property
     def work(self) -> int:
@@ -274,13 +262,13 @@ class Scheduler:
 
     def holdings(self) -> tuple[Held, ...]:
         """What the client is known to hold: acknowledged and not evicted. For `resume.to_token`; O(n)."""
-        flying = {(f.texture, f.version, f.index) for f in self._flying}
+        flying = {(f.texture, f.version, f.chunk) for f in self._flying}
         found = []
         for tree in self._trees.values():
             name, version = tree.texture, tree.version
-            there = [n.index for n in tree.nodes if (n.sent or n.kept) and (name, version, n.index) not in flying]
+            there = [index for index in _present(tree) if (name, version, index) not in flying]
             if there:
-                found.append(held(name, version, len(tree.nodes), there))
+                found.append(held(name, version, len(tree.plan), there))
         return tuple(found)
 
     def receive(self, event: Event) -> None:
@@ -293,8 +281,9 @@ class Scheduler:
                 self._remove(texture)
             case Resumed(holdings):
                 self._resume(holdings)
-            case Viewed(rows):
-                self._view(rows)
+            case Viewed(seen):
+                self._seen = seen
+                self._reweigh()
             case Gazed(at):
                 self._gaze = at
                 self._reweigh()
@@ -320,27 +309,29 @@ class Scheduler:
         tree = self._trees[first[1]]
         offer = tree.offers.first()
         assert offer is not None  # else the texture would not be among the best
-        node = tree.nodes[offer[1]]
-        if self._held_back(node):
+        index = offer[1]
+        if self._held_back(tree.pieces[index]):
             return None
-        fits = self._make_room(tree, node, first[0])
+        fits = self._make_room(tree, index, first[0])
         if self._outbox:  # what is evicted goes before what takes its place
             return self._outbox.popleft()
-        return self._send(tree, node) if fits else None
+        return self._send(tree, index) if fits else None
 
-    def _send(self, tree: Tree, node: Node) -> Send:
-        length = node.piece.byte_length
+    def _send(self, tree: Tree, index: int) -> Send:
+        piece = tree.pieces[index]
+        length = piece.byte_length
         self._sequence += 1
         self._credit -= length
         self._in_flight += length
-        self._memory += node.piece.memory
-        self._flying.append(_InFlight(self._sequence, tree.texture, tree.version, node.index, length))
-        self._attach(tree, node)
-        return Send(self._sequence, tree.texture, tree.version, node.piece)
+        self._memory += piece.memory
+        self._flying.append(_InFlight(self._sequence, tree.texture, tree.version, index, length))
+        self._attach(tree, index)
+        return Send(self._sequence, tree.texture, tree.version, piece, index)
 
-    def _attach(self, tree: Tree, node: Node) -> None:
-        attached = tree.attach(node)
-        for level in sorted({n.piece.level for n in attached if not tree.missing[n.piece.level]}, reverse=True):
+    def _attach(self, tree: Tree, index: int) -> None:
+        levels, missing = tree.plan.levels, tree.missing
+        whole = {levels[attached] for attached in tree.attach(index) if not missing[levels[attached]]}
+        for level in sorted(whole, reverse=True):
             self._outbox.append(LevelComplete(tree.texture, tree.version, level))
         self._refresh(tree)
 
@@ -351,49 +342,47 @@ class Scheduler:
             self._in_flight -= self._flying.popleft().byte_length
 
     def _add(self, event: Added) -> None:
-        name, pieces = event.texture, event.pieces
+        name, plan = event.texture, Plan.of(event.texture, event.pieces)
         if event.version <= self._versions.get(name, event.version - 1):
             raise ValueError(f"version {event.version} of {name!r} comes after version {self._versions[name]}")
-        longest = max((piece.byte_length for piece in pieces), default=0)
-        if longest > self._rules.window:
-            raise ValueError(f"a chunk of {name!r} has {longest} bytes; the window takes {self._rules.window}")
-        tree = Tree(name, event.version, pieces, self._rules.policy)
+        if plan.longest > self._rules.window:
+            raise ValueError(f"a chunk of {name!r} has {plan.longest} bytes; the window takes {self._rules.window}")
+        tree = Tree(name, event.version, plan, self._rules.policy)
+        if self._lacks_memory:
+            tree.find_leaves()
         old = self._trees.get(name)
         if old:
             self._keep(old, tree)
             self._let_go(old)
         self._trees[name], self._versions[name] = tree, event.version
         self._announce(tree)
+        if event.seen is not None:
+            self._seen = {**self._seen, name: event.seen}
         self._reweigh_texture(name)
         self._settle(tree)
 
     def _keep(self, old: Tree, new: Tree) -> None:
         """Marks what is the same in the new version and at the client; nothing where the chunks are cut otherwise."""
-        if not old.is_cut_as(new):
+        if not old.plan.is_cut_as(new.plan):
             return
-        before = {(n.piece.level, n.piece.row, n.piece.column): n for n in old.nodes if n.sent or n.kept}
-        renamed: dict[int, int] = {}
-        for node in new.nodes:
-            was = before.get((node.piece.level, node.piece.row, node.piece.column))
-            if was and was.piece.content and was.piece.content == node.piece.content:
-                node.kept = was.piece.memory == node.piece.memory
-                renamed[was.index] = node.index
+        for index in _present(old):
+            was, now = old.pieces[index], new.pieces[index]
+            new.kept[index] = bool(was.content) and (was.content, was.memory) == (now.content, now.memory)
         self._flying = deque(
-            replace(chunk, version=new.version, index=renamed[chunk.index])
-            if (chunk.texture, chunk.version) == (old.texture, old.version) and chunk.index in renamed
-            else chunk
-            for chunk in self._flying
+            one._replace(version=new.version)
+            if (one.texture, one.version) == (old.texture, old.version) and new.kept[one.chunk]
+            else one
+            for one in self._flying
         )
 
     def _let_go(self, tree: Tree) -> None:
         """Takes a tree out of all that counts it."""
         name = tree.texture
-        self._memory -= sum(node.piece.memory for node in tree.nodes if node.sent or node.kept)
+        self._memory -= sum(tree.pieces[index].memory for index in _present(tree))
         self._past_work += tree.offers.operations + tree.leaves.operations + tree.visits
         self._outbox = deque(message for message in self._outbox if message.texture != name)
         self._best.discard(name)
         self._worst.discard(name)
-        self._weighed.pop(name, None)
         self._kept.pop(name, None)
 
     def _remove(self, texture: str) -> None:
@@ -404,16 +393,15 @@ class Scheduler:
 
     def _announce(self, tree: Tree) -> None:
         """The version with the chunks that are kept, which count to memory from here on."""
-        kept = [node for node in tree.nodes if node.kept]
-        self._memory += sum(node.piece.memory for node in kept)
-        places = tuple((n.piece.level, n.piece.row, n.piece.column) for n in kept)
-        self._outbox.append(NewVersion(tree.texture, tree.version, places))
+        kept = [index for index, is_kept in enumerate(tree.kept) if is_kept]
+        self._memory += sum(tree.pieces[index].memory for index in kept)
+        self._outbox.append(NewVersion(tree.texture, tree.version, tuple(kept)))
         if kept:
             self._kept[tree.texture] = kept
 
     def _settle(self, tree: Tree) -> None:
-        if tree.root.kept:
-            self._attach(tree, tree.root)
+        if tree.kept[ROOT]:
+            self._attach(tree, ROOT)
         self._refresh(tree)
         self._shrink()
 
@@ -422,52 +410,38 @@ class Scheduler:
             raise ValueError("a token names a texture twice")
         for one in holdings:
             tree = self._trees.get(one.texture)
-            if tree is None or (tree.version, len(tree.nodes)) != (one.version, one.chunks):
-                now = f"version {tree.version} with {len(tree.nodes)} chunks" if tree else "gone"
+            if tree is None or (tree.version, len(tree.plan)) != (one.version, one.chunks):
+                now = f"version {tree.version} with {len(tree.plan)} chunks" if tree else "gone"
                 raise StaleToken(f"the client holds {one.texture!r} version {one.version} of {one.chunks}; it is {now}")
-            if any(node.sent or node.kept for node in tree.nodes):
+            if any(tree.sent) or any(tree.kept):
                 raise ValueError(f"a token came for {one.texture!r} after chunks of it were sent")
         for one in holdings:
             tree = self._trees[one.texture]
             self._outbox = deque(message for message in self._outbox if message.texture != one.texture)
             for index in one.indices():
-                tree.nodes[index].kept = True
+                tree.kept[index] = 1
             self._announce(tree)
             self._settle(tree)
 
-    def _view(self, rows: tuple[Row, ...]) -> None:
-        table: dict[str, list[Row]] = {}
-        for row in rows:
-            table.setdefault(row.texture, []).append(row)
-        self._rows = {texture: tuple(some) for texture, some in table.items()}
-        self._reweigh()
-
     def _reweigh(self) -> None:
-        for texture in sorted((self._rows.keys() | self._weighed.keys()) & self._trees.keys()):
+        for texture in sorted(self._trees):
             self._reweigh_texture(texture)
 
     def _reweigh_texture(self, texture: str) -> None:
-        tree, last = self._trees[texture], self._weighed.get(texture, set())
-        weights = self._weights(tree)
-        for index in sorted(last | weights.keys()):
-            node, weight = tree.nodes[index], weights.get(index, 0)
-            if abs(weight - node.weight) > self._rules.tolerance * node.weight:  # always so to or from 0
-                tree.reweigh(node, weight, self._events)
-        self._weighed[texture] = set(weights)
-        if not weights:
-            del self._weighed[texture]
-        self._refresh(tree)
-
-    def _weights(self, tree: Tree) -> dict[int, int]:
-        """Of nodes by index, above 0."""
-        weights: dict[int, int] = {}
-        for row in self._rows.get(tree.texture, ()):
-            node = tree.find(row.level, row.row, row.column)
-            if node and row.pixels:
-                away = math.hypot(row.x - self._gaze[0], row.y - self._gaze[1]) if self._gaze else 0.0
-                weight = max(1, round(row.pixels * falloff(away, self._rules.halves_at) * WEIGHT_UNIT))
-                weights[node.index] = weights.get(node.index, 0) + weight
-        return weights
+        tree, seen = self._trees[texture], self._seen.get(texture)
+        if seen is None and not tree.weights:
+            return
+        weights = {} if seen is None else weights_of(seen, tree.plan, self._gaze, self._rules.halves_at)
+        last, tolerance = tree.weights, self._rules.tolerance
+        changed = {
+            index: weight
+            for index, weight in weights.items()
+            if abs(weight - last.get(index, 0)) > tolerance * last.get(index, 0)  # always so from 0
+        }
+        changed |= dict.fromkeys(last.keys() - weights.keys(), 0)
+        if changed:
+            tree.reweigh(changed, self._events)
+            self._refresh(tree)
 
     def _refresh(self, tree: Tree) -> None:
         """Puts a texture in its place among all, after its queues or its selection changed."""
@@ -477,6 +451,8 @@ class Scheduler:
             self._best.put(tree.texture, (offer[0][0], offer[0][1] * factor))
         else:
             self._best.discard(tree.texture)
+        if not self._lacks_memory:
+            return
         if leaf:
             seen, last_seen, ratio, _ = leaf[0]
             self._worst.put(tree.texture, (seen, last_seen, ratio * factor))
@@ -486,31 +462,41 @@ class Scheduler:
     def _over(self, more: int) -> bool:
         return self._budget is not None and self._memory + more > self._budget
 
-    def _make_room(self, tree: Tree, node: Node, key: tuple[int, float]) -> bool:
-        """Whether the node fits; evicts what is worth less if that is enough, else nothing."""
-        if not self._over(node.piece.memory):
+    def _make_room(self, tree: Tree, index: int, key: tuple[int, float]) -> bool:
+        """Whether the chunk fits; evicts what is worth less if that is enough, else nothing."""
+        memory, parent = tree.pieces[index].memory, tree.plan.parents[index]
+        if not self._over(memory):
             return True
-        gone: list[tuple[Tree, Node]] = []
-        while self._over(node.piece.memory):
-            if node.parent:  # it must stay, even as the least of all
-                tree.leaves.discard(node.parent.index)
+        self._find_leaves()
+        gone: list[tuple[Tree, int]] = []
+        while self._over(memory):
+            if index != ROOT:  # its parent must stay, even as the least of all
+                tree.leaves.discard(parent)
                 self._refresh(tree)
             worst = self._worst.first()
             if worst is None or not self._beats(key, worst[0]):
                 break
             gone.append(self._detach_leaf(self._trees[worst[1]]))
         wanted = key[0] < 0  # seen, or a tail
-        if self._over(node.piece.memory) and not (wanted and self._release_kept(node.piece.memory)):
+        if self._over(memory) and not (wanted and self._release_kept(memory)):
             for its_tree, victim in reversed(gone):
                 its_tree.attach(victim)
-                self._memory += victim.piece.memory
+                self._memory += its_tree.pieces[victim].memory
                 self._refresh(its_tree)
             gone = []
-        self._outbox.extend(Evict(its_tree.texture, its_tree.version, victim.piece) for its_tree, victim in gone)
-        if node.parent:
-            tree.requeue(node.parent)
+        self._outbox.extend(_evicted(its_tree, victim) for its_tree, victim in gone)
+        if index != ROOT:
+            tree.requeue(parent)
             self._refresh(tree)
-        return not self._over(node.piece.memory)
+        return not self._over(memory)
+
+    def _find_leaves(self) -> None:
+        """From now on what can go is queued."""
+        if not self._lacks_memory:
+            self._lacks_memory = True
+            for tree in self._trees.values():
+                tree.find_leaves()
+                self._refresh(tree)
 
     def _beats(self, offer: tuple[int, float], leaf: tuple[int, int, float]) -> bool:
         rank, value = -offer[0], -offer[1]
@@ -518,22 +504,21 @@ class Scheduler:
             return rank > 0
         return rank > 1 or (rank == 1 and value > self._rules.hysteresis * leaf[2])
 
-    def _detach_leaf(self, tree: Tree) -> tuple[Tree, Node]:
+    def _detach_leaf(self, tree: Tree) -> tuple[Tree, int]:
         leaf = tree.leaves.first()
         assert leaf is not None  # else the texture would not be among the worst
-        node = tree.nodes[leaf[1]]
-        tree.detach(node)
-        self._memory -= node.piece.memory
+        tree.detach(leaf[1])
+        self._memory -= tree.pieces[leaf[1]].memory
         self._refresh(tree)
-        return tree, node
+        return tree, leaf[1]
 
     def _shrink(self) -> None:
         """Evicts until memory is within the budget, or only tails are left."""
         while self._over(0):
+            self._find_leaves()
             worst = self._worst.first()
             if worst:
-                tree, node = self._detach_leaf(self._trees[worst[1]])
-                self._outbox.append(Evict(tree.texture, tree.version, node.piece))
+                self._outbox.append(_evicted(*self._detach_leaf(self._trees[worst[1]])))
             else:
                 self._release_kept(0)
                 return
@@ -541,13 +526,22 @@ class Scheduler:
     def _release_kept(self, more: int) -> bool:
         """Evicts kept chunks that are of no use yet, finest first, until `more` bytes fit; whether they do."""
         for texture in sorted(self._kept):
-            tree, nodes = self._trees[texture], self._kept[texture]
-            while nodes and self._over(more):
-                node = nodes.pop()
-                if node.kept:
-                    node.kept = False
-                    self._memory -= node.piece.memory
-                    self._outbox.append(Evict(texture, tree.version, node.piece))
-            if not nodes:
+            tree, indices = self._trees[texture], self._kept[texture]
+            while indices and self._over(more):
+                index = indices.pop()
+                if tree.kept[index]:
+                    tree.kept[index] = 0
+                    self._memory -= tree.pieces[index].memory
+                    self._outbox.append(_evicted(tree, index))
+            if not indices:
                 del self._kept[texture]
         return not self._over(more)
+
+
+def _present(tree: Tree) -> Iterable[int]:
+    """What the client has or will have of it."""
+    return (index for index, (sent, kept) in enumerate(zip(tree.sent, tree.kept, strict=True)) if sent or kept)
+
+
+def _evicted(tree: Tree, index: int) -> Evict:
+    return Evict(tree.texture, tree.version, tree.pieces[index], index)

@@ -20,7 +20,7 @@ from texsynth_rpc.scenes import SceneStore, Shown
 from texsynth_rpc.streamed_map import StreamedMap, StreamedMaps
 from texsynth_rpc.texture_index import TextureIndex
 from texsynth_rpc.textures import NoBlocks, NoTexture
-from texsynth_rpc.v1 import streams_pb2, streams_pb2_grpc
+from texsynth_rpc.v1 import streams_pb2, streams_pb2_grpc, textures_pb2
 from texsynth_rpc.viewer import BadRequest, Viewer, checked_name
 
 FIRST_REQUEST = 30.0  # seconds that a viewer has for its Hello
@@ -40,7 +40,9 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
     async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
         """See streams.proto."""
         scene, surface = await _name(context, "scene", request.scene), await _name(context, "surface", request.surface)
-        await self._results.blocks(request.job, context)
+        texture = (await self._results.blocks(request.job, context)).texture
+        with contextlib.suppress(Damaged, FileNotFoundError):  # which those who look are told
+            await self._maps(texture, 0, deflate=True)  # else the first viewer waits until its files are read
         shown = self._scenes.show(self._gate.tenant(context), scene, surface, request.job)
         return streams_pb2.ShowResponse(surface=_message(shown))
 
@@ -59,10 +61,8 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
         found = self._scenes.surfaces(self._gate.tenant(context), scene)
         return streams_pb2.GetSceneResponse(surfaces=[_message(shown) for shown in found])
 
-    async def Open(
-        self, requests: AsyncIterator[streams_pb2.OpenRequest], context: Context
-    ) -> AsyncIterator[streams_pb2.OpenResponse]:
-        """See streams.proto."""
+    async def Open(self, requests: AsyncIterator[streams_pb2.OpenRequest], context: Context) -> AsyncIterator[bytes]:
+        """See streams.proto. Responses come serialised."""
         viewer = await self._viewer(requests, context)
         tenant, wake, ends = self._gate.tenant(context), asyncio.Event(), list[Exception | None]()
         tasks = [
@@ -73,9 +73,9 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
         try:
             while not ends:
                 wake.clear()
-                while (response := viewer.next()) is not None:
-                    yield response
-                    self._meters.sent.inc(_bytes_of(response))
+                while (outgoing := viewer.next()) is not None:
+                    yield outgoing.message
+                    self._meters.sent.inc(outgoing.of_chunks)
                     if ends:
                         break
                 if not ends:
@@ -125,22 +125,20 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
         if 0 < held < shown.version:  # what it holds of an older version may still be the same
             with contextlib.suppress(NoSuchJob, NoTexture, NoBlocks, Damaged, FileNotFoundError):
                 job = self._scenes.before(tenant, viewer.scene, shown.surface, held)
-                viewer.show(Shown(shown.surface, held, job), await self._maps(job, viewer))
+                viewer.show(Shown(shown.surface, held, job), await self._maps_for(viewer, job))
         with contextlib.suppress(NoSuchJob):  # it was hidden and deleted meanwhile: the bell has rung
-            viewer.show(shown, await self._maps(shown.job, viewer))
+            viewer.show(shown, await self._maps_for(viewer, shown.job))
 
-    async def _maps(self, job: str, viewer: Viewer) -> list[StreamedMap]:
+    async def _maps_for(self, viewer: Viewer, job: str) -> list[StreamedMap]:
         texture = (await self._index.blocks(job)).texture
-        return await asyncio.to_thread(self._maps_of.of, texture, viewer.largest, viewer.deflate)
+        return await self._maps(texture, viewer.largest, deflate=viewer.deflate)
+
+    async def _maps(self, texture: textures_pb2.Texture, largest: int, *, deflate: bool) -> list[StreamedMap]:
+        return await asyncio.to_thread(self._maps_of.of, texture, largest, deflate)
 
     async def _stopped(self) -> NoReturn:
         await self._stopping.wait()
         raise Stopping
-
-
-def _bytes_of(response: streams_pb2.OpenResponse) -> int:
-    """Of the chunks in it."""
-    return len(response.chunk.data) + sum(len(chunk.data) for chunk in response.chunks.chunks)
 
 
 class Stopping(Exception):

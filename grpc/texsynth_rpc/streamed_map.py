@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.chunks import Place
 from mipmap.formats import format_named
+from texsynth_rpc.chunk_plan import Integers, Plan
+from texsynth_rpc.feedback import Seen
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.priorities import VISIBILITY, Piece
 from texsynth_rpc.v1 import streams_pb2, textures_pb2
@@ -42,58 +48,74 @@ class StreamedMap:
         self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, self.tail)]
         self._ends = ends[: len(self._chunks)]  # the coarsest come first
         self._sides = [level.chunk_side or made.chunk_side for level in made.levels]  # 0: indices of before had one
-        self._index = {place_of(chunk, self._sides): i for i, chunk in enumerate(self._chunks)}
+        table = [(level.height, level.width, side) for level, side in zip(made.levels, self._sides, strict=True)]
+        self._table = np.array(table, np.int64).T
         visibility = VISIBILITY.get(made.kind, 1.0)
-        self.pieces = tuple(_piece(chunk, self._sides, visibility, self._length(chunk)) for chunk in self._chunks)
+        pieces = [_piece(chunk, self._sides, visibility, self._length(chunk)) for chunk in self._chunks]
+        self.pieces = Plan(made.kind, pieces)
+        self._heads: list[bytes | None] = [None] * len(pieces)
         self._format = format_named(made.format)
         self._paths = [objects.path(level.sha256) for level in made.levels]
         self._levels: dict[int, NDArray[np.uint8]] = {}
-        self._small: NDArray[np.uint8] | None = None
+        self._small: memoryview | None = None
 
-    def index(self, level: int, row: int, column: int) -> int:
-        """Of the chunk at a place, counted in chunks."""
-        return self._index[level, row, column]
-
-    def places(self, tile: streams_pb2.Tile, side: int, largest: int) -> Iterator[tuple[int, int, int, int]]:
-        """(level, row, column, pixels) of the chunks under a tile, each with its share of the pixels.
+    def seen(self, tiles: Seen, side: int, largest: int, most: int) -> Seen:
+        """The chunks under the tiles, each with its share of the pixels.
 
         side: texels, of the squares that tiles are. largest: texels of the longer side of the surface's largest map.
+        most: chunks. Raises ValueError where more would come.
         """
         coarser = max(0, (largest // self.side).bit_length() - 1)  # this map's level 0 is the largest's level so much
-        level = max(0, tile.level - coarser)
-        if level >= self.tail:
-            yield level, 0, 0, tile.pixels
-            return
-        size, finer = self.described.levels[level], max(0, coarser - tile.level)
-        chunk_side = self._sides[max(level, self.finest)]  # what is finer counts for the finest that comes
-        top, left = tile.row * side >> finer, tile.column * side >> finer
-        bottom, right = ((number + 1) * side >> finer for number in (tile.row, tile.column))
-        row, column = top // chunk_side, left // chunk_side
-        one = top < bottom <= (row + 1) * chunk_side and left < right <= (column + 1) * chunk_side
-        if one and top < size.height and left < size.width:  # as most do
-            yield level, row, column, tile.pixels
-            return
+        level = np.maximum(0, tiles.level - coarser)
+        at = np.minimum(level, self.tail)  # any place counts for the tail
+        height, width, _ = self._table[:, at]
+        sides = self._table[2, np.maximum(at, self.finest)]  # what is finer counts for the finest that comes
+        finer = np.clip(coarser - tiles.level, 0, 62)
         rows, columns = (
-            list(shares(number * side >> finer, (number + 1) * side >> finer, end, chunk_side))
-            for number, end in ((tile.row, size.height), (tile.column, size.width))
+            Spans.of(number * side >> finer, (number + 1) * side >> finer, end, sides)
+            for number, end in ((tiles.row, height), (tiles.column, width))
         )
-        for row, of_rows in rows:
-            for column, of_columns in columns:
-                yield level, row, column, round(tile.pixels * of_rows * of_columns)
+        counts = np.where(level >= self.tail, 1, rows.count * columns.count)
+        if counts.sum() > most:
+            raise ValueError(f"has tiles over more than {most} chunks")
+        tile = np.repeat(np.arange(len(counts)), counts)
+        number = np.arange(len(tile)) - np.repeat(np.cumsum(counts) - counts, counts)  # of the chunk under its tile
+        wide = np.maximum(1, columns.count[tile])
+        row, column = rows.first[tile] + number // wide, columns.first[tile] + number % wide
+        share = rows.share(tile, row), columns.share(tile, column)
+        pixels = np.rint(tiles.pixels[tile] * share[0] * share[1]).astype(np.int64)
+        in_tail = level[tile] >= self.tail
+        return Seen(
+            level[tile], np.where(in_tail, 0, row), np.where(in_tail, 0, column),
+            np.where(in_tail, tiles.pixels[tile], pixels), tiles.x[tile], tiles.y[tile],
+        )  # fmt: skip
 
     def _length(self, chunk: textures_pb2.TextureChunk) -> int:
         """Bytes on the line."""
         return chunk.deflated_size if self._deflated and chunk.deflated_size else chunk.size
 
-    def payload(self, index: int) -> tuple[bytes, int]:
-        """The bytes of a chunk as they are sent, and how many they are inflated, 0 where they are not deflated. Raises
-        FileNotFoundError."""
+    def payload(self, index: int) -> bytes | memoryview:
+        """The bytes of a chunk as they are sent, deflated or not. Raises FileNotFoundError."""
         chunk, end = self._chunks[index], self._ends[index]
         if self._deflated and chunk.deflated_size:
             if self._small is None:
-                self._small = np.memmap(self._deflated, mode="r")
-            return self._small[end - chunk.deflated_size : end].tobytes(), chunk.size
-        return self._blocks(index, chunk), 0
+                self._small = _mapped(self._deflated)
+            return self._small[end - chunk.deflated_size : end]
+        return self._blocks(index, chunk)
+
+    def inflated(self, index: int) -> int:
+        """How many bytes the payload of a chunk is inflated, 0 where it is not deflated."""
+        chunk = self._chunks[index]
+        return chunk.size if self._deflated and chunk.deflated_size else 0
+
+    def head(self, index: int, payload: bytes | memoryview) -> bytes:
+        """What is the same of a chunk's message for all viewers, but for the payload itself."""
+        found = self._heads[index]
+        if found is None:
+            crc = google_crc32c.value(bytes(payload))
+            head = streams_pb2.StreamedChunk(index=index, crc32c=crc, inflated=self.inflated(index))
+            found = self._heads[index] = head.SerializeToString()
+        return found
 
     def _blocks(self, index: int, chunk: textures_pb2.TextureChunk) -> bytes:
         if index == 0:  # the mip tail
@@ -107,17 +129,37 @@ class StreamedMap:
         """(rows of blocks, bytes of a row)."""
         if number not in self._levels:
             row_bytes = self._format.row_bytes(self.described.levels[number].width)
-            self._levels[number] = np.memmap(self._paths[number], mode="r").reshape(-1, row_bytes)
+            self._levels[number] = np.frombuffer(_mapped(self._paths[number]), np.uint8).reshape(-1, row_bytes)
         return self._levels[number]
 
 
-def shares(start: int, stop: int, end: int, side: int) -> Iterator[tuple[int, float]]:
-    """(number, share) of the chunks of `side` texels along an axis of `end` texels that start..stop lies on, if any."""
-    stop = min(stop, end)
-    if start >= stop:  # outside, as of a viewer that is a version behind
-        return
-    for number in range(start // side, -(-stop // side)):
-        yield number, (min(stop, (number + 1) * side) - max(start, number * side)) / (stop - start)
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Along an axis, the chunks that start..stop lies on: (n,) each. None outside, as of a viewer a version behind."""
+
+    start: Integers
+    stop: Integers
+    first: Integers
+    count: Integers
+    side: Integers
+
+    @staticmethod
+    def of(start: Integers, stop: Integers, end: Integers, side: Integers) -> Spans:
+        """Of chunks of `side` texels along an axis of `end` texels."""
+        stop = np.minimum(stop, end)
+        first = start // side
+        return Spans(start, stop, first, np.where(start < stop, -(-stop // side) - first, 0), side)
+
+    def share(self, at: Integers, number: Integers) -> NDArray[np.float64]:
+        """Of the texels of span `at` those on the chunk of a number."""
+        start, stop, side = self.start[at], self.stop[at], self.side[at]
+        length = np.minimum(stop, (number + 1) * side) - np.maximum(start, number * side)
+        return np.asarray(length / np.maximum(1, stop - start))
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def place_of(chunk: textures_pb2.TextureChunk, sides: Sequence[int]) -> tuple[int, int, int]:

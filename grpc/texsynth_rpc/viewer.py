@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-import google_crc32c
+import numpy as np
 
 from texsynth_rpc import scheduler as sched
-from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, OURS, RASTER, VIEW, Piece, Policy
+from texsynth_rpc.chunk_message import ChunkMessage, Outgoing
+from texsynth_rpc.feedback import Seen
+from texsynth_rpc.priorities import COARSE_FIRST, ENTROPY, OURS, RASTER, VIEW, Policy
 from texsynth_rpc.resume import Held, from_token
 from texsynth_rpc.scenes import Shown
 from texsynth_rpc.scheduler import Rules, Scheduler
@@ -18,9 +19,11 @@ from texsynth_rpc.streamed_map import TILE, StreamedMap
 from texsynth_rpc.v1 import streams_pb2
 
 MOST_TILES = 1 << 14  # of one view: a table of every chunk of level 0 of four 8K surfaces
-MOST_PLACES = 1 << 18  # of chunks under the tiles of one view, each map's for itself
 MOST_BYTES = 1 << 50  # of credit or memory: more is a mistake
-BATCH = 16 << 10  # bytes of chunks after which a message has enough: what a message costs is as much as some kB
+MOST_PLACES = 1 << 18  # of chunks under the tiles of one view, each map's for itself
+# Bytes of chunks after which a message has enough: what a message costs is as much as some kB, but no chunk of it is
+# there before the last one, so a stream begins with small ones.
+BATCH, FIRST_BATCH = 64 << 10, 2 << 10
 LONGEST_NAME = 128
 _POLICIES: dict[streams_pb2.Order, Policy] = {
     streams_pb2.ORDER_UNSPECIFIED: OURS,
@@ -62,9 +65,11 @@ class Viewer:
         self._maps: dict[str, StreamedMap] = {}  # by texture, "SURFACE/MAP"
         self._shown: dict[str, Shown] = {}
         self._numbers: dict[str, int] = {}
-        self._view, self._selection = streams_pb2.View(), streams_pb2.Selection()  # the last ones
-        self._further: deque[streams_pb2.OpenResponse] = deque()
-        self._behind: deque[streams_pb2.OpenResponse] = deque()  # a batch
+        self._view = dict[str, Seen]()  # by surface, in tiles; the last one
+        self._tile_side, self._selection = TILE, streams_pb2.Selection()
+        self._sent = 0  # bytes of chunks
+        self._further: deque[Outgoing] = deque()
+        self._behind: deque[Outgoing] = deque()  # a batch
         self._settled = True  # until all is announced
         self._first_credit = _bounded(hello.credit)
         self._budget(hello.memory_budget)
@@ -107,18 +112,16 @@ class Viewer:
             if self._formats and each.described.format not in self._formats:
                 told = f"surface {shown.surface} is in {each.described.format}; make it for a target that you read"
                 raise BadRequest("hello.formats", told)
-        new = shown.surface not in self._surfaces
         keys = [f"{shown.surface}/{each.described.kind}" for each in maps]
         for key in set(self._surfaces.get(shown.surface, ())) - set(keys):
             self._scheduler.receive(sched.Removed(key))
         self._surfaces[shown.surface], self._shown[shown.surface] = keys, shown
+        self._maps |= zip(keys, maps, strict=True)
+        seen = self._places(self._view, self._tile_side, [shown.surface])  # it was looked at before it came
         for key, each in zip(keys, maps, strict=True):
-            self._maps[key] = each
-            self._scheduler.receive(sched.Added(key, shown.version, each.pieces))
+            self._scheduler.receive(sched.Added(key, shown.version, each.pieces, seen.get(key)))
             self._resume(key, shown.version, len(each.pieces))
-        if new:  # what was said of it before it came
-            self._look(self._view)
-            self._select()
+        self._select()
 
     def _resume(self, key: str, version: int, chunks: int) -> None:
         """Take up what the viewer still holds of this version."""
@@ -143,66 +146,65 @@ class Viewer:
         surface that is looked up would take the whole window, whether it is seen or not."""
         self._settled = False
         self._credit(self._first_credit)
-        self._further.append(streams_pb2.OpenResponse(announced=streams_pb2.Announced()))
+        self._further.append(_whole(streams_pb2.OpenResponse(announced=streams_pb2.Announced())))
 
-    def next(self) -> streams_pb2.OpenResponse | None:
+    def next(self) -> Outgoing | None:
         """What is to be sent next, or None until something happens. Raises FileNotFoundError."""
         if self._behind:
             return self._behind.popleft()
         message = self._scheduler.next_message()
         if message is not None:
             self._settled = False
-            response = self._response(message)
-            return self._batch(response) if self._batches and isinstance(message, sched.Send) else response
+            return self._chunks(message) if isinstance(message, sched.Send) else self._told(message)
         if self._further:
             return self._further.popleft()
         if self._settled or self._scheduler.waits:
             return None
         self._settled = True
-        return streams_pb2.OpenResponse(settled=streams_pb2.Settled())
+        return _whole(streams_pb2.OpenResponse(settled=streams_pb2.Settled()))
 
-    def _batch(self, first: streams_pb2.OpenResponse) -> streams_pb2.OpenResponse:
-        """A chunk with those that come next, up to BATCH bytes."""
-        chunks, size = [first.chunk], len(first.chunk.data)
-        while size < BATCH and (message := self._scheduler.next_message()) is not None:
-            response = self._response(message)
-            if not isinstance(message, sched.Send):
-                self._behind.append(response)
+    def _chunks(self, first: sched.Send) -> Outgoing:
+        """A chunk, with those that come next for who takes batches. Levels that are whole by it are told after it."""
+        made, enough = ChunkMessage(), min(BATCH, max(FIRST_BATCH, self._sent // 8)) if self._batches else 0
+        message: sched.Message | None = first
+        while message is not None:
+            if isinstance(message, sched.Send):
+                self._add(message, made)
+            else:
+                self._behind.append(self._told(message))
+                if not isinstance(message, sched.LevelComplete):
+                    break
+            if made.of_chunks >= enough:
                 break
-            chunks.append(response.chunk)
-            size += len(response.chunk.data)
-        if len(chunks) == 1:
-            return first
-        return streams_pb2.OpenResponse(chunks=streams_pb2.StreamedChunks(chunks=chunks))
+            message = self._scheduler.next_message()
+        self._sent += made.of_chunks
+        return made.finish()
 
-    def _response(self, message: sched.Message) -> streams_pb2.OpenResponse:
-        number = self._numbers.setdefault(message.texture, len(self._numbers) + 1)
-        if isinstance(message, sched.Send):
-            each = self._maps[message.texture]
-            index = each.index(*_place(message.piece))
-            data, inflated = each.payload(index)
-            return streams_pb2.OpenResponse(
-                chunk=streams_pb2.StreamedChunk(
-                    sequence=message.sequence, texture=number, index=index, data=data,
-                    crc32c=google_crc32c.value(data), inflated=inflated,
-                )
-            )  # fmt: skip
+    def _add(self, message: sched.Send, made: ChunkMessage) -> None:
+        each = self._maps[message.texture]
+        payload = each.payload(message.index)
+        made.add(message.sequence, self._number(message.texture), each.head(message.index, payload), payload)
+
+    def _number(self, texture: str) -> int:
+        return self._numbers.setdefault(texture, len(self._numbers) + 1)
+
+    def _told(self, message: sched.NewVersion | sched.LevelComplete | sched.Evict | sched.Forget) -> Outgoing:
+        number = self._number(message.texture)
         if isinstance(message, sched.NewVersion):
-            return self._new_version(message, number)
+            return _whole(self._new_version(message, number))
         if isinstance(message, sched.LevelComplete):
             told = streams_pb2.LevelComplete(texture=number, level=message.level)
-            return streams_pb2.OpenResponse(level_complete=told)
+            return _whole(streams_pb2.OpenResponse(level_complete=told))
         if isinstance(message, sched.Evict):
-            index = self._maps[message.texture].index(*_place(message.piece))
-            return streams_pb2.OpenResponse(eviction=streams_pb2.Eviction(texture=number, index=index))
-        return streams_pb2.OpenResponse(forgotten=streams_pb2.Forgotten(texture=number))
+            gone = streams_pb2.Eviction(texture=number, index=message.index)
+            return _whole(streams_pb2.OpenResponse(eviction=gone))
+        return _whole(streams_pb2.OpenResponse(forgotten=streams_pb2.Forgotten(texture=number)))
 
     def _new_version(self, message: sched.NewVersion, number: int) -> streams_pb2.OpenResponse:
         each, shown = self._maps[message.texture], self._shown[message.texture.partition("/")[0]]
         told = streams_pb2.NewVersion(
             texture=number, map=each.described, finest_level=each.finest, tail_level=each.tail,
-            surface=streams_pb2.Surface(name=shown.surface, version=message.version, job=shown.job),
-            kept=sorted(each.index(*place) for place in message.kept),
+            surface=streams_pb2.Surface(name=shown.surface, version=message.version, job=shown.job), kept=message.kept,
         )  # fmt: skip
         return streams_pb2.OpenResponse(new_version=told)
 
@@ -215,21 +217,24 @@ class Viewer:
             raise BadRequest("view", f"has more than {MOST_TILES} tiles")
         if view.tile_side > TILE:
             raise BadRequest("view.tile_side", f"is {view.tile_side} texels; {TILE} are the most")
+        tiles: dict[str, list[streams_pb2.Tile]] = {}
+        for seen in view.surfaces:
+            tiles.setdefault(seen.surface, []).extend(seen.tiles)
         side = view.tile_side or TILE
-        told = (row for seen in view.surfaces for row in self._rows(seen, side))
-        rows = _checked("view", lambda: tuple(islice(told, MOST_PLACES + 1)))
-        if len(rows) > MOST_PLACES:
-            raise BadRequest("view", f"has tiles over more than {MOST_PLACES} chunks")
-        self._scheduler.receive(sched.Viewed(rows))
-        self._view = view
+        tables = _checked("view", lambda: {surface: _table(some) for surface, some in tiles.items()})
+        self._scheduler.receive(sched.Viewed(self._places(tables, side, tables)))
+        self._view, self._tile_side = tables, side
 
-    def _rows(self, seen: streams_pb2.SeenSurface, side: int) -> Iterator[sched.Row]:
-        keys = self._surfaces.get(seen.surface, [])
-        largest = max((self._maps[key].side for key in keys), default=0)
-        for key in keys:
-            for tile in seen.tiles:
-                for place in self._maps[key].places(tile, side, largest):
-                    yield sched.Row(key, *place, tile.x, tile.y)
+    def _places(self, tables: Mapping[str, Seen], side: int, surfaces: Iterable[str]) -> dict[str, Seen]:
+        """What is seen of each texture of some surfaces. Raises BadRequest for too much."""
+        found, left = dict[str, Seen](), MOST_PLACES
+        for surface in tables.keys() & surfaces:
+            keys = self._surfaces.get(surface, [])
+            largest = max((self._maps[key].side for key in keys), default=0)
+            for key in keys:
+                found[key] = _checked("view", self._maps[key].seen, tables[surface], side, largest, left)
+                left -= len(found[key].level)
+        return found
 
     def _credit(self, count: int) -> None:
         self._scheduler.receive(sched.Granted(_bounded(count)))
@@ -247,8 +252,15 @@ def _bounded(credit: int) -> int:
     return credit
 
 
-def _place(piece: Piece) -> tuple[int, int, int]:
-    return piece.level, piece.row, piece.column
+def _whole(response: streams_pb2.OpenResponse) -> Outgoing:
+    return Outgoing(response.SerializeToString())
+
+
+def _table(tiles: Sequence[streams_pb2.Tile]) -> Seen:
+    rows = [(tile.level, tile.row, tile.column, tile.pixels, tile.x, tile.y) for tile in tiles]
+    table = np.array(rows, np.float64).reshape(-1, 6).T  # exact: 32 bits each
+    whole = table[:4].astype(np.int64)
+    return Seen(whole[0], whole[1], whole[2], whole[3], table[4], table[5])
 
 
 def _holdings(token: bytes) -> dict[str, Held]:
