@@ -3,9 +3,10 @@
     python benchmarks/soak.py [--minutes 30] [--clients 4]
 
 Clients submit small jobs of every kind, watch them, cancel half-way, retry, delete, fetch, send bad requests and break
-off streams. Every second the service and its worker are measured. After a warm-up of a fifth of the time nothing may
-grow: the slope of a line through each curve, an hour, against its bar; through the lowest of each half minute of the
-memory, since a job's own comes and goes, and a leak is what stays. Leaves results.json and soak.png in OUT.
+off streams; every two minutes they rest for half of one. Every second the service and its worker are measured. After a
+warm-up of a fifth of the time nothing may grow: the slope of a line through each curve, an hour, against its bar; of
+the memory through the lowest of every two minutes, a rest among them: a job's own comes and goes, a worker keeps freed
+memory for the next job until none follows, and a leak is what stays. Leaves results.json and soak.png in OUT.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from plugin_bridge.client import Client, JobFailed, ServiceError
 
 Floats = npt.NDArray[np.float64]
 EVERY = 1.0  # seconds between two measurements
-WINDOW = 30  # measurements of which the lowest counts, of the memory
+PERIOD = 120  # measurements from rest to rest, of which the lowest counts, of the memory
+REST = 30  # of them without calls: a worker gives freed memory back after ten seconds
 BARS = {"memory": 20.0, "descriptors": 5.0, "threads": 2.0}  # growth an hour: MB, files, threads
 UNITS = {"memory": "MB", "descriptors": "", "threads": ""}
 
@@ -49,20 +51,22 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="texsynth-soak-"))
     service = Service(folder / "data", "--keep-days", str(60 / 86400))
     counts = Counts()
-    stop = threading.Event()
+    stop, awake = threading.Event(), threading.Event()
     callers = [
-        threading.Thread(target=call, args=(service.address, exemplar, folder / str(k), k, stop, counts))
+        threading.Thread(target=call, args=(service.address, exemplar, folder / str(k), k, stop, awake, counts))
         for k in range(arguments.clients)
     ]
     try:
         for caller in callers:
             caller.start()
-        curves = watch(service, arguments.minutes * 60)
+        curves = watch(service, arguments.minutes * 60, awake)
         stop.set()
+        awake.set()
         for caller in callers:
             caller.join()
     finally:
         stop.set()
+        awake.set()
         service.stop()
         shutil.rmtree(folder, ignore_errors=True)
     rows = summary(curves)
@@ -85,8 +89,16 @@ class Counts:
             self.of[name] = self.of.get(name, 0) + 1
 
 
-def call(address: str, exemplar: Path, folder: Path, seed: int, stop: threading.Event, counts: Counts) -> None:
-    """One client's life."""
+def call(
+    address: str,
+    exemplar: Path,
+    folder: Path,
+    seed: int,
+    stop: threading.Event,
+    awake: threading.Event,
+    counts: Counts,
+) -> None:
+    """One client's life, which goes on while `awake` is set."""
     chance = random.Random(seed)
     while not stop.is_set():
         with Client(address) as client:  # a new line now and then
@@ -101,6 +113,7 @@ def call(address: str, exemplar: Path, folder: Path, seed: int, stop: threading.
                 else:
                     counts.add(act.__name__)
                 stop.wait(0.1)
+                awake.wait()
 
 
 def finish(client: Client, exemplar: Path, folder: Path, chance: random.Random) -> None:
@@ -159,10 +172,14 @@ def break_off(client: Client, exemplar: Path, folder: Path, chance: random.Rando
 ACTS = (finish, finish, cancel, late, measure, upload, ask, err, break_off)
 
 
-def watch(service: Service, seconds: float) -> dict[str, list[list[float]]]:
-    """[seconds, value] of each curve, measured until the time is over."""
+def watch(service: Service, seconds: float, awake: threading.Event) -> dict[str, list[list[float]]]:
+    """[seconds, value] of each curve, measured until the time is over; `awake` is set but in the rests."""
     began, curves = time.monotonic(), dict[str, list[list[float]]]()
     while time.monotonic() - began < seconds:
+        if len(curves.get("service memory", [])) % PERIOD < PERIOD - REST:
+            awake.set()
+        else:
+            awake.clear()
         time.sleep(EVERY)
         now = time.monotonic() - began
         for name, process in (("service", service.process.pid), ("worker", child_of(service.process.pid))):
@@ -191,7 +208,7 @@ def summary(curves: dict[str, list[list[float]]]) -> list[Row]:
     rows = []
     for name, curve in curves.items():
         what = name.split()[1]
-        times, values = np.array(curve)[len(curve) // 5 :].T
+        times, values = np.array(curve)[len(curve) // 5 // PERIOD * PERIOD :].T
         most = float(values.max())
         if what == "memory":
             times, values = lowest(times, values)
@@ -204,9 +221,9 @@ def summary(curves: dict[str, list[list[float]]]) -> list[Row]:
 
 
 def lowest(times: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """The lowest value of each WINDOW measurements, and when."""
-    starts = range(0, len(values) - WINDOW + 1, WINDOW)
-    where = [start + int(values[start : start + WINDOW].argmin()) for start in starts]
+    """The lowest value of each PERIOD of measurements, and when."""
+    starts = range(0, len(values) - PERIOD + 1, PERIOD)
+    where = [start + int(values[start : start + PERIOD].argmin()) for start in starts]
     return times[where], values[where]
 
 
