@@ -49,6 +49,7 @@ from texsynth.material import (
     CHANNELS,
     DEFAULT_TEXEL,
     MapKind,
+    Material,
     TextureMap,
     material_digest,
 )
@@ -59,6 +60,7 @@ from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, write_manifest
 from texsynth.published import Published
+from texsynth.quarter_turn import index_of_unturned, quarter_turned
 from texsynth.region import Region
 from texsynth.report.page import plain, write_report
 from texsynth.report.turntable import ANIMATION, STRIP, make_turntable
@@ -80,6 +82,7 @@ Floats = NDArray[np.float32]
 WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
+LATTICE_SIDE = 512  # texels a side at which it is seen whether an exemplar's pattern repeats
 MADE = 0.83  # of a run, after which what was made is published
 
 
@@ -149,7 +152,11 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     asset = sources.asset
     with run.stage("load", 0.015, 0.02):
         topology = None if asset is None else asset.topology
-        ground = choose_ground(topology, sources.exemplars[0].size[1], options)
+        level = topology is not None and options.fit == "surface" and _has_courses(sources.exemplars[0], options)
+        ground = choose_ground(topology, sources.exemplars[0].size[1], options, level=level)
+        if ground.quarters:
+            turned = tuple(quarter_turned(each, ground.quarters) for each in sources.exemplars)
+            sources = replace(sources, exemplars=turned)
         prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
     if asset is not None and topology is not None and _takes_geometry(asset, options):
@@ -247,6 +254,12 @@ def _albedo_of(exemplar: Exemplar) -> Floats:
     if MapKind.ALBEDO not in exemplar.maps:
         raise bad_input("model", "it leads by albedo, which the exemplar has not", "give an exemplar with albedo")
     return np.ascontiguousarray(exemplar.stack[:, :, channels_of(exemplar.maps)[0]])
+
+
+def _has_courses(exemplar: Material, options: Options) -> bool:
+    """Whether its pattern repeats, as bricks, tiles and planks do, in one direction at least."""
+    reduced_by = max(1.0, min(exemplar.size) / LATTICE_SIDE)
+    return len(prepare_exemplar(exemplar, options.maps, reduced_by).lattice.waves) > 0
 
 
 def _takes_geometry(asset: Asset, options: Options) -> bool:
@@ -481,7 +494,7 @@ def _in_blocks(layer: Layer, ground: Ground, size: int) -> NDArray[np.int32]:
     """Where the texture's blocks come from, as in `Made`."""
     if ground.plane is not None and ground.texture is not None:
         return index_in_texture(ground.plane, ground.texture.mesh, size, layer.index)
-    return _upright(layer)
+    return index_of_unturned(_upright(layer), layer.exemplar.size, ground.quarters)
 
 
 def _upright(layer: Layer) -> NDArray[np.int32]:
