@@ -178,7 +178,7 @@ def test_of_charts_that_share_their_texels_one_has_a_place() -> None:
 
 def test_no_plane_is_made_where_the_texture_repeats_on_the_surface() -> None:
     assert fits(Topology(corner_of_a_house(), 0))
-    repeated = quads([FRONT], [rectangle(0.5, 0.1, 1.0, 0.5)])
+    repeated = quads([FRONT], [rectangle(0.5, 0.1, 2.0, 0.5)])
     assert not fits(Topology(repeated, 0))
     ground = choose_ground(Topology(repeated, 0), 128, Options(size=SIZE))
     assert ground.plane is None

@@ -68,6 +68,7 @@ from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.sheet import Brief, make_sheet
 from texsynth.sources import Asset, Sources, load_asset, load_sources
+from texsynth.storage import Gutters as MapGutters
 from texsynth.surface.geometry_guidance import geometry_tone
 from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import EMBED_SIZE, write_glb
@@ -227,13 +228,19 @@ def _enlarged(
 
 
 def publish_made(
-    made: Made, sources: Sources, out: Path, options: Options, run: Run, span: tuple[float, float] = (MADE, 1.0)
+    made: Made,
+    sources: Sources,
+    out: Path,
+    options: Options,
+    run: Run,
+    span: tuple[float, float] = (MADE, 1.0),
+    gutters: MapGutters | None = None,
 ) -> dict[str, Any]:
-    """Write to `out` what was made; returns the manifest. span: the part of the run that this is."""
+    """Write to `out` what was made; returns the manifest. span: the part of the run that this is. gutters: of the maps;
+    None: those of the asset's mesh."""
     asset, middle = sources.asset, span[0] + 0.6 * (span[1] - span[0])
     with run.stage("publish", span[0], middle):
-        gutters = None
-        if asset is not None and asset.topology is not None and options.seams == "weld":
+        if gutters is None and asset is not None and asset.topology is not None and options.seams == "weld":
             gutters = Gutters(asset.topology, options.size)
         maps = publish_maps(out, made.canvases, options.storage, run, gutters)
     with run.stage("report", middle, span[1]):

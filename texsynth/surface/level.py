@@ -17,7 +17,7 @@ Complex = NDArray[np.complex128]
 Ints = NDArray[np.int64]
 
 UNEVEN = np.deg2rad(2)  # deviation of up over a chart's upright area, from which it is bent
-ONE_WAY = 0.5  # of up's length that its mean must keep: a torus, whose inner half has it the other way, stays as it is
+ONE_WAY = 0.4  # of the length of up, twice as far turned, that its mean must keep
 PULL = 50.0  # of up, for what is upright, against a triangle's own shape
 STEEP = 0.5  # sine of the slope from which a triangle is upright
 MOST_FOLDED, MOST_STRETCHED, STRETCHED = 0.002, 0.3, 2.5  # of the area that may be turned over or stretched so much
@@ -35,11 +35,14 @@ def levelled(places: Doubles, of: Ints, shapes: Doubles, charts: Ints, ups: Doub
     off = now * np.conj(wanted)  # how far each triangle is from upright
     count = int(charts.max()) + 1
     total = np.maximum(np.bincount(charts, weight, count), 1e-300)
-    mean = (np.bincount(charts, weight * off.real, count) + 1j * np.bincount(charts, weight * off.imag, count)) / total
-    one_way = np.abs(mean) > ONE_WAY
-    way = np.where(one_way, mean / np.maximum(np.abs(mean), 1e-300), 1.0)
-    apart = np.sqrt(np.bincount(charts, weight * np.angle(off * np.conj(way[charts])) ** 2, count) / total)
-    chosen = (one_way & (apart > UNEVEN))[charts]
+    mean = _sums(charts, weight * off, count) / total
+    twofold = _sums(charts, weight * off**2, count) / total  # courses are level upside down too
+    way = np.sqrt(twofold)
+    way = np.where((mean * np.conj(way)).real < 0, -way, way) / np.maximum(np.abs(way), 1e-300)
+    off = off * np.conj(way[charts])
+    wanted = np.where(off.real < 0, -wanted, wanted)
+    apart = np.sqrt(np.bincount(charts, weight * (np.angle(off**2) / 2) ** 2, count) / total)
+    chosen = ((np.abs(twofold) > ONE_WAY) & (apart > UNEVEN))[charts]
     if not chosen.any():
         return places
     used, local = np.unique(of[chosen], return_inverse=True)
@@ -54,6 +57,10 @@ def levelled(places: Doubles, of: Ints, shapes: Doubles, charts: Ints, ups: Doub
     made = places.copy()
     made[used[moved]] = bent[moved]
     return made
+
+
+def _sums(charts: Ints, values: Complex, count: int) -> Complex:
+    return np.asarray(np.bincount(charts, values.real, count) + 1j * np.bincount(charts, values.imag, count))
 
 
 def _wanted(ups: Doubles) -> Complex:

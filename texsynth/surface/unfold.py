@@ -101,22 +101,29 @@ def turned_upright(places: Doubles, of: Ints, sheets: Ints, ups: list[Doubles], 
     """Places with each sheet turned so that its up is at the top, and then by `angle`, radians, clockwise.
 
     sheets: (T,), of each triangle. ups: directions as `unfolded` takes them, the first that a sheet is steep enough to
-    have a mean of counts.
+    have a mean of counts. A sheet that hangs down on both sides has none, but its courses lie level either way up.
     """
     z = np.asarray(places[:, 0] + 1j * places[:, 1])
     count = int(sheets.max()) + 1
     area = np.bincount(sheets, np.abs(areas(places[of])), count)
     turn = np.ones(count, np.complex128)
     settled = np.zeros(count, np.bool_)
-    for up in ups:
-        mean = np.bincount(sheets, up[:, 0], count) + 1j * np.bincount(sheets, up[:, 1], count)
-        clear = ~settled & (np.abs(mean) > UPRIGHT * area)
-        turn[clear] = -1j * np.abs(mean[clear]) / mean[clear]  # y runs down: the top is at -i
-        settled |= clear
+    for way in ups:
+        up = np.asarray(way[:, 0] + 1j * way[:, 1])
+        twofold = _sums(sheets, np.asarray(up**2 / np.maximum(np.abs(up), 1e-300)), count)
+        twofold = np.sqrt(twofold) * np.sqrt(np.abs(twofold))
+        for mean in (_sums(sheets, up, count), twofold):
+            clear = ~settled & (np.abs(mean) > UPRIGHT * area)
+            turn[clear] = -1j * np.abs(mean[clear]) / mean[clear]  # y runs down: the top is at -i
+            settled |= clear
     sheet_of = np.zeros(len(z), np.int64)
     sheet_of[of] = sheets[:, None]
     z = z * turn[sheet_of] * np.exp(1j * angle)
     return np.stack([z.real, z.imag], axis=1)
+
+
+def _sums(sheets: Ints, values: Complex, count: int) -> Complex:
+    return np.asarray(np.bincount(sheets, values.real, count) + 1j * np.bincount(sheets, values.imag, count))
 
 
 def _length(z: Complex, border: Ints) -> float:
