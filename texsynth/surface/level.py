@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 UNEVEN = np.deg2rad(2)  # deviation of up over a chart's upright area, from which it is bent
 ONE_WAY = 0.4  # of the length of up, twice as far turned, that its mean must keep
-PULL = 50.0  # of up, for what is upright, against a triangle's own shape
+PULLS = (50.0, 2.0, 0.5)  # of up, for what is upright, against a triangle's own shape: the first that folds nothing
 STEEP = 0.5  # sine of the slope from which a triangle is upright
 MOST_FOLDED, MOST_STRETCHED, STRETCHED = 0.002, 0.3, 2.5  # of the area that may be turned over or stretched so much
 
@@ -43,20 +43,37 @@ def levelled(places: Doubles, of: Ints, shapes: Doubles, charts: Ints, ups: Doub
     wanted = np.where(off.real < 0, -wanted, wanted)
     apart = np.sqrt(np.bincount(charts, weight * (np.angle(off**2) / 2) ** 2, count) / total)
     chosen = ((np.abs(twofold) > ONE_WAY) & (apart > UNEVEN))[charts]
+    made = places.copy()
+    for pull in PULLS:
+        sound = _bend(made, of, shapes, charts, np.conj(way[charts]), _pulled(ups, wanted, pull), chosen)
+        chosen &= ~sound[charts]
+    return made
+
+
+def _pulled(ups: Doubles, wanted: Complex, pull: float) -> Complex:
+    """complex (T,), as `relaxed` takes it: steep triangles fully, others the less the flatter they lie."""
+    steep = np.hypot(*ups.T)
+    return np.asarray(np.where(steep > STEEP, 1.0, steep**2) * pull * wanted)
+
+
+def _bend(
+    places: Doubles, of: Ints, shapes: Doubles, charts: Ints, turn: Complex, pull: Complex, chosen: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Bend the charts of the chosen triangles, first turned, in place; bool (C,), which of them became sound. The
+    others stay as they were."""
+    count = int(charts.max()) + 1
     if not chosen.any():
-        return places
+        return np.zeros(count, np.bool_)
     used, local = np.unique(of[chosen], return_inverse=True)
     local = local.reshape(-1, 3)
-    chart_of = np.zeros(len(places), np.int64)
-    chart_of[of] = charts[:, None]
-    z = (places[used, 0] + 1j * places[used, 1]) * np.conj(way[chart_of[used]])
-    pull = np.where(np.hypot(*ups[chosen].T) > STEEP, PULL, PULL * (ups[chosen] ** 2).sum(axis=1)) * wanted[chosen]
-    bent = relaxed(np.stack([z.real, z.imag], axis=1), local, shapes[chosen], pull)
+    at = np.zeros(len(used), np.int64)
+    at[local] = np.flatnonzero(chosen)[:, None]  # of each point a triangle
+    z = (places[used, 0] + 1j * places[used, 1]) * turn[at]
+    bent = relaxed(np.stack([z.real, z.imag], axis=1), local, shapes[chosen], pull[chosen])
     sound = _sound(bent[local], shapes[chosen], charts[chosen], count)
-    moved = sound[chart_of[used]]
-    made = places.copy()
-    made[used[moved]] = bent[moved]
-    return made
+    moved = sound[charts[at]]
+    places[used[moved]] = bent[moved]
+    return sound
 
 
 def _sums(charts: Ints, values: Complex, count: int) -> Complex:
