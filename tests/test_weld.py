@@ -37,7 +37,7 @@ def two_squares(
     angle: float = 0.0, mirrored: bool = False, scale: float = 1.0, second: float = 0.3, shear: float = 0.0
 ) -> Mesh:
     """Two unit squares that meet at x = 1. Of the texture the left one has 0.05..0.4 square, the right one a square of
-    side `second`, first sheared and pressed to 1 - `shear` of its height, turned by `angle` degrees, about (0.7, 0.6)."""
+    side `second`, sheared, pressed to 1 - `shear` of its height and turned by `angle` degrees, about (0.7, 0.6)."""
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
     flat = np.concatenate([corners, corners + (1, 0)])
     left = 0.05 + 0.35 * np.stack([corners[:, 0], 1 - corners[:, 1]], axis=1)
