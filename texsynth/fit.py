@@ -68,7 +68,9 @@ def choose_ground(surface: Topology | None, exemplar_width: int, options: Option
         wanted = min(mean, offered)  # a finer plane would hold nothing more
         join = options.seams == "weld"
         plane = plan_plane(surface, options.size, wanted, options.grain, join=join, level=level)
-        return Ground(plane.size, Topology(plane.mesh, None), plane, surface, offered / plane.density, (False, False))
+        return Ground(
+            plane.size, Topology(plane.mesh, None, fitted=True), plane, surface, offered / plane.density, (False, False)
+        )
     if options.seams == "weld" and not options.tileable:
         tiles = surface.repeating
     quarters = quarters_to_turn(ups_in_texture(surface)) if options.fit == "surface" else 0

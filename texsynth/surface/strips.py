@@ -78,9 +78,10 @@ def seam_strips(topology: Topology, size: int) -> Strips | None:
     # what goes into the giving side goes out of the keeping one
     turn = np.einsum("ei,ej->eij", along_there, along) - np.einsum("ei,ej->eij", inward_there, inward)
     turn *= (lengths_there / np.maximum(lengths, 1e-9))[:, None, None]
-    places = topology.mesh.positions
-    on_surface = [places[np.concatenate(each)] for each in ([c.gives for c in chains], [c.keeps for c in chains])]
-    turn = _through_surface(_from_surface(on_surface[0], gives), _from_surface(on_surface[1], keeps), turn)
+    if topology.fitted:
+        places = topology.mesh.positions
+        on_surface = [places[np.concatenate(each)] for each in ([c.gives for c in chains], [c.keeps for c in chains])]
+        turn = _through_surface(_from_surface(on_surface[0], gives), _from_surface(on_surface[1], keeps), turn)
     ends = np.concatenate([np.cumsum(lengths[a:b]) for a, b in pairwise(first)])  # of edges, along their chain
     counts = np.maximum(1, np.ceil(ends[first[1:] - 1])).astype(np.int64)
     edge, share = _samples(ends, lengths, first, counts)
@@ -123,8 +124,8 @@ def _from_surface(places: NDArray[np.float32], corners: Doubles) -> Doubles:
 
 
 def _through_surface(gives: Doubles, keeps: Doubles, turn: Doubles) -> Doubles:
-    """float64 (E, 2, 2): where the other side is sheared, or stretched along one axis, a texture that is continued has
-    to be so too; `turn`, which only turns and scales, where one of the triangles is a sliver."""
+    """float64 (E, 2, 2): where the sides are sheared, or stretched along one axis, a texture that is continued has to
+    be so too; `turn`, which only turns and scales, where one of the triangles is a sliver."""
     sound = np.abs(np.linalg.det(gives)) > 1e-12 * np.maximum((gives**2).sum(axis=(1, 2)), 1e-30)
     back = np.linalg.inv(np.where(sound[:, None, None], gives, np.eye(2)))
     whole = keeps * np.array([1.0, -1.0]) @ back

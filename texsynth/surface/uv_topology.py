@@ -37,10 +37,14 @@ class Chain:
 @dataclass(frozen=True)
 class Topology:
     """How the triangles of one material of a mesh hang together (None: those of any textured one, or all where there is
-    none). Each part is found when it is first asked for, and kept."""
+    none). Each part is found when it is first asked for, and kept.
+
+    fitted: whether `mesh.uvs` lie on a pattern plane, where charts have their size on the surface but may be sheared.
+    """
 
     mesh: Mesh
     material: int | None
+    fitted: bool = False
 
     @cached_property
     def chosen(self) -> NDArray[np.bool_]:
