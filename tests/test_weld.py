@@ -261,8 +261,8 @@ def pillar(turns: float) -> trimesh.Trimesh:
     """An upright tube whose UVs go `turns` times over the width of the texture."""
     count = 24
     angle = np.linspace(0, 2 * np.pi, count + 1)
-    x, z, one = np.cos(angle), -np.sin(angle), np.ones(count + 1)
-    positions = np.concatenate([np.stack([x, one, z], axis=1), np.stack([x, -one, z], axis=1)])
+    x, z, one = np.cos(angle), np.sin(angle), np.ones(count + 1)
+    positions = np.concatenate([np.stack([x, -one, z], axis=1), np.stack([x, one, z], axis=1)])
     u = np.linspace(0, turns, count + 1)
     uvs = np.concatenate([np.c_[u, np.full(count + 1, 0.1)], np.c_[u, np.full(count + 1, 0.9)]])
     n = count + 1
