@@ -14,8 +14,9 @@ from PIL import Image
 from texsynth.content import Content
 from texsynth.errors import TexsynthError
 from texsynth.fit import choose_ground, content_on, course_shift, shown_on, wanted_tokens
-from texsynth.material import MapKind
+from texsynth.material import MapKind, Material, TextureMap, unit_normals
 from texsynth.options import Options
+from texsynth.quarter_turn import index_of_unturned, quarter_turned
 from texsynth.region import Region
 from texsynth.restyle import restyle
 from texsynth.run import Run
@@ -178,7 +179,7 @@ def test_of_charts_that_share_their_texels_one_has_a_place() -> None:
 
 def test_no_plane_is_made_where_the_texture_repeats_on_the_surface() -> None:
     assert fits(Topology(corner_of_a_house(), 0))
-    repeated = quads([FRONT], [rectangle(0.5, 0.1, 1.0, 0.5)])
+    repeated = quads([FRONT], [rectangle(0.5, 0.1, 2.0, 0.5)])
     assert not fits(Topology(repeated, 0))
     ground = choose_ground(Topology(repeated, 0), 128, Options(size=SIZE))
     assert ground.plane is None
@@ -204,6 +205,118 @@ def test_the_preview_shows_what_is_fitted_on_the_plane_and_other_materials_in_th
     np.testing.assert_array_equal(shown.uvs[shown.triangles[:2]] * plane.size, plane.corners.astype(np.float32))
     np.testing.assert_array_equal(shown.uvs[shown.triangles[2:]], mesh.uvs[mesh.triangles[2:]])
     np.testing.assert_array_equal(shown.positions[shown.triangles], mesh.positions[mesh.triangles])
+
+
+# Courses
+
+
+def rolled(
+    radius: tuple[float, float] = (1.0, 1.0), *, quarters: int = 0, repeats: float = 1.0, lying: bool = False
+) -> Mesh:
+    """A tube about +Y from y = 0 to 2, with its radii at bottom and top, whose map is rolled once round it; it meets
+    itself at the texture's edge. lying: about +Z instead."""
+    columns, rows = 32, 12
+    u, v = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
+    r = radius[0] + (radius[1] - radius[0]) * v
+    places = [r * np.sin(2 * np.pi * u), 2 * v, r * np.cos(2 * np.pi * u)]
+    if lying:
+        places = [places[2], places[0], places[1]]
+    uvs = np.stack([u, 1 - v], -1).reshape(-1, 2)
+    for _ in range(quarters):
+        uvs = np.stack([1 - uvs[:, 1], uvs[:, 0]], 1)
+    row, column = np.divmod(np.arange(columns * rows), columns)
+    low = row * (columns + 1) + column
+    cells = [[low, low + 1, low + columns + 2], [low, low + columns + 2, low + columns + 1]]
+    triangles = np.concatenate([np.stack(each, 1) for each in cells]).astype(np.int32)
+    positions = np.stack(places, -1).reshape(-1, 3).astype(np.float32)
+    return Mesh(
+        positions, np.zeros_like(positions), (uvs * repeats).astype(np.float32), triangles,
+        np.zeros(len(triangles), np.int32),
+    )  # fmt: skip
+
+
+def climbs(plane: PatternPlane) -> Doubles:
+    """Of each triangle by how many degrees, to either side, what is level on the surface is not on the plane."""
+    corners = plane.mesh.positions[plane.mesh.triangles].astype(np.float64)
+    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    level = np.cross(np.cross(one, two), [0.0, 1.0, 0.0])
+    shares = np.stack([np.linalg.lstsq(np.stack([a, b], 1), c)[0] for a, b, c in zip(one, two, level, strict=True)])
+    flat = np.stack([plane.corners[:, k] - plane.corners[:, 0] for k in (1, 2)], axis=1)
+    x, y = np.einsum("tk,tki->it", shares, flat)
+    return np.asarray(np.rad2deg(np.abs(np.arctan(y / x))))
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_a_map_rolled_round_a_tube_has_a_plane_and_is_upright_on_it(quarters: int) -> None:
+    surface = Topology(rolled(quarters=quarters), 0)
+    assert any(surface.repeating)
+    assert fits(surface)
+    plane = plan_plane(surface, SIZE, 40.0, 0.0, join=True)
+    np.testing.assert_allclose(scales(plane), 1, atol=0.02)
+    assert climbs(plane).max() < 0.5
+
+
+def test_a_map_that_is_rolled_twice_round_a_tube_repeats_and_has_no_plane() -> None:
+    assert not fits(Topology(rolled(repeats=2.0), 0))
+
+
+def test_courses_are_level_on_a_cone_which_flat_is_a_fan() -> None:
+    surface = Topology(rolled((1.0, 0.4)), 0)
+    fan, bent = (plan_plane(surface, SIZE, 40.0, 0.0, join=True, level=level) for level in (False, True))
+    assert climbs(fan).max() > 30
+    assert climbs(bent).max() < 1
+    assert (areas(bent.corners) < 0).all(), "nothing is folded"
+
+
+def test_courses_run_along_a_tube_that_lies_which_is_upright_on_both_sides_and_has_no_way_up() -> None:
+    plane = plan_plane(Topology(rolled(lying=True), 0), SIZE, 40.0, 0.0, join=True, level=True)
+    corners = plane.mesh.positions[plane.mesh.triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sides = np.abs(normals[:, 0]) > 0.7 * np.linalg.norm(normals, axis=1)
+    assert climbs(plane)[sides].max() < 1
+
+
+def test_grain_turns_a_bent_chart_as_it_turns_others() -> None:
+    plane = plan_plane(Topology(rolled((1.0, 0.4)), 0), SIZE, 40.0, 30.0, join=True, level=True)
+    np.testing.assert_allclose(climbs(plane), 30, atol=1)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_where_the_texture_repeats_the_exemplar_is_turned_by_the_quarters_that_bring_its_top_up(quarters: int) -> None:
+    ground = choose_ground(Topology(rolled(quarters=quarters, repeats=2.0), 0), 128, Options(size=SIZE))
+    assert ground.plane is None
+    assert ground.quarters == quarters
+    as_it_lies = Options(size=SIZE, fit="uv")
+    assert choose_ground(Topology(rolled(quarters=quarters, repeats=2.0), 0), 128, as_it_lies).quarters == 0
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_normals_of_a_turned_exemplar_belong_to_its_turned_height(quarters: int) -> None:
+    height = np.random.default_rng(2).random((24, 40))
+    slope_y, slope_x = np.gradient(height)
+    vectors = np.stack([-slope_x, slope_y, np.ones_like(height)], -1).astype(np.float32)
+    maps = {
+        MapKind.HEIGHT: TextureMap.from_linear(MapKind.HEIGHT, height[:, :, None].astype(np.float32), np.float32),
+        MapKind.NORMAL: TextureMap.from_linear(MapKind.NORMAL, unit_normals(vectors), np.uint16),
+    }
+    made = quarter_turned(Material("bumps", maps), quarters).maps
+    down, right = np.gradient(made[MapKind.HEIGHT].linear()[:, :, 0])
+    normal = made[MapKind.NORMAL].linear()
+    np.testing.assert_allclose(normal[:, :, 0] / normal[:, :, 2], -right, atol=1e-3)
+    np.testing.assert_allclose(normal[:, :, 1] / normal[:, :, 2], down, atol=1e-3)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_an_index_into_a_turned_exemplar_names_the_blocks_of_the_exemplar_itself(quarters: int) -> None:
+    texels = np.arange(24 * 40).reshape(24, 40)
+    turned_texels = np.rot90(texels, -quarters)
+    size = turned_texels.shape
+    index = np.array([[[3, 5, 0], [size[0] - 8, size[1] - 8, 0]]], np.int32)
+    found = index_of_unturned(index, (size[0], size[1]), quarters)
+    assert (found[..., 2] == 90 * quarters).all()
+    for (y, x, _), (there_y, there_x, _) in zip(index[0], found[0], strict=True):
+        block = texels[there_y : there_y + 8, there_x : there_x + 8]
+        np.testing.assert_array_equal(np.rot90(block, -quarters), turned_texels[y : y + 8, x : x + 8])
 
 
 # Carrying

@@ -15,7 +15,12 @@ from texsynth.options import Options
 from texsynth.publish import verify
 from texsynth.run import Progress, Run
 from texsynth.selection import Selection
+from texsynth.storage import map_levels
+from texsynth.surface.atlas import udim_atlas
+from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import MeshAsset, load_mesh
+from texsynth.surface.uv_topology import Topology
+from texsynth.tile_levels import WholeLevels
 from texsynth.tiles import restyle_tiles
 
 COLOURS = {1001: (200, 0, 0), 1002: (0, 200, 0), 1011: (0, 0, 200)}
@@ -23,18 +28,24 @@ PLACES = {1001: (0, 0), 1002: (1, 0), 1011: (0, 1)}  # v up
 
 
 def obj(
-    folder: Path, image: str = "coat.<UDIM>.png", tiles: tuple[int, ...] = (1001, 1002, 1011), shift: float = 0
+    folder: Path,
+    image: str = "coat.<UDIM>.png",
+    tiles: tuple[int, ...] = (1001, 1002, 1011),
+    shift: float = 0,
+    inset: float = 0,
 ) -> Path:
     """Quads side by side, each in a tile of its own."""
     for number, colour in COLOURS.items():
         (folder / f"coat.{number}.png").write_bytes(png(colour))
     (folder / "a.mtl").write_text(f"newmtl coat\nmap_Kd {image}\n")
     lines = ["mtllib a.mtl", "usemtl coat"]
+    low, high = inset, 1 - inset
+    corners = ((low, low), (high, low), (high, high), (low, high))
     for x, number in enumerate(tiles):
         u, v = PLACES[number]
         lines += [f"v {x} 0 0", f"v {x + 1} 0 0", f"v {x + 1} 1 0", f"v {x} 1 0"]
-        lines += [f"vt {u + a + shift} {v + b}" for a, b in ((0, 0), (1, 0), (1, 1), (0, 1))]
-        lines += ["f " + " ".join(f"{4 * x + k}/{4 * x + k}" for k in corners) for corners in ((1, 2, 3), (1, 3, 4))]
+        lines += [f"vt {u + a + shift} {v + b}" for a, b in corners]
+        lines += ["f " + " ".join(f"{4 * x + k}/{4 * x + k}" for k in three) for three in ((1, 2, 3), (1, 3, 4))]
     (folder / "a.obj").write_text("\n".join(lines) + "\n")
     return folder / "a.obj"
 
@@ -150,6 +161,30 @@ def test_patterns_go_on_from_tile_to_tile(tmp_path: Path, gravel: Path) -> None:
     where_they_meet, inside = np.abs(left[:, -1] - right[:, 0]).mean(), np.abs(np.diff(left, axis=1)).mean()
     outer_edges = np.abs(right[:, -1] - left[:, 0]).mean()  # which do not meet
     assert where_they_meet < 1.25 * inside < outer_edges
+
+
+@pytest.mark.parametrize("container", ["png", "exr", "ktx2"])
+def test_mips_show_beyond_a_chart_what_lies_across_in_the_next_tile(tmp_path: Path, container: str) -> None:
+    mesh = load_mesh(obj(tmp_path, tiles=(1001, 1002), inset=0.25))
+    atlas = udim_atlas(mesh, (0, 1))
+    side = 64
+    texels = np.zeros((2 * side, 2 * side, 3), np.uint8)
+    for column in (0, side):
+        texels[:side, column : column + side] = (200, 0, 0) if column == 0 else (0, 200, 0)
+    storage = Options(size=side, format=container).storage
+    gutters = Gutters(Topology(atlas.asset.mesh, atlas.material), 2 * side)
+    levels = WholeLevels.of(gutters, {MapKind.ALBEDO: texels}, storage)
+    for column, other in ((0, 1), (side, 0)):
+        own, tile = texels[:side, column : column + side], levels.tile(0, column, side)
+        found = {
+            level: rows
+            for level, first, rows in map_levels(MapKind.ALBEDO, {MapKind.ALBEDO: own}, storage, tile)
+            if first == 0
+        }
+        beyond = found[1][16, 24 if column == 0 else 7]  # the chart covers columns 8 to 24 of level 1
+        assert beyond.argmax() == other, "the other tile's colour"
+        assert found[1][16, 16].argmax() == 1 - other
+        assert [len(found[level]) for level in sorted(found)] == [64, 32, 16, 8, 4, 2, 1]
 
 
 def test_a_selection_may_lie_across_tiles(tmp_path: Path, gravel: Path) -> None:

@@ -33,9 +33,11 @@ SIZE = 256
 Doubles = NDArray[np.float64]
 
 
-def two_squares(angle: float = 0.0, mirrored: bool = False, scale: float = 1.0, second: float = 0.3) -> Mesh:
+def two_squares(
+    angle: float = 0.0, mirrored: bool = False, scale: float = 1.0, second: float = 0.3, shear: float = 0.0
+) -> Mesh:
     """Two unit squares that meet at x = 1. Of the texture the left one has 0.05..0.4 square, the right one a square of
-    side `second`, turned by `angle` degrees, about (0.7, 0.6)."""
+    side `second`, sheared, pressed to 1 - `shear` of its height and turned by `angle` degrees, about (0.7, 0.6)."""
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
     flat = np.concatenate([corners, corners + (1, 0)])
     left = 0.05 + 0.35 * np.stack([corners[:, 0], 1 - corners[:, 1]], axis=1)
@@ -43,6 +45,7 @@ def two_squares(angle: float = 0.0, mirrored: bool = False, scale: float = 1.0, 
     right = np.stack([corners[:, 0], 1 - corners[:, 1]], axis=1) - 0.5
     if mirrored:
         right[:, 1] *= -1
+    right = right @ np.array([[1, 0], [shear, 1 - shear]])
     right = scale * second * right @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     uvs = np.concatenate([left, right + (0.7, 0.6)]).astype(np.float32)
     positions = np.concatenate([flat, np.zeros((8, 1))], axis=1).astype(np.float32)
@@ -67,20 +70,28 @@ def random_maps(seed: int = 0) -> dict[MapKind, NDArray[np.uint8]]:
     }
 
 
-def strips_of(mesh: Mesh) -> Strips:
-    strips = seam_strips(Topology(mesh, 0), SIZE)
+def strips_of(mesh: Mesh, *, fitted: bool = False) -> Strips:
+    strips = seam_strips(Topology(mesh, 0, fitted), SIZE)
     assert strips is not None
     return strips
 
 
 @pytest.mark.parametrize(
-    ("angle", "mirrored", "scale"), [(0, False, 1), (37, False, 1.1), (90, True, 0.7), (200, True, 1)]
+    ("angle", "mirrored", "scale", "shear"),
+    [
+        (0, False, 1, 0),
+        (37, False, 1.1, 0),
+        (90, True, 0.7, 0),
+        (200, True, 1, 0),
+        (0, False, 1, 0.4),
+        (70, True, 1, 0.3),
+    ],
 )
 def test_an_offset_on_one_side_is_continued_to_the_same_place_of_the_surface(
-    angle: float, mirrored: bool, scale: float
+    angle: float, mirrored: bool, scale: float, shear: float
 ) -> None:
-    mesh = two_squares(angle, mirrored, scale)
-    strips = strips_of(mesh)
+    mesh = two_squares(angle, mirrored, scale, shear=shear)
+    strips = strips_of(mesh, fitted=shear > 0)
     assert np.linalg.norm(strips.inward, axis=1) == pytest.approx(1)
     giving, keeping = (3, 1) if strips.gives[:, 0].mean() > 0.5 * SIZE else (1, 3)
     offset = 9 * strips.inward + np.random.default_rng(0).normal(size=strips.inward.shape)
@@ -241,14 +252,17 @@ def test_normals_turn_with_their_charts() -> None:
     np.testing.assert_allclose(turned_normals(slope, quarter), [[0.5, 0.2, 0.7]], atol=1e-6)
     flipped = np.array([[[-1.0, 0.0], [0.0, 1.0]]])
     np.testing.assert_allclose(turned_normals(slope, flipped), [[0.2, 0.5, 0.7]], atol=1e-6)
+    sheared = np.array([[[1.0, 0.5], [0.0, 1.0]]])
+    length = np.linalg.norm(turned_normals(slope, sheared)[:, :2] - 0.5)
+    assert length == pytest.approx(np.linalg.norm(slope[:, :2] - 0.5)), "a slope gets no steeper by shear"
 
 
 def pillar(turns: float) -> trimesh.Trimesh:
-    """A tube whose UVs go `turns` times over the width of the texture."""
+    """An upright tube whose UVs go `turns` times over the width of the texture."""
     count = 24
     angle = np.linspace(0, 2 * np.pi, count + 1)
-    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    positions = np.concatenate([np.c_[ring, np.ones(count + 1)], np.c_[ring, -np.ones(count + 1)]])
+    x, z, one = np.cos(angle), np.sin(angle), np.ones(count + 1)
+    positions = np.concatenate([np.stack([x, -one, z], axis=1), np.stack([x, one, z], axis=1)])
     u = np.linspace(0, turns, count + 1)
     uvs = np.concatenate([np.c_[u, np.full(count + 1, 0.1)], np.c_[u, np.full(count + 1, 0.9)]])
     n = count + 1

@@ -16,10 +16,11 @@ from texsynth.content import Content, no_larger
 from texsynth.material import MapKind
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
+from texsynth.quarter_turn import quarters_to_turn
 from texsynth.region import Region
 from texsynth.surface.ghosts import gutter_width
 from texsynth.surface.mesh import Mesh
-from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plane
+from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plane, ups_in_texture
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.rebake import Rebake, carried, to_plane, to_texture
 from texsynth.surface.turns import turned_normals
@@ -40,7 +41,8 @@ class Ground:
     """What layers are made on: `size` x `size` texels.
 
     surface: a mesh whose `uvs` are of this ground, None for a plain texture. plane: None where the ground is the
-    texture itself; texture: the mesh with its own UVs. density: exemplar texels per texel of the ground.
+    texture itself; texture: the mesh with its own UVs. density: exemplar texels per texel of the ground. quarters: by
+    how many quarters, clockwise, an exemplar is to be turned for its top to be up on most of the surface.
     """
 
     size: int
@@ -49,12 +51,13 @@ class Ground:
     texture: Topology | None
     density: float
     torus: tuple[bool, bool]
+    quarters: int = 0
 
 
-def choose_ground(surface: Topology | None, exemplar_width: int, options: Options) -> Ground:
+def choose_ground(surface: Topology | None, exemplar_width: int, options: Options, *, level: bool = False) -> Ground:
     """The plane of a mesh's surface where that is asked for and can be had, else the texture.
 
-    exemplar_width: texels; with `style_size` they say how many there are to a metre.
+    exemplar_width: texels; with `style_size` they say how many there are to a metre. level: as of `plan_plane`.
     """
     tiles = options.tileable, options.tileable
     if surface is None:
@@ -63,11 +66,15 @@ def choose_ground(surface: Topology | None, exemplar_width: int, options: Option
     offered = mean * options.density if options.style_size is None else exemplar_width / options.style_size
     if options.fit == "surface" and not options.tileable and fits(surface):
         wanted = min(mean, offered)  # a finer plane would hold nothing more
-        plane = plan_plane(surface, options.size, wanted, options.grain, join=options.seams == "weld")
-        return Ground(plane.size, Topology(plane.mesh, None), plane, surface, offered / plane.density, (False, False))
+        join = options.seams == "weld"
+        plane = plan_plane(surface, options.size, wanted, options.grain, join=join, level=level)
+        return Ground(
+            plane.size, Topology(plane.mesh, None, fitted=True), plane, surface, offered / plane.density, (False, False)
+        )
     if options.seams == "weld" and not options.tileable:
         tiles = surface.repeating
-    return Ground(options.size, surface, None, surface, offered / mean, tiles)
+    quarters = quarters_to_turn(ups_in_texture(surface)) if options.fit == "surface" else 0
+    return Ground(options.size, surface, None, surface, offered / mean, tiles, quarters)
 
 
 def wanted_tokens(ground: Ground, region: Region | None, options: Options) -> Mask | None:

@@ -61,6 +61,7 @@ from texsynth.preview import Previewer
 from texsynth.profiles import Compute, choose_compute
 from texsynth.publish import file_entry, publish_maps, write_manifest
 from texsynth.published import Published
+from texsynth.quarter_turn import index_of_unturned, quarter_turned
 from texsynth.region import Region
 from texsynth.report.page import plain, write_report
 from texsynth.report.turntable import ANIMATION, STRIP, make_turntable
@@ -68,6 +69,7 @@ from texsynth.report.views import reduced
 from texsynth.run import Run, write_atomically
 from texsynth.sheet import Brief, make_sheet
 from texsynth.sources import Asset, Sources, load_asset, load_sources
+from texsynth.storage import Gutters as MapGutters
 from texsynth.surface.geometry_guidance import geometry_tone
 from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, write_glb
@@ -82,6 +84,7 @@ Floats = NDArray[np.float32]
 WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
+LATTICE_SIDE = 512  # texels a side at which it is seen whether an exemplar's pattern repeats
 MADE = 0.83  # of a run, after which what was made is published
 
 
@@ -151,7 +154,11 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     asset = sources.asset
     with run.stage("load", 0.015, 0.02):
         topology = None if asset is None else asset.topology
-        ground = choose_ground(topology, sources.exemplars[0].size[1], options)
+        level = topology is not None and options.fit == "surface" and _has_courses(sources.exemplars[0], options)
+        ground = choose_ground(topology, sources.exemplars[0].size[1], options, level=level)
+        if ground.quarters:
+            turned = tuple(quarter_turned(each, ground.quarters) for each in sources.exemplars)
+            sources = replace(sources, exemplars=turned)
         prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
     if asset is not None and topology is not None and _takes_geometry(asset, options):
@@ -223,13 +230,19 @@ def _enlarged(
 
 
 def publish_made(
-    made: Made, sources: Sources, out: Path, options: Options, run: Run, span: tuple[float, float] = (MADE, 1.0)
+    made: Made,
+    sources: Sources,
+    out: Path,
+    options: Options,
+    run: Run,
+    span: tuple[float, float] = (MADE, 1.0),
+    gutters: MapGutters | None = None,
 ) -> dict[str, Any]:
-    """Write to `out` what was made; returns the manifest. span: the part of the run that this is."""
+    """Write to `out` what was made; returns the manifest. span: the part of the run that this is. gutters: of the maps;
+    None: those of the asset's mesh."""
     asset, middle = sources.asset, span[0] + 0.6 * (span[1] - span[0])
     with run.stage("publish", span[0], middle):
-        gutters = None
-        if asset is not None and asset.topology is not None and options.seams == "weld":
+        if gutters is None and asset is not None and asset.topology is not None and options.seams == "weld":
             gutters = Gutters(asset.topology, options.size)
         maps = publish_maps(out, made.canvases, options.storage, run, gutters)
     with run.stage("report", middle, span[1]):
@@ -250,6 +263,12 @@ def _albedo_of(exemplar: Exemplar) -> Floats:
     if MapKind.ALBEDO not in exemplar.maps:
         raise bad_input("model", "it leads by albedo, which the exemplar has not", "give an exemplar with albedo")
     return np.ascontiguousarray(exemplar.stack[:, :, channels_of(exemplar.maps)[0]])
+
+
+def _has_courses(exemplar: Material, options: Options) -> bool:
+    """Whether its pattern repeats, as bricks, tiles and planks do, in one direction at least."""
+    reduced_by = max(1.0, min(exemplar.size) / LATTICE_SIDE)
+    return len(prepare_exemplar(exemplar, options.maps, reduced_by).lattice.waves) > 0
 
 
 def _takes_geometry(asset: Asset, options: Options) -> bool:
@@ -495,7 +514,7 @@ def _in_blocks(layer: Layer, ground: Ground, size: int) -> NDArray[np.int32]:
     """Where the texture's blocks come from, as in `Made`."""
     if ground.plane is not None and ground.texture is not None:
         return index_in_texture(ground.plane, ground.texture.mesh, size, layer.index)
-    return _upright(layer)
+    return index_of_unturned(_upright(layer), layer.exemplar.size, ground.quarters)
 
 
 def _upright(layer: Layer) -> NDArray[np.int32]:

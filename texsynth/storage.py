@@ -177,6 +177,18 @@ def write_map(
         yield from _write_pictures(kind, sources, files, storage, gutters)
 
 
+def map_levels(
+    kind: MapKind, sources: Mapping[MapKind, Rows], storage: Storage, gutters: Gutters | None
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """The chain of one map as `write_map` writes it: (level, first row, rows), level 0 first."""
+    as_float = storage.container == "exr"
+    return _levels(kind, _read(sources, as_float=as_float), storage, gutters, as_float=as_float)
+
+
+def _read(sources: Mapping[MapKind, Rows], *, as_float: bool) -> dict[str, Rows]:
+    return {str(name): source if as_float else _in_codes(name, source) for name, source in sources.items()}
+
+
 def _levels(
     kind: MapKind, read: Mapping[str, Rows], storage: Storage, gutters: Gutters | None, *, as_float: bool = False
 ) -> Iterator[tuple[int, int, NDArray[Any]]]:
@@ -193,7 +205,7 @@ def _write_pictures(
     gutters: Gutters | None,
 ) -> Iterator[float]:
     as_float = storage.container == "exr"
-    read = {str(name): source if as_float else _in_codes(name, source) for name, source in sources.items()}
+    read = _read(sources, as_float=as_float)
     height, width = sources[kind].shape[:2]
     writers: list[PngWriter | ExrWriter] = []
     for file, (rows, columns) in zip(files, level_sizes(height, width), strict=True):
@@ -218,7 +230,7 @@ def _write_blocks(
     storage: Storage,
     gutters: Gutters | None,
 ) -> Iterator[float]:
-    read = {str(name): _in_codes(name, source) for name, source in sources.items()}
+    read = _read(sources, as_float=False)
     height, width = sources[kind].shape[:2]
     texel_format = storage.target.texel_format(kind)
     done = 0.0

@@ -30,8 +30,10 @@ from texsynth.restyle import (
 from texsynth.run import Run
 from texsynth.sources import Asset, load_sources, material_areas
 from texsynth.surface.atlas import Atlas, atlas_side, udim_atlas
+from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import MeshAsset, load_mesh, write_glb
 from texsynth.threads import settle_threads
+from texsynth.tile_levels import WholeLevels
 
 
 def restyle_tiles(asset: Path, exemplar: Path, out: Path, options: Options, run: Run) -> dict[str, Any]:
@@ -86,6 +88,9 @@ def _together(
             sources = load_sources(exemplar, asset, out, whole)
             work = work_folder(out, sources, whole)
         made = make_maps(sources, work, out / PREVIEW, whole, compute, run)
+        levels = None
+        if options.seams == "weld" and asset.topology is not None:
+            levels = WholeLevels.of(Gutters(asset.topology, whole.size), made.canvases, options.storage)
         manifests = {}
         for place, tile in enumerate(tiles):
             first, last = (MADE + (1 - MADE) * (place + k) / len(tiles) for k in range(2))
@@ -93,7 +98,8 @@ def _together(
             chosen = replace(options, material=mesh.materials[tile].name)
             part = _cut_out(made, atlas, place, options.size, work)
             folder = _folder(mesh, tile)
-            manifests[folder] = publish_made(part, one, out / folder, chosen, run, (first, last))
+            gutters = None if levels is None else levels.tile(*atlas.corner(place, options.size), options.size)
+            manifests[folder] = publish_made(part, one, out / folder, chosen, run, (first, last), gutters)
         end_work(out)
     except OSError as error:
         raise from_os_error(error, error.filename or out) from error

@@ -16,6 +16,7 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import splu
 
 Doubles = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 Ints = NDArray[np.int64]
 
 ITERATIONS = 12
@@ -59,7 +60,7 @@ def flattened(uvs: Doubles, of: Ints, shapes: Doubles, charts: Ints) -> Doubles:
     chosen = stretched[charts]
     if chosen.any():
         used, local = np.unique(of[chosen], return_inverse=True)
-        places[used] = _relaxed(places[used], local.reshape(-1, 3), shapes[chosen])
+        places[used] = relaxed(places[used], local.reshape(-1, 3), shapes[chosen])
     return places
 
 
@@ -100,8 +101,12 @@ def linear_maps(to: Doubles, of: Doubles) -> Doubles:
     return np.asarray(target @ inverse / np.where(np.abs(det) > 1e-300, det, np.inf)[:, None, None], np.float64)
 
 
-def _relaxed(places: Doubles, of: Ints, shapes: Doubles) -> Doubles:
-    """As rigid as possible, beginning at `places` (P, 2)."""
+def relaxed(places: Doubles, of: Ints, shapes: Doubles, wanted: Complex | None = None) -> Doubles:
+    """As rigid as possible, beginning at `places` (P, 2).
+
+    wanted: complex (T,), by which rotation each triangle is drawn, as long as the pull is strong, 1 being as strong as
+    that of its own shape; None: none is.
+    """
     edges = np.stack([shapes[:, (k + 1) % 3] - shapes[:, (k + 2) % 3] for k in range(3)], axis=1)  # opposite corner k
     twice = np.maximum(2 * np.abs(areas(shapes)), 1e-300)
     cotangent = np.stack(
@@ -120,8 +125,10 @@ def _relaxed(places: Doubles, of: Ints, shapes: Doubles) -> Doubles:
     solver = splu(
         (diags(degree + hold) - adjacency).tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}
     )
+    if wanted is not None:
+        wanted = wanted * (weight * (edges**2).sum(axis=2)).sum(axis=1)
     for _ in range(ITERATIONS):
-        rotation = _rotations(places[of], edges, weight)
+        rotation = _rotations(places[of], edges, weight, wanted)
         right = hold[:, None] * places
         for k in range(3):
             pull = weight[:, k, None] * np.einsum("tij,tj->ti", rotation, edges[:, k])
@@ -132,12 +139,15 @@ def _relaxed(places: Doubles, of: Ints, shapes: Doubles) -> Doubles:
     return places
 
 
-def _rotations(corners: Doubles, edges: Doubles, weight: Doubles) -> Any:
-    """(T, 2, 2): the rotation of each triangle that fits its corners (T, 3, 2) best."""
+def _rotations(corners: Doubles, edges: Doubles, weight: Doubles, wanted: Complex | None) -> Any:
+    """(T, 2, 2): the rotation of each triangle that fits its corners (T, 3, 2) best, drawn to the one that is
+    wanted."""
     now = np.stack([corners[:, (k + 1) % 3] - corners[:, (k + 2) % 3] for k in range(3)], axis=1)
     covariance = np.einsum("tk,tki,tkj->tij", weight, now, edges)
     cosine = covariance[:, 0, 0] + covariance[:, 1, 1]
     sine = covariance[:, 1, 0] - covariance[:, 0, 1]
+    if wanted is not None:
+        cosine, sine = cosine + wanted.real, sine + wanted.imag
     length = np.maximum(np.hypot(cosine, sine), 1e-300)
     cosine, sine = cosine / length, sine / length
     return np.stack([np.stack([cosine, -sine], axis=1), np.stack([sine, cosine], axis=1)], axis=1)

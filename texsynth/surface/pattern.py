@@ -8,17 +8,18 @@ What is made there is carried into the texture by `rebake`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from texsynth.surface.flatten import areas, flattened, triangle_shapes
+from texsynth.surface.flatten import areas, flattened, linear_maps, triangle_shapes
+from texsynth.surface.level import levelled
 from texsynth.surface.mesh import Mesh, uv_areas
 from texsynth.surface.packing import packed
-from texsynth.surface.raster import UvRaster
+from texsynth.surface.raster import UvRaster, uv_mask
 from texsynth.surface.unfold import Seam, covered_cells, turned_upright, unfolded
 from texsynth.surface.uv_topology import Topology
 
@@ -31,6 +32,7 @@ MULTIPLE = 64  # of texels, that the plane's side is
 LARGEST = 2.0  # of the texture's side: how large the plane may become
 OWNED = 0.5  # of a chart's texels that must be its own for it to have a pattern of its own
 STEEP = 0.8  # of a sheet's area, in the mean, that must be upright for its courses to be at the surface's height
+ONCE = 0.97  # of the area of charts that go over the texture's edge that must be covered for them not to repeat it
 SMALL = 4  # texels of a chart, in the mean, for which that is not asked
 OWNER_SIZE = 1024  # texels a side at which that is counted
 
@@ -59,10 +61,18 @@ class PatternPlane:
 
 def fits(topology: Topology) -> bool:
     """Whether a pattern plane can be made: not where the texture repeats on the surface, for there the pattern has to
-    repeat with it, nor where no triangle has an area in the texture."""
-    if any(topology.repeating):
+    repeat with it, nor where no triangle has an area in the texture. A chart that is rolled round a form, and meets
+    itself at the texture's edge, does not repeat it: it has each texel once."""
+    area = np.abs(uv_areas(topology.mesh, topology.triangles))
+    if not (area > 1e-14).any():
         return False
-    return bool((np.abs(uv_areas(topology.mesh, topology.triangles)) > 1e-14).any())
+    over = np.isin(topology.chart, topology.over_edge)
+    if not over.any():
+        return True
+    alone = np.full(len(topology.mesh.triangles), -1, np.int32)
+    alone[np.flatnonzero(topology.chosen)[over]] = 0
+    covered = uv_mask(replace(topology.mesh, material_index=alone), OWNER_SIZE, 0, gutter=0).mean()
+    return bool(covered >= ONCE * area[over].sum())
 
 
 def mean_density(topology: Topology, size: int) -> float:
@@ -72,12 +82,14 @@ def mean_density(topology: Topology, size: int) -> float:
     return float(size * np.sqrt(np.abs(uv_areas(mesh, triangles)).sum() / world))
 
 
-def plan_plane(topology: Topology, size: int, density: float, grain: float, *, join: bool) -> PatternPlane:
+def plan_plane(
+    topology: Topology, size: int, density: float, grain: float, *, join: bool, level: bool = False
+) -> PatternPlane:
     """The plane of a material's surface for a texture of `size` x `size`, at `density` texels per unit of length, or
     fewer where it would become too large.
 
     grain: degrees clockwise, seen from outside, that the pattern is turned from upright. join: whether charts that
-    unfold into one sheet do.
+    unfold into one sheet do. level: whether charts are bent where courses would climb and fall otherwise.
     """
     mesh, points, owns = topology.mesh, topology.points, _owners(topology)
     chosen = topology.chosen.copy()
@@ -92,6 +104,8 @@ def plan_plane(topology: Topology, size: int, density: float, grain: float, *, j
     chart = np.unique(topology.chart[owns], return_inverse=True)[1]  # a chart stays or goes as a whole
     shapes = triangle_shapes(mesh.positions[triangles].astype(np.float64))
     places = flattened(uvs, of, shapes, chart)
+    if level:
+        places = levelled(places, of, shapes, chart, _in_shapes(mesh, triangles, UP))
     sheets = chart
     if join:
         seams = _seams(topology, point_of)
@@ -111,6 +125,17 @@ def plan_plane(topology: Topology, size: int, density: float, grain: float, *, j
 
 
 UP, AWAY = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])
+
+
+def ups_in_texture(topology: Topology) -> Doubles:
+    """float64 (T, 2): on each triangle the direction in the texture, x and y down, that is up on the surface, as long
+    as the area that it is upright on."""
+    mesh, triangles = topology.mesh, topology.triangles
+    shapes = triangle_shapes(mesh.positions[triangles].astype(np.float64))
+    ups = _in_shapes(mesh, triangles, UP)
+    there = np.einsum("tij,tj->ti", linear_maps(mesh.uvs[triangles].astype(np.float64), shapes), ups)
+    length = np.linalg.norm(ups, axis=1) * np.abs(areas(shapes)) / np.maximum(np.linalg.norm(there, axis=1), 1e-300)
+    return np.asarray(there * length[:, None], np.float64)
 
 
 def _owners(topology: Topology) -> NDArray[np.bool_]:
@@ -139,18 +164,23 @@ def _seams(topology: Topology, point_of: Ints) -> list[Seam]:
 
 def _directions(mesh: Mesh, triangles: Ints, shapes: Doubles, places: Doubles, of: Ints, way: Doubles) -> Doubles:
     """float64 (T, 2): a direction in space as it shows on each flat triangle, times the triangle's area."""
+    flat = _in_shapes(mesh, triangles, way)
+    # from the triangle's own frame to where it lies, sheared perhaps: at right angles to what is level there
+    level = np.einsum("tij,tj->ti", linear_maps(places[of], shapes), np.stack([-flat[:, 1], flat[:, 0]], axis=1))
+    length = np.linalg.norm(flat, axis=1) / np.maximum(np.linalg.norm(level, axis=1), 1e-300)
+    turned = np.stack([level[:, 1], -level[:, 0]], axis=1)
+    return np.asarray(turned * (length * np.abs(areas(shapes)))[:, None], np.float64)
+
+
+def _in_shapes(mesh: Mesh, triangles: Ints, way: Doubles) -> Doubles:
+    """float64 (T, 2): a direction in space as it shows on each of `triangle_shapes`."""
     corners = mesh.positions[triangles].astype(np.float64)
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     along = one / np.maximum(np.linalg.norm(one, axis=1), 1e-30)[:, None]
     normal = np.cross(one, two)
     normal /= np.maximum(np.linalg.norm(normal, axis=1), 1e-30)[:, None]
     across = -np.cross(normal, along)  # y of `triangle_shapes` runs down
-    flat = np.stack([along @ way, across @ way], axis=1)
-    # from the triangle's own frame to where it lies
-    now, before = places[of[:, 1]] - places[of[:, 0]], shapes[:, 1] - shapes[:, 0]
-    turn = (now[:, 0] + 1j * now[:, 1]) * np.conj(before[:, 0] + 1j * before[:, 1])
-    turned = (flat[:, 0] + 1j * flat[:, 1]) * turn / np.maximum(np.abs(turn), 1e-300)
-    return np.stack([turned.real, turned.imag], axis=1) * np.abs(areas(shapes))[:, None]
+    return np.stack([along @ way, across @ way], axis=1)
 
 
 def _shift_to_height(

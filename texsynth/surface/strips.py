@@ -21,6 +21,7 @@ from texsynth.surface.uv_topology import Topology
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
+MOST_STRETCHED = 4.0  # by which factor more along one axis than along the other a continued texture may be stretched
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ def seam_strips(topology: Topology, size: int) -> Strips | None:
     # what goes into the giving side goes out of the keeping one
     turn = np.einsum("ei,ej->eij", along_there, along) - np.einsum("ei,ej->eij", inward_there, inward)
     turn *= (lengths_there / np.maximum(lengths, 1e-9))[:, None, None]
+    if topology.fitted:
+        places = topology.mesh.positions
+        on_surface = [places[np.concatenate(each)] for each in ([c.gives for c in chains], [c.keeps for c in chains])]
+        turn = _through_surface(_from_surface(on_surface[0], gives), _from_surface(on_surface[1], keeps), turn)
     ends = np.concatenate([np.cumsum(lengths[a:b]) for a, b in pairwise(first)])  # of edges, along their chain
     counts = np.maximum(1, np.ceil(ends[first[1:] - 1])).astype(np.int64)
     edge, share = _samples(ends, lengths, first, counts)
@@ -104,6 +109,29 @@ def _samples(ends, lengths, first, counts):  # type: ignore[no-untyped-def]
             edges[n], shares[n] = edge, min(max(share, 0.0), 1.0)
             n += 1
     return edges, shares
+
+
+def _from_surface(places: NDArray[np.float32], corners: Doubles) -> Doubles:
+    """float64 (E, 2, 2): the maps from offsets on the triangles beside edges, along them and to the third corner's
+    side, in units of length, to texels. places: (E, 3, 3), in space; corners: (E, 3, 2), in the texture."""
+    edge, apex = (places[:, k].astype(np.float64) - places[:, 0] for k in (1, 2))
+    length = np.maximum(np.linalg.norm(edge, axis=1), 1e-30)
+    share = np.einsum("ei,ei->e", apex, edge) / length**2
+    height = np.maximum(np.linalg.norm(apex - share[:, None] * edge, axis=1), 1e-30)
+    along = corners[:, 1] - corners[:, 0]
+    across = corners[:, 2] - corners[:, 0] - share[:, None] * along
+    return np.stack([along / length[:, None], across / height[:, None]], axis=2)
+
+
+def _through_surface(gives: Doubles, keeps: Doubles, turn: Doubles) -> Doubles:
+    """float64 (E, 2, 2): where the sides are sheared, or stretched along one axis, a texture that is continued has to
+    be so too; `turn`, which only turns and scales, where one of the triangles is a sliver."""
+    sound = np.abs(np.linalg.det(gives)) > 1e-12 * np.maximum((gives**2).sum(axis=(1, 2)), 1e-30)
+    back = np.linalg.inv(np.where(sound[:, None, None], gives, np.eye(2)))
+    whole = keeps * np.array([1.0, -1.0]) @ back
+    values = np.linalg.svd(whole, compute_uv=False)
+    sound &= values[:, 0] < MOST_STRETCHED * values[:, 1]
+    return np.asarray(np.where(sound[:, None, None], whole, turn))
 
 
 def _at_samples(values: Doubles, edge: Ints, share: Doubles, first: Ints, closed: NDArray[np.bool_]) -> Doubles:

@@ -27,7 +27,9 @@ WIDEST = 1.5  # of the side of a square that holds the whole surface: how large 
 DEEP = 0.2  # cells that a middle must lie inside the other triangle to be hidden
 MOST_CHECKED = 1024  # triangles of a sheet whose middles are looked for on the other
 CELLS = 400  # to the side of that square, in which overlaps are counted
-UPRIGHT, SKEW = 0.3, np.deg2rad(20)  # sheets of which this share of the area is upright have to agree to so much
+# A sheet has a way up where this share of what is upright on it agrees and this share of its area is; then sheets have
+# to agree to so much. A roof has none; with a wall joined to it, it has the wall's.
+UPRIGHT, SOME, SKEW = 0.3, 0.01, np.deg2rad(20)
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,18 @@ class Seam:
 @dataclass
 class _Sheet:
     """Charts that hang together. cells: bool, what they cover, from `corner` (in cells) on. up: where up is on it, as
-    long as the area that it is upright on."""
+    long as the area that it is upright on; steep: that area, were up one way on all of it."""
 
     charts: list[int]
     cells: NDArray[np.bool_]
     corner: complex
     up: complex
+    steep: float
     area: float
+
+    @property
+    def has_up(self) -> bool:
+        return abs(self.up) > max(UPRIGHT * self.steep, SOME * self.area)
 
 
 def unfolded(places: Doubles, of: Ints, charts: Ints, up: Doubles, seams: list[Seam]) -> tuple[Doubles, Ints]:
@@ -66,11 +73,12 @@ def unfolded(places: Doubles, of: Ints, charts: Ints, up: Doubles, seams: list[S
     ends = np.searchsorted(charts[order], np.arange(count + 1))
     triangles = [order[a:b] for a, b in itertools.pairwise(ends)]
     ups = np.bincount(charts, up[:, 0], count) + 1j * np.bincount(charts, up[:, 1], count)
+    steep = np.bincount(charts, np.hypot(*up.T), count)
     size = np.bincount(charts, weight, count)
     sheets = {}
     for chart in range(count):
         cells, corner = covered_cells(z[of[triangles[chart]]] / cell)
-        sheets[chart] = _Sheet([chart], cells, corner, complex(ups[chart]), float(size[chart]))
+        sheets[chart] = _Sheet([chart], cells, corner, complex(ups[chart]), float(steep[chart]), float(size[chart]))
     sheet_of = np.arange(count)
     points = [np.unique(of[mine]) for mine in triangles]
     for seam in sorted(seams, key=lambda seam: -_length(z, seam.one)):
@@ -81,7 +89,7 @@ def unfolded(places: Doubles, of: Ints, charts: Ints, up: Doubles, seams: list[S
         if sheets[b].area > sheets[a].area:
             a, b, fixed, moved = b, a, moved, fixed
         fit = _rigid(z[moved], z[fixed])
-        if fit is None or not _upright_together(sheets[a].up, sheets[b].up * fit[0], sheets[a].area, sheets[b].area):
+        if fit is None or not _upright_together(sheets[a], sheets[b], fit[0]):
             continue
         mine = np.concatenate([triangles[chart] for chart in sheets[b].charts])
         moved_there = (fit[0] * z[of[mine]] + fit[1]) / cell
@@ -93,7 +101,10 @@ def unfolded(places: Doubles, of: Ints, charts: Ints, up: Doubles, seams: list[S
             z[points[chart]] = fit[0] * z[points[chart]] + fit[1]
             sheet_of[chart] = a
         one, two = sheets[a], sheets.pop(b)
-        sheets[a] = _Sheet(one.charts + two.charts, joined[0], joined[1], one.up + two.up * fit[0], one.area + two.area)
+        sheets[a] = _Sheet(
+            one.charts + two.charts, joined[0], joined[1], one.up + two.up * fit[0], one.steep + two.steep,
+            one.area + two.area,
+        )  # fmt: skip
     return np.stack([z.real, z.imag], axis=1), np.unique(sheet_of, return_inverse=True)[1].reshape(-1)
 
 
@@ -101,22 +112,30 @@ def turned_upright(places: Doubles, of: Ints, sheets: Ints, ups: list[Doubles], 
     """Places with each sheet turned so that its up is at the top, and then by `angle`, radians, clockwise.
 
     sheets: (T,), of each triangle. ups: directions as `unfolded` takes them, the first that a sheet is steep enough to
-    have a mean of counts.
+    have a mean of counts. A sheet that hangs down on both sides has none, but its courses lie level either way up.
     """
     z = np.asarray(places[:, 0] + 1j * places[:, 1])
     count = int(sheets.max()) + 1
     area = np.bincount(sheets, np.abs(areas(places[of])), count)
     turn = np.ones(count, np.complex128)
     settled = np.zeros(count, np.bool_)
-    for up in ups:
-        mean = np.bincount(sheets, up[:, 0], count) + 1j * np.bincount(sheets, up[:, 1], count)
-        clear = ~settled & (np.abs(mean) > UPRIGHT * area)
-        turn[clear] = -1j * np.abs(mean[clear]) / mean[clear]  # y runs down: the top is at -i
-        settled |= clear
+    for way in ups:
+        up = np.asarray(way[:, 0] + 1j * way[:, 1])
+        twofold = _sums(sheets, np.asarray(up**2 / np.maximum(np.abs(up), 1e-300)), count)
+        twofold = np.sqrt(twofold) * np.sqrt(np.abs(twofold))
+        least = np.maximum(UPRIGHT * np.bincount(sheets, np.abs(up), count), SOME * area)
+        for mean in (_sums(sheets, up, count), twofold):
+            clear = ~settled & (np.abs(mean) > least)
+            turn[clear] = -1j * np.abs(mean[clear]) / mean[clear]  # y runs down: the top is at -i
+            settled |= clear
     sheet_of = np.zeros(len(z), np.int64)
     sheet_of[of] = sheets[:, None]
     z = z * turn[sheet_of] * np.exp(1j * angle)
     return np.stack([z.real, z.imag], axis=1)
+
+
+def _sums(sheets: Ints, values: Complex, count: int) -> Complex:
+    return np.asarray(np.bincount(sheets, values.real, count) + 1j * np.bincount(sheets, values.imag, count))
 
 
 def _length(z: Complex, border: Ints) -> float:
@@ -139,11 +158,11 @@ def _rigid(moved: Complex, fixed: Complex) -> tuple[complex, complex] | None:
     return (complex(turn), complex(offset)) if apart <= MISFIT * total / 2 else None
 
 
-def _upright_together(one: complex, two: complex, area_one: float, area_two: float) -> bool:
-    """Whether up is the same way on both, or on one of them none."""
-    if abs(one) < UPRIGHT * area_one or abs(two) < UPRIGHT * area_two:
+def _upright_together(one: _Sheet, two: _Sheet, turn: complex) -> bool:
+    """Whether up is the same way on both, the second turned, or on one of them none."""
+    if not (one.has_up and two.has_up):
         return True
-    return bool(abs(np.angle(one * np.conj(two))) < SKEW)
+    return bool(abs(np.angle(one.up * np.conj(two.up * turn))) < SKEW)
 
 
 def _joined(sheet: _Sheet, triangles: Complex) -> tuple[NDArray[np.bool_], complex] | None:

@@ -37,10 +37,14 @@ class Chain:
 @dataclass(frozen=True)
 class Topology:
     """How the triangles of one material of a mesh hang together (None: those of any textured one, or all where there is
-    none). Each part is found when it is first asked for, and kept."""
+    none). Each part is found when it is first asked for, and kept.
+
+    fitted: whether `mesh.uvs` lie on a pattern plane, where charts have their size on the surface but may be sheared.
+    """
 
     mesh: Mesh
     material: int | None
+    fitted: bool = False
 
     @cached_property
     def chosen(self) -> NDArray[np.bool_]:
@@ -103,6 +107,11 @@ class Topology:
         lies across it, or a seam joins both edges at the same height, as where a map is rolled round a pillar."""
         return _repeating(self)
 
+    @cached_property
+    def over_edge(self) -> Ints:
+        """The numbers of the charts at which the surface goes on over the texture's edge."""
+        return _over_edge(self)
+
 
 def shared_edges(places: Ints, triangles: Ints) -> tuple[Ints, Ints]:
     """Edges that two of `triangles` (T, 3) share on the surface: as `Topology.seam_edges`, with seams and without; and
@@ -157,18 +166,31 @@ def _larger(one: float, two: float, uvs: Ints) -> bool:
 
 def _repeating(topology: Topology) -> tuple[bool, bool]:
     """As `Topology.repeating`."""
-    triangles = topology.mesh.uvs[topology.triangles].astype(np.float64)
-    if len(triangles) == 0:
-        return False, False
-    across = np.floor(triangles.min(axis=1) + SAME_EDGE) < np.floor(triangles.max(axis=1) - SAME_EDGE)
-    found = across.any(axis=0)
-    edges = topology.mesh.uvs[topology.seam_edges][:, :, :2].astype(np.float64)
-    if len(edges):
-        apart = edges[:, 0] - edges[:, 1]  # edge, end, u v
-        whole = np.rint(apart)
-        rolled = (np.abs(apart - whole) < SAME_EDGE).all(axis=(1, 2))
-        found |= (whole[rolled] != 0).any(axis=(0, 1))
+    found = _across_edges(topology).any(axis=0) | (_rolled(topology) != 0).any(axis=(0, 1))
     return bool(found[1]), bool(found[0])
+
+
+def _over_edge(topology: Topology) -> Ints:
+    """As `Topology.over_edge`."""
+    rolled = (_rolled(topology) != 0).any(axis=(1, 2))
+    _, at = _charts(topology.points[topology.triangles]) if len(topology.triangles) else (None, np.empty(0, np.int64))
+    beside = at[topology.points[topology.seam_edges[rolled][:, :, 0]]]
+    return np.union1d(topology.chart[_across_edges(topology).any(axis=1)], beside)
+
+
+def _across_edges(topology: Topology) -> NDArray[np.bool_]:
+    """bool (T, u v): triangles that lie across an edge of the texture."""
+    triangles = topology.mesh.uvs[topology.triangles].astype(np.float64)
+    return np.asarray(np.floor(triangles.min(axis=1) + SAME_EDGE) < np.floor(triangles.max(axis=1) - SAME_EDGE))
+
+
+def _rolled(topology: Topology) -> Ints:
+    """int64 (E, end, u v): by how many whole textures the sides of each seam edge are apart, 0 where by another way."""
+    edges = topology.mesh.uvs[topology.seam_edges][:, :, :2].astype(np.float64)
+    apart = edges[:, 0] - edges[:, 1]  # edge, end, u v
+    whole = np.rint(apart)
+    rolled = np.asarray((np.abs(apart - whole) < SAME_EDGE).all(axis=(1, 2)), np.bool_)
+    return np.asarray(np.where(rolled[:, None, None], whole, 0), np.int64)
 
 
 def places_of(mesh: Mesh) -> Ints:
