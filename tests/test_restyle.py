@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mipmap.metrics import edge_correlation, laplacian_energy, wrap_ratio
 from texsynth.errors import ErrorKind, TexsynthError
 from texsynth.image_io import read_image, save_image
-from texsynth.material import MapKind
+from texsynth.material import MapKind, load_material
 from texsynth.options import Options
 from texsynth.publish import verify
 from texsynth.restyle import restyle, synthesize
@@ -236,6 +236,19 @@ def test_only_the_maps_asked_for_are_written_and_exr_holds_half_floats(pebbles: 
     texels = read_image(tmp_path / "albedo.exr").texels
     assert texels.shape == (64, 64, 3)
     assert 0 <= float(texels.min()) < float(texels.max()) <= 1
+
+
+def test_a_result_of_a_small_part_of_its_exemplar_says_which_density_fits_all_of_it_in(
+    pebbles: Path, tmp_path: Path
+) -> None:
+    def advice(folder: str, density: float) -> list[str]:
+        manifest = synthesize(pebbles, tmp_path / folder, options(maps=(ALBEDO,), size=64, density=density), Run())
+        return [note for note in manifest["notes"] if "--density" in note]
+
+    side = min(load_material(pebbles).size)
+    (note,) = advice("part", 0.5)  # the exemplar at twice its size
+    assert f"--density {side / 64:.2g} " in note
+    assert advice("whole", side / 64) == []
 
 
 def test_without_detail_the_result_is_smooth(made: Path, pebbles: Path, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
 LATTICE_SIDE = 512  # texels a side at which it is seen whether an exemplar's pattern repeats
+MUCH_LARGER = 1.9  # times the side of the result: an exemplar of which a part is seen
 MADE = 0.83  # of a run, after which what was made is published
 
 
@@ -549,6 +550,16 @@ def _chosen_for_them(mesh: MeshAsset, replaced: int | None) -> list[str]:
     return [f"of the mesh's {len(mesh.materials)} materials {taken}, was replaced; --material names another"]
 
 
+def _only_a_part(size: tuple[int, int], options: Options) -> list[str]:
+    """A note where a texture is much smaller than its exemplar, of (height, width) as it was used: of a photo's twelve
+    megapixels one then sees a corner, though a few large stones may have been all that it shows."""
+    across = min(size) / options.size
+    if across < MUCH_LARGER:
+        return []
+    shown = f"the result is {options.size} texels wide and its exemplar {size[1]} x {size[0]}, of which it is a part"
+    return [f"{shown}; --density {options.density * across:.2g} fits the whole of it in, and takes less time"]
+
+
 def _finish(
     out: Path,
     maps: dict[str, Any],
@@ -558,9 +569,9 @@ def _finish(
     run: Run,
 ) -> dict[str, Any]:
     """Index, mesh, report and, last, the manifest."""
-    material, exemplar, asset = sources.exemplars[0], made.layers[0].exemplar, sources.asset
-    canvases = made.canvases
-    notes = [note for each in sources.exemplars for note in (*each.notes, *_not_asked(each, options))]
+    material, exemplar, asset, canvases = sources.exemplars[0], made.layers[0].exemplar, sources.asset, made.canvases
+    parts = [] if asset is not None else _only_a_part(exemplar.size, options)
+    notes = [note for each in sources.exemplars for note in (*each.notes, *_not_asked(each, options))] + parts
     estimated = frozenset[MapKind]().union(*(each.estimated for each in sources.exemplars))
     files = ["preview.png", "report.html", "report.json"]
     for layer, shown, name in zip(made.layers, made.indices, ("index.npy", "index_second.npy"), strict=False):
