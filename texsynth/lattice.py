@@ -75,10 +75,9 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     reduce = 1
     while max(weighted.shape[:2]) // reduce > LONGEST_LAGS:
         reduce *= 2
-    image = weighted.astype(np.float64)
-    if reduce > 1:
-        h, w = image.shape[0] // reduce, image.shape[1] // reduce
-        image = image[: h * reduce, : w * reduce].reshape(h, reduce, w, reduce, -1).mean(axis=(1, 3))
+    h, w = weighted.shape[0] // reduce, weighted.shape[1] // reduce
+    cells = weighted[: h * reduce, : w * reduce].reshape(h, reduce, w, reduce, -1)
+    image = cells.mean(axis=(1, 3), dtype=np.float64)  # a photo's twelve megapixels never stand in float64
     extent = np.array(image.shape[:2], float)
     if np.ptp(image, axis=(0, 1)).max() < FLAT:
         return NO_LATTICE
