@@ -275,6 +275,7 @@ def _closed(turns: Doubles, wraps: tuple[bool, bool], near: float) -> Doubles:
 
     An exemplar that wraps repeats after its own sides too. If the periods that were found do not divide these, both
     together are a finer lattice, whose waves are those sums of the given ones that are whole. Unchanged if none are.
+    near: what turns that count as whole may miss a whole number by.
     """
     sums = _STEPS[(np.abs(_STEPS) <= MOST_TIMES).all(axis=1)]
     made = sums @ turns
@@ -313,7 +314,7 @@ def _row_lattices(correlation: Doubles) -> tuple[Doubles, float]:
     """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy."""
     profiles = [correlation.mean(axis=1), correlation.mean(axis=0)]
     shares = [float(profile[len(profile) // 2]) for profile in profiles]
-    waves, left = [], 1.0
+    waves, strength, left = [], 0.0, 1.0
     for axis in (0, 1) if shares[0] > shares[1] else (1, 0):
         if shares[axis] < 0.045 * left:
             continue
@@ -323,8 +324,9 @@ def _row_lattices(correlation: Doubles) -> tuple[Doubles, float]:
         wave = np.zeros(2)
         wave[axis] = 1 / period
         waves.append(wave)
+        strength = max(strength, shares[axis])
         left -= shares[axis]  # fainter joints across strong ones show in what these leave
-    return np.array(waves).reshape(-1, 2), max(shares) if waves else 0.0
+    return np.array(waves).reshape(-1, 2), strength
 
 
 def _profile_period(profile: Doubles) -> float | None:
