@@ -149,12 +149,15 @@ def test_moving_a_regular_material_by_its_lattice_leaves_its_joints_where_they_a
     exemplar = prepare_exemplar(material, (MapKind.ALBEDO, MapKind.NORMAL, MapKind.ROUGHNESS))
     waves = exemplar.lattice.waves
     assert len(waves) > 0
-    height = material.maps[MapKind.HEIGHT].encoded()[:, :, 0].astype(np.float64)
-    height = ndimage.gaussian_filter(height - ndimage.gaussian_filter(height, 24, mode="wrap"), 1.5, mode="wrap")
+    image = np.zeros((384, 384))
+    for kind_of_map in (MapKind.HEIGHT, MapKind.ALBEDO):  # joints are deep, stripes of a knit coloured
+        values = material.maps[kind_of_map].encoded()[:, :, 0].astype(np.float64)
+        image += (values - ndimage.gaussian_filter(values, 24, mode="wrap")) / values.std()
+    image = ndimage.gaussian_filter(image, 1.5, mode="wrap")
 
     def likeness(lag: Doubles) -> float:
-        moved = ndimage.shift(height, lag, order=1, mode="grid-wrap")
-        return float(np.corrcoef(height.ravel(), moved.ravel())[0, 1])
+        moved = ndimage.shift(image, lag, order=1, mode="grid-wrap")
+        return float(np.corrcoef(image.ravel(), moved.ravel())[0, 1])
 
     periods = np.linalg.pinv(waves).T  # rows: the translations of one whole phase
     along = [likeness(period) for period in periods]
@@ -248,3 +251,47 @@ def test_a_weave_whose_threads_differ_over_many_of_its_cells_closes_on_an_exempl
     image += 0.35 * rng.normal(size=(1001, 1001))[number[..., 0], number[..., 1]]
     lattice = find_lattice(np.asarray(image[:, :, None] / image.std(), np.float32), (False, True))
     assert_periods(lattice, [[32, 0], [0, 32]])
+
+
+def slabs(joints: tuple[list[int], list[int]], seed: int = 0) -> Floats:
+    """float32 (256, 256, 1): grained slabs, each of a shade of its own, with dark joints at these rows and columns."""
+    rng = np.random.default_rng(seed)
+    image = 0.6 + 0.05 * ndimage.gaussian_filter(rng.normal(size=(256, 256)), 1, mode="wrap")
+    y, x = (np.searchsorted(np.array(places), np.arange(256)) for places in joints)
+    image += rng.normal(0, 0.01, (8, 8))[y][:, x]
+    for at in joints[0]:
+        image[at - 2 : at + 2] = 0.2
+    for at in joints[1]:
+        image[:, at - 2 : at + 2] = 0.2
+    return np.asarray(image[:, :, None] / image.std(), np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_slabs_a_side_of_a_tiling_exemplar_have_periods_of_half_its_sides(seed: int) -> None:
+    lattice = find_lattice(slabs(([60, 188], [100, 228]), seed), TORUS)
+    np.testing.assert_allclose(np.sort(np.abs(lattice.waves), axis=0), [[0, 0], [2 / 256, 2 / 256]])
+
+
+def test_two_courses_in_a_tiling_exemplar_have_a_period_of_half_its_height() -> None:
+    np.testing.assert_allclose(find_lattice(slabs(([60, 188], [])), TORUS).waves, [[2 / 256, 0]])
+
+
+def panel(seed: int = 0) -> Floats:
+    """float32 (256, 256, 1): a dark frame and, inside, grooves of several widths and depths, with grain."""
+    rng = np.random.default_rng(seed)
+    image = 0.7 + 0.05 * ndimage.gaussian_filter(rng.normal(size=(256, 256)), 1, mode="wrap")
+    for first, last, shade in ((40, 44, 0.5), (110, 118, 0.4), (150, 153, 0.55), (205, 210, 0.45), (0, 14, 0.1)):
+        image[first:last] = image[:, first + 3 : last + 3] = shade
+    return np.asarray(image[:, :, None] / image.std(), np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tiling_exemplar_that_is_one_framed_panel_repeats_by_its_own_sides(seed: int) -> None:
+    np.testing.assert_allclose(find_lattice(panel(seed), TORUS).waves, np.eye(2) / 256)
+
+
+def test_grain_along_one_side_does_not_make_a_panel() -> None:
+    rng = np.random.default_rng(1)
+    grain = ndimage.gaussian_filter(rng.normal(size=256), 2, mode="wrap")
+    image = grain[:, None] + 0.5 * ndimage.gaussian_filter(rng.normal(size=(256, 256)), 1, mode="wrap")
+    assert len(find_lattice(np.asarray(image[:, :, None] / image.std(), np.float32), TORUS).waves) == 0

@@ -26,6 +26,13 @@ SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent
 WHOLE = 0.3  # turns over the exemplar that count as a whole number of them: what a hand lays is that far off
 WHOLE_CRISP = 0.1  # the same of a lattice whose points are alike by more than CRISP
 CRISP = 0.7
+LEAST_SHARE = 0.045  # of the energy in the means of the rows, where these have a period
+# Of 173 training materials without shorter periods, those that have this correlation at half a side, and no other lag
+# within this of it, are the ones of two slabs, panels or courses a side.
+HALF, HALF_LEAD = 0.45, 0.2
+SHORTER = 0.8  # of the height at half a side: a shorter period as high as that is preferred
+FRAMED = 0.2  # share in the means of the rows, and in those of the columns, of an exemplar that is one framed panel
+EXACT = 0.004  # cycles: halves of an exemplar's sides are long, and no estimate; of 256 texels this is one
 MOST_TIMES = 5  # that a wave counts in a sum that is to be whole
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 SLANT = 100.0  # how much worse than a change of size, squared, one of direction is
@@ -84,9 +91,11 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     correlation = ndimage.gaussian_filter(_autocorrelation(image, wraps), 0.8)
     waves, strength = _plane_lattice(correlation, extent, wraps, highest=False)
     if len(waves) == 0:
-        waves, strength = _row_lattices(correlation)
+        waves, strength = _row_lattices(correlation, wraps)
     if len(waves) == 0:
         waves, strength = _plane_lattice(correlation, extent, wraps, highest=True)
+    if len(waves) == 0:
+        waves, strength = _framed(correlation, wraps)
     if len(waves) == 0:
         return NO_LATTICE
     turns = waves * extent
@@ -95,7 +104,8 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
             whole = np.round(turns[:, axis])
             near = np.abs(turns[:, axis] - whole) < (_whole(strength) if len(waves) == 2 else WHOLE)
             turns[near, axis] = whole[near]
-    return Lattice(turns / extent / reduce, float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04)), strength)
+    tolerance = float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04))
+    return Lattice(turns / extent / reduce, EXACT if np.abs(turns).sum(axis=1).max() <= 2 else tolerance, strength)
 
 
 def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
@@ -310,23 +320,51 @@ def _refined(correlation: Doubles, basis: Doubles) -> Doubles:
     return basis
 
 
-def _row_lattices(correlation: Doubles) -> tuple[Doubles, float]:
+def _row_lattices(correlation: Doubles, wraps: tuple[bool, bool]) -> tuple[Doubles, float]:
     """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy."""
-    profiles = [correlation.mean(axis=1), correlation.mean(axis=0)]
-    shares = [float(profile[len(profile) // 2]) for profile in profiles]
+    profiles, shares = _profiles(correlation)
     waves, strength, left = [], 0.0, 1.0
     for axis in (0, 1) if shares[0] > shares[1] else (1, 0):
-        if shares[axis] < 0.045 * left:
+        if shares[axis] < LEAST_SHARE * left:
             continue
-        period = _profile_period(profiles[axis] / shares[axis])
+        period = _profile_period(profiles[axis])
+        half = _height_at_half(profiles[axis], period) if wraps[axis] else 0.0
+        if half:
+            period = len(profiles[axis]) / 2
         if period is None:
             continue
         wave = np.zeros(2)
         wave[axis] = 1 / period
         waves.append(wave)
-        strength = max(strength, shares[axis])
+        strength = max(strength, shares[axis], half)
         left -= shares[axis]  # fainter joints across strong ones show in what these leave
     return np.array(waves).reshape(-1, 2), strength
+
+
+def _framed(correlation: Doubles, wraps: tuple[bool, bool]) -> tuple[Doubles, float]:
+    """The sides of an exemplar that wraps and is one framed panel: no part of it repeats, but all of it does."""
+    profiles, shares = _profiles(correlation)
+    if not all(wraps) or min(shares) < FRAMED:
+        return np.zeros((0, 2)), 0.0
+    return np.diag([1 / len(profile) for profile in profiles]), 1.0
+
+
+def _profiles(correlation: Doubles) -> tuple[list[Doubles], list[float]]:
+    """Correlation of the row means and of the column means, 1 at lag 0, and their shares of the energy."""
+    profiles = [correlation.mean(axis=1), correlation.mean(axis=0)]
+    shares = [float(profile[len(profile) // 2]) for profile in profiles]
+    return [profile / max(share, FLAT) for profile, share in zip(profiles, shares, strict=True)], shares
+
+
+def _height_at_half(profile: Doubles, period: float | None) -> float:
+    """Of a correlation over the lags -n / 2 .. n / 2 - 1 of a side that wraps: its height at half the side, 0..1, if
+    that is the period, and else 0. period: the one found among the shorter lags."""
+    n = len(profile)
+    half = min(float(profile[:3].max()), 1.0)
+    if period is None:
+        return half if half >= max(HALF, float(profile[n // 8 : 3 * n // 8].max()) + HALF_LEAD) else 0.0
+    at = n // 2 + round(period)
+    return half if half >= HALF and at < n and profile[at] < SHORTER * half else 0.0
 
 
 def _profile_period(profile: Doubles) -> float | None:
