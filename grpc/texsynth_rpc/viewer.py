@@ -57,7 +57,8 @@ class Viewer:
         self.scene = checked_name("hello.scene", hello.scene)
         if hello.order not in _POLICIES:
             raise BadRequest("hello.order", "is a number that is no order")
-        self.largest, self.deflate, self._batches = hello.largest_texture, hello.deflate, hello.batches
+        self.largest, self.deflate = hello.largest_texture, hello.deflate
+        self._batches, self._marks = hello.batches, hello.marks
         self._formats = frozenset(hello.formats)
         self._held = _checked("hello.resume_token", _holdings, hello.resume_token)
         self._scheduler = Scheduler(Rules(_POLICIES[hello.order]))
@@ -85,8 +86,7 @@ class Viewer:
         if kind == "view":
             self._look(request.view)
         elif kind == "gaze":
-            gaze = request.gaze
-            self._receive("gaze", lambda: sched.Gazed((gaze.x, gaze.y) if gaze.known else None))
+            self._scheduler.receive(_gazed(request.gaze))
         elif kind == "selection":
             self._selection = request.selection
             self._select()
@@ -164,26 +164,25 @@ class Viewer:
         return _whole(streams_pb2.OpenResponse(settled=streams_pb2.Settled()))
 
     def _chunks(self, first: sched.Send) -> Outgoing:
-        """A chunk, with those that come next for who takes batches. Levels that are whole by it are told after it."""
+        """A chunk, with those that come next for who takes batches."""
         made, enough = ChunkMessage(), min(BATCH, max(FIRST_BATCH, self._sent // 8)) if self._batches else 0
         message: sched.Message | None = first
-        while message is not None:
-            if isinstance(message, sched.Send):
-                self._add(message, made)
-            else:
-                self._behind.append(self._told(message))
-                if not isinstance(message, sched.LevelComplete):
-                    break
-            if made.of_chunks >= enough:
-                break
-            message = self._scheduler.next_message()
+        while isinstance(message, sched.Send):
+            self._add(message, made)
+            message = self._scheduler.next_message() if made.of_chunks < enough else None
+        if message is not None:
+            self._behind.append(self._told(message))
         self._sent += made.of_chunks
         return made.finish()
 
     def _add(self, message: sched.Send, made: ChunkMessage) -> None:
         each = self._maps[message.texture]
         payload = each.payload(message.index)
-        made.add(message.sequence, self._number(message.texture), each.head(message.index, payload), payload)
+        whole = message.whole if self._marks else ()
+        made.add(message.sequence, self._number(message.texture), each.head(message.index, payload), payload, whole)
+        if not self._marks:  # told after the message
+            marks = (sched.LevelComplete(message.texture, message.version, level) for level in message.whole)
+            self._behind.extend(map(self._told, marks))
 
     def _number(self, texture: str) -> int:
         return self._numbers.setdefault(texture, len(self._numbers) + 1)
@@ -221,9 +220,12 @@ class Viewer:
         for seen in view.surfaces:
             tiles.setdefault(seen.surface, []).extend(seen.tiles)
         side = view.tile_side or TILE
+        gazed = _gazed(view.gaze) if view.HasField("gaze") else None
         tables = _checked("view", lambda: {surface: _table(some) for surface, some in tiles.items()})
         self._scheduler.receive(sched.Viewed(self._places(tables, side, tables)))
         self._view, self._tile_side = tables, side
+        if gazed is not None:
+            self._scheduler.receive(gazed)
 
     def _places(self, tables: Mapping[str, Seen], side: int, surfaces: Iterable[str]) -> dict[str, Seen]:
         """What is seen of each texture of some surfaces. Raises BadRequest for too much."""
@@ -250,6 +252,11 @@ def _bounded(credit: int) -> int:
     if credit > MOST_BYTES:
         raise BadRequest("credit", f"is {credit} bytes; {MOST_BYTES} are the most")
     return credit
+
+
+def _gazed(gaze: streams_pb2.Gaze) -> sched.Gazed:
+    """Raises BadRequest."""
+    return _checked("gaze", sched.Gazed, (gaze.x, gaze.y) if gaze.known else None)
 
 
 def _whole(response: streams_pb2.OpenResponse) -> Outgoing:

@@ -26,6 +26,5 @@ export type FromWorker =
   | ChunkMessage
   | { kind: "evicted"; texture: string; index: number }
   | { kind: "forgotten"; texture: string }
-  | { kind: "complete"; texture: string; level: number }
   | { kind: "settled" }
   | { kind: "state"; state: "opens" | "streams" | "waits" | "refused"; code: string; message: string };

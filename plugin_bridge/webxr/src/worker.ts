@@ -113,7 +113,7 @@ function open(): void {
     send({
       case: "hello",
       value: {
-        scene, formats, largestTexture, deflate: true, batches: true, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
+        scene, formats, largestTexture, deflate: true, batches: true, marks: true, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
       },
     });
     for (const event of said.values()) send(event);
@@ -165,7 +165,6 @@ function take(bytes: ArrayBuffer): void {
     case "chunks": return void event.value.chunks.every((each) => chunk(each, true));
     case "announced": return announced();
     case "settled": return tell({ kind: "settled" });
-    case "levelComplete": return tell({ kind: "complete", texture: name(event.value.texture), level: event.value.level });
     case "eviction":
       holdings.get(name(event.value.texture))?.held.delete(event.value.index);
       return tell({ kind: "evicted", texture: name(event.value.texture), index: event.value.index });
