@@ -356,17 +356,21 @@ def test_no_chunk_is_sent_before_every_surface_of_the_scene_is_announced(shop: S
             client.show("many", surface, shop.first)
 
     async def receive() -> list[str]:
+        """What was announced before the first chunk."""
         announced: list[str] = []
         async with AsyncClient(shop.server.address) as client:
-            async for event in TextureStream(client, "many"):
+            stream = TextureStream(client, "many")
+            stream._requests.put_nowait(Request(credit=streams_pb2.Credit(bytes=1 << 20)))  # at once
+            async for event in stream:
                 kind = event.WhichOneof("event")
                 if kind == "chunk":
                     return announced
-                if kind == "new_version":
-                    announced.append(event.new_version.surface.name)
+                announced.append(event.new_version.surface.name if kind == "new_version" else str(kind))
         raise AssertionError("the stream ended without a chunk")
 
-    assert set(run(receive())) == set(surfaces)
+    announced = run(receive())
+    assert set(announced[:-1]) == set(surfaces)
+    assert announced[-1] == "announced"
 
 
 def test_memory_stays_within_the_budget_of_the_viewer(shop: Shop) -> None:

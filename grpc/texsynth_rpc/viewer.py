@@ -69,9 +69,8 @@ class Viewer:
         self._view = dict[str, Seen]()  # by surface, in tiles; the last one
         self._tile_side, self._selection = TILE, streams_pb2.Selection()
         self._sent = 0  # bytes of chunks
-        self._further: deque[Outgoing] = deque()
-        self._behind: deque[Outgoing] = deque()  # a batch
-        self._settled = True  # until all is announced
+        self._behind: deque[Outgoing] = deque()  # a batch, or what the scene shows
+        self._announced, self._settled = False, True
         self._first_credit = _bounded(hello.credit)
         self._budget(hello.memory_budget)
 
@@ -142,11 +141,14 @@ class Viewer:
         return {name: self._shown[name] for name in self._surfaces}
 
     def announce_end(self) -> None:
-        """Say that all surfaces of the scene were announced. The Hello's credit counts from here on: before, the first
-        surface that is looked up would take the whole window, whether it is seen or not."""
-        self._settled = False
+        """Say that all surfaces of the scene were announced, before the first chunk. Credit counts from here on: else
+        the first surface that is looked up would take the whole window, whether it is seen or not."""
+        while (message := self._scheduler.next_message()) is not None:
+            assert not isinstance(message, sched.Send)  # without credit
+            self._behind.append(self._told(message))
+        self._behind.append(_whole(streams_pb2.OpenResponse(announced=streams_pb2.Announced())))
+        self._announced, self._settled = True, False
         self._credit(self._first_credit)
-        self._further.append(_whole(streams_pb2.OpenResponse(announced=streams_pb2.Announced())))
 
     def next(self) -> Outgoing | None:
         """What is to be sent next, or None until something happens. Raises FileNotFoundError."""
@@ -156,8 +158,6 @@ class Viewer:
         if message is not None:
             self._settled = False
             return self._chunks(message) if isinstance(message, sched.Send) else self._told(message)
-        if self._further:
-            return self._further.popleft()
         if self._settled or self._scheduler.waits:
             return None
         self._settled = True
@@ -239,7 +239,10 @@ class Viewer:
         return found
 
     def _credit(self, count: int) -> None:
-        self._scheduler.receive(sched.Granted(_bounded(count)))
+        if self._announced:
+            self._scheduler.receive(sched.Granted(_bounded(count)))
+        else:
+            self._first_credit = _bounded(self._first_credit + _bounded(count))
 
     def _budget(self, count: int) -> None:
         self._scheduler.receive(sched.Budgeted(count or None))

@@ -27,4 +27,5 @@ export type FromWorker =
   | { kind: "evicted"; texture: string; index: number }
   | { kind: "forgotten"; texture: string }
   | { kind: "settled" }
+  | { kind: "limited"; texels: number } // a side, of the largest texture that fits into the memory with all others
   | { kind: "state"; state: "opens" | "streams" | "waits" | "refused"; code: string; message: string };

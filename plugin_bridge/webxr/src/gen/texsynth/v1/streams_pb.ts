@@ -918,8 +918,8 @@ export const SettledSchema: GenMessage<Settled> = /*@__PURE__*/
   messageDesc(file_texsynth_v1_streams, 24);
 
 /**
- * Comes once, after the NewVersion of every texture that the scene showed as the stream began. What a viewer holds of
- * others is to be dropped.
+ * Comes once, after the NewVersion of every texture that the scene showed as the stream began and before the first
+ * chunk. What a viewer holds of others is to be dropped.
  *
  * @generated from message texsynth.v1.Announced
  */
