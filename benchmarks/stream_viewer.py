@@ -76,8 +76,7 @@ async def follow(task: Task) -> Task:
         async def turn() -> None:
             for number, (tiles, gaze) in enumerate(frames):
                 await asyncio.sleep(log.began + number * task["every"] - time.monotonic())
-                stream.look(tiles, task["tile_side"])
-                stream.gaze(*gaze)
+                stream.look(tiles, task["tile_side"], tuple(gaze))
 
         async def receive() -> None:
             async for name in log.chunks(stream):
@@ -99,8 +98,7 @@ async def turn(task: Task) -> Task:
     async with AsyncClient(task["server"]) as client:
         stream = TextureStream(client, task["scene"])
         table = {first: [[*t[:4], -30, 0] for t in task["tiles"]], second: [[*t[:4], 30, 0] for t in task["tiles"]]}
-        stream.look(tiles_of(table), task["tile_side"])
-        stream.gaze(-30, 0)
+        stream.look(tiles_of(table), task["tile_side"], (-30, 0))
         async for name in log.chunks(stream):
             if turned_at is None and log.sent >= task["after"]:
                 stream.gaze(30, 0)
@@ -119,8 +117,7 @@ async def crowd(task: Task) -> Task:
 
     async def one(log: Log, client: AsyncClient) -> None:
         stream = TextureStream(client, task["scene"], largest_texture=task["largest"])
-        stream.look(tiles, task["tile_side"])
-        stream.gaze(x, y)
+        stream.look(tiles, task["tile_side"], (x, y))
         async for name in log.chunks(stream):
             if not name:
                 return

@@ -7,42 +7,84 @@ import { asQuest } from "../tests/web/quest.mjs";
 const [chromium, url, out, wanted] = process.argv.slice(2);
 const LONGEST = 90_000; // milliseconds of streaming, if not all has come before
 const STILL = 3000; // milliseconds in which frames are drawn with nothing to upload
-const WORK = 0.5; // milliseconds of work in a frame that uploads nothing: what it takes longer is the machine
 const SMALL = { width: 320, height: 200 }; // so that a frame does not take a quarter of a second
 const SLOW = 150_000; // bytes a second of the pictures,
 const SLOWEST = 8_000; // and of the first, while the mesh comes
+const TRACED = "devtools.timeline"; // Chromium's events of event listeners and frames, with the thread's own time
 const browser = await launch(chromium);
 
-/** Every frame's begin and its uploads while a large texture comes as fast as it can, and frames after that. isSeen:
- * whether the viewer looks at it, or away. */
+/** What Chromium traces until the function that it gives is called: the events, in the order of their beginnings. */
+async function tracing() {
+  const devtools = await browser.newBrowserCDPSession();
+  const events = [];
+  devtools.on("Tracing.dataCollected", ({ value }) => events.push(...value.filter(({ name }) => name === "EventDispatch" || name === "FireAnimationFrame")));
+  await devtools.send("Tracing.start", { transferMode: "ReportEvents", traceConfig: { recordMode: "recordUntilFull", includedCategories: [TRACED] } });
+  return async () => {
+    const complete = new Promise((done) => devtools.once("Tracing.tracingComplete", done));
+    await devtools.send("Tracing.end");
+    await complete;
+    await devtools.detach();
+    return events.sort((a, b) => a.ts - b.ts);
+  };
+}
+
+/** Milliseconds of each frame: {wall, own: of the page's thread, both for the whole frame and for its uploads}. What
+ * went up between two frames, as mip tails do, counts to the next one. */
+function framesOf(events) {
+  const isOurs = ({ args }) => args.data?.type?.startsWith("texsynth-");
+  const { pid, tid } = events.find((each) => each.name === "EventDispatch" && isOurs(each));
+  const frames = [];
+  let early = { dur: 0, tdur: 0 };
+  let drawn = null;
+  for (const each of events.filter((event) => event.pid === pid && event.tid === tid)) {
+    if (each.name === "FireAnimationFrame") drawn = each;
+    else if (!isOurs(each)) continue;
+    else if (each.args.data.type === "texsynth-early") early = { dur: early.dur + each.dur, tdur: early.tdur + each.tdur };
+    else {
+      const [wall, own] = [early.dur + each.dur, early.tdur + each.tdur].map((time) => time / 1000);
+      frames.push({ uploads: { wall, own }, wall: (drawn.dur + early.dur) / 1000, own: (drawn.tdur + early.tdur) / 1000 });
+      early = { dur: 0, tdur: 0 };
+    }
+  }
+  return frames;
+}
+
+/** Every frame while a large texture comes as fast as it can, and after that. isSeen: whether the viewer looks at it, or
+ * away. */
 async function uploads(isSeen) {
   const page = await (await browser.newContext({ viewport: SMALL })).newPage();
   await asQuest(page);
-  await page.addInitScript(() => {
-    window.uploads = [];
-    new PerformanceObserver((list) => {
-      for (const { startTime, duration, detail } of list.getEntriesByName("texsynth-upload")) window.uploads.push([startTime, duration, detail.bytes]);
-    }).observe({ type: "measure" });
-  });
   const line = await open(url);
   line.rate = 1; // until the headset is entered
   await page.goto(`${line.url}xr.html?scene=large`);
   await page.dispatchEvent("#enter-vr", "click"); // it lies below so small a page
   await page.waitForFunction(() => window.texsynth.renderer.xr.isPresenting);
-  await page.evaluate(([isSeen, work]) => {
-    const { surfaces } = window.texsynth;
-    const frame = surfaces.frame.bind(surfaces);
-    window.frames = [];
-    window.work = [];
-    if (!isSeen) window.quest.quaternion.set(0, 1, 0, 0);
-    surfaces.frame = () => {
-      const begin = performance.now();
-      window.frames.push(begin);
-      while (performance.now() < begin + work);
-      window.work.push(performance.now() - begin);
-      frame();
+  const traced = await tracing();
+  await page.evaluate((isSeen) => {
+    const { uploads } = window.texsynth.surfaces;
+    const [frame, atOnce, note] = [uploads.frame, uploads.atOnce, uploads.note].map((each) => each.bind(uploads));
+    const element = document.createElement("p"); // an event's listener is what the trace has times of
+    let work = () => undefined;
+    let bytes = 0;
+    for (const name of ["texsynth-frame", "texsynth-early"]) element.addEventListener(name, () => work());
+    const trace = (name, does) => {
+      work = does;
+      element.dispatchEvent(new Event(name));
     };
-  }, [isSeen, WORK]);
+    window.frames = []; // when each began, and bytes that went up
+    if (!isSeen) window.quest.quaternion.set(0, 1, 0, 0);
+    uploads.note = (start, duration, detail) => {
+      bytes = detail.bytes;
+      note(start, duration, detail);
+    };
+    uploads.atOnce = (...given) => trace("texsynth-early", () => atOnce(...given));
+    uploads.frame = (finished) => {
+      const begin = performance.now();
+      bytes = 0;
+      trace("texsynth-frame", () => frame(finished));
+      window.frames.push([begin, bytes]);
+    };
+  }, isSeen);
   line.rate = Infinity;
   const began = Date.now();
   const isWhole = () => page.evaluate(() => {
@@ -51,14 +93,15 @@ async function uploads(isSeen) {
   });
   while (Date.now() - began < LONGEST && !(await isWhole())) await page.waitForTimeout(500);
   const seconds = (Date.now() - began) / 1000;
-  const found = await page.evaluate(() => ({ uploads: window.uploads, frames: window.frames, work: window.work, bytes: window.texsynth.counts.total }));
+  const told = await page.evaluate(() => ({ frames: window.frames, bytes: window.texsynth.counts.total }));
   line.rate = 1;
   const still = (await page.waitForTimeout(1000), await page.evaluate(() => performance.now()));
   await page.waitForTimeout(STILL);
-  const idle = (await page.evaluate(() => window.frames)).filter((begin) => begin > still);
+  const idle = (await page.evaluate(() => window.frames)).map(([begin]) => begin).filter((begin) => begin > still);
+  const times = framesOf(await traced());
   await line.close();
   await page.context().close();
-  return { ...found, seconds, idle };
+  return { bytes: told.bytes, frames: told.frames.map(([begin, bytes], at) => ({ begin, bytes, ...times[at] })), seconds, idle };
 }
 
 /** The viewer on a screen: coarse, middle and sharp, each held by a line that stands still. */

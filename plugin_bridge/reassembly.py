@@ -114,14 +114,16 @@ class ReceivedTexture:
         return data
 
     def write_ktx2(self, path: PathLike) -> None:
-        """All levels as a KTX2 file. Raises ValueError as `level`. Needs the texsynth package, unlike all else here."""
+        """All levels from the finest that is streamed as a KTX2 file. Raises ValueError as `level`. Needs the texsynth
+        package, unlike all else here."""
         from pathlib import Path
 
         from mipmap.formats import format_named
         from mipmap.ktx2 import write_ktx2
 
-        levels = ((number, self.level(number)) for number in range(len(self.sizes)))
-        write_ktx2(Path(path), levels, format_named(self.told.map.format), *self.sizes[0])
+        finest = self.told.finest_level
+        levels = ((number - finest, self.level(number)) for number in range(finest, len(self.sizes)))
+        write_ktx2(Path(path), levels, format_named(self.told.map.format), *self.sizes[finest])
 
     def entry(self) -> list[object]:
         """Of the resume token: what is held of which version."""

@@ -54,7 +54,7 @@ class TextureStream:
         self._client = client
         self._hello = streams_pb2.Hello(
             scene=scene, formats=formats, largest_texture=largest_texture, memory_budget=memory_budget, credit=credit,
-            order=order, deflate=deflate, batches=True,
+            order=order, deflate=deflate, batches=True, marks=True,
         )  # fmt: skip
         self.textures: dict[str, ReceivedTexture] = {}
         self.streams = 0
@@ -65,15 +65,24 @@ class TextureStream:
 
     # --- what the viewer says -----------------------------------------------------------------------------------
 
-    def look(self, seen: Mapping[str, Iterable[streams_pb2.Tile]], tile_side: int = 256) -> None:
+    def look(
+        self, seen: Mapping[str, Iterable[streams_pb2.Tile]], tile_side: int = 256,
+        gaze: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
         """What is seen of which surface, in place of what was. tile_side: texels of a tile; smaller ones tell more of
-        what is seen from afar."""
+        what is seen from afar. gaze: as of `gaze`, in the same message; None: where it was."""
         surfaces = [streams_pb2.SeenSurface(surface=name, tiles=tiles) for name, tiles in seen.items()]
-        self._say(streams_pb2.OpenRequest(view=streams_pb2.View(surfaces=surfaces, tile_side=tile_side)))
+        view = streams_pb2.View(surfaces=surfaces, tile_side=tile_side)
+        self._said["view"] = request = streams_pb2.OpenRequest(view=view)
+        if gaze is not None:
+            self._said["gaze"] = _gazing(*gaze)
+            view.gaze.CopyFrom(self._said["gaze"].gaze)
+            request = streams_pb2.OpenRequest(view=view)
+        self._requests.put_nowait(request)
 
     def gaze(self, x: float, y: float) -> None:
         """Where the eye looks, in degrees from the middle of the screen, to the right and downwards."""
-        self._say(streams_pb2.OpenRequest(gaze=streams_pb2.Gaze(known=True, x=x, y=y)))
+        self._say(_gazing(x, y))
 
     def select(self, surfaces: Iterable[str]) -> None:
         """What the user works on."""
@@ -91,7 +100,8 @@ class TextureStream:
     # --- what comes ---------------------------------------------------------------------------------------------
 
     async def __aiter__(self) -> AsyncIterator[streams_pb2.OpenResponse]:
-        """Every response, after it was carried out, and chunk by chunk. Raises ServiceError for what another try would
+        """Every response, after it was carried out, and chunk by chunk; a chunk's `complete` names the levels that are
+        whole by it. Raises ServiceError for what another try would
         not mend."""
         retries = Retries(self._client.patience)
         while True:
@@ -168,6 +178,10 @@ class TextureStream:
 
     def _texture(self, number: int) -> ReceivedTexture:
         return self.textures[self._numbers[number]]
+
+
+def _gazing(x: float, y: float) -> streams_pb2.OpenRequest:
+    return streams_pb2.OpenRequest(gaze=streams_pb2.Gaze(known=True, x=x, y=y))
 
 
 def _one_by_one(response: streams_pb2.OpenResponse) -> Iterable[streams_pb2.OpenResponse]:

@@ -129,7 +129,7 @@ class Client:
                 self.version[texture] = version
                 self.holds[texture] = {places[index]: self.pieces[texture][places[index]] for index in kept}
                 assert all(old[place].content == piece.content for place, piece in self.holds[texture].items())
-            case Send(sequence, texture, version, piece):
+            case Send(sequence, texture, version, piece, _, whole):
                 assert sequence == len(self.sent) + 1
                 assert version == self.told[texture] == self.version[texture], "a superseded version"
                 assert self.pieces[texture][place_of(piece)] is piece
@@ -143,17 +143,21 @@ class Client:
                 assert self.budget is None or self.memory <= self.budget
                 assert sum(send.piece.byte_length for send in self.unacknowledged) <= self.rules.window
                 assert self.received <= self.granted
+                for level in whole:
+                    self.complete(texture, level)
             case Evict(texture, version, piece):
                 assert version == self.version[texture]
                 del self.holds[texture][place_of(piece)]
                 self.evicted.append(message)
             case LevelComplete(texture, version, level):
-                wanted = {place for place in self.pieces[texture] if place[0] >= level}
                 assert version == self.version[texture]
-                assert wanted <= self.holds[texture].keys()
+                self.complete(texture, level)
             case Forget(texture):
                 self.holds.pop(texture, None)
         return message
+
+    def complete(self, texture: str, level: int) -> None:
+        assert {place for place in self.pieces[texture] if place[0] >= level} <= self.holds[texture].keys()
 
     def parent(self, texture: str, piece: Piece) -> Place | None:
         level = piece.level + 1
@@ -388,6 +392,19 @@ def test_what_is_looked_at_goes_first() -> None:
     finest = [send.piece.column for send in made.take_all() if send.piece.level == 0 and send.piece.row == 0]
     assert finest[0] == 7
     assert finest[-1] == 0
+
+
+def test_a_view_and_a_gaze_that_come_together_are_weighed_once() -> None:
+    texture = uniform(128, 128, lambda _: 1.0)
+    view = viewed(Row("a", 0, row, column, 100, x=10.0 * column) for row in range(8) for column in range(8))
+    in_turn, together = client(None, texture), client(None, texture)
+    in_turn.tell(view)
+    assert in_turn.scheduler.waits is False  # which weighs
+    in_turn.tell(Gazed((70.0, 0.0)))
+    together.tell(view)
+    together.tell(Gazed((70.0, 0.0)))
+    assert together.take_all() == in_turn.take_all()
+    assert together.scheduler.work < in_turn.scheduler.work
 
 
 def test_the_falloff_is_one_at_the_gaze_and_a_quarter_where_the_smallest_angle_has_doubled() -> None:
@@ -725,6 +742,7 @@ def test_an_event_costs_in_proportion_to_what_it_changes_at_a_hundred_thousand_c
             assert made.work <= allowed
     before = made.work
     made.receive(viewed(view))
+    made.receive(Budgeted(None))  # upon which the view is weighed
     made.receive(Acknowledged(100))
     assert made.work == before
     made.receive(Selected(frozenset("a")))

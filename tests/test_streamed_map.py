@@ -104,8 +104,9 @@ def test_a_message_of_chunks_is_the_one_that_the_library_reads(chunks: list[tupl
     made, wanted = ChunkMessage(), list[streams_pb2.StreamedChunk]()
     for sequence, texture, data in chunks:
         shared = streams_pb2.StreamedChunk(index=len(wanted), crc32c=len(data), inflated=7 * len(wanted))
-        made.add(sequence, texture, shared.SerializeToString(), memoryview(data))
-        wanted.append(streams_pb2.StreamedChunk(sequence=sequence, texture=texture, data=data))
+        whole = range(sequence % 3)
+        made.add(sequence, texture, shared.SerializeToString(), memoryview(data), whole)
+        wanted.append(streams_pb2.StreamedChunk(sequence=sequence, texture=texture, data=data, complete=whole))
         wanted[-1].MergeFrom(shared)
     outgoing = made.finish()
     read = streams_pb2.OpenResponse.FromString(outgoing.message)

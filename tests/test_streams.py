@@ -304,6 +304,38 @@ def test_what_is_seen_comes_first(shop: Shop) -> None:
     assert all(run(receive()))
 
 
+def test_a_gaze_within_a_view_counts_as_one_by_itself(shop: Shop) -> None:
+    tiles = {"sofa": [Tile(level=0, row=0, column=column, pixels=5000, x=30 * column) for column in range(4)]}
+
+    async def receive(look: Callable[[TextureStream], None]) -> list[int]:
+        """The chunks in their order."""
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("gazed", "sofa", shop.first)
+            stream, came = TextureStream(client, "gazed", credit=0), list[int]()
+            look(stream)
+            async for event in stream:
+                kind = event.WhichOneof("event")
+                if kind == "announced":  # what was said before has been taken
+                    stream._requests.put_nowait(Request(credit=streams_pb2.Credit(bytes=1 << 30)))
+                if kind == "chunk":
+                    came.append(event.chunk.index)
+                if kind == "settled" and came:
+                    return came
+            return came
+
+    def apart(stream: TextureStream) -> None:
+        stream.look(tiles)
+        stream.gaze(90, 0)
+
+    def moved(stream: TextureStream) -> None:
+        stream.look(tiles, gaze=(0, 0))
+        stream.gaze(90, 0)
+
+    within = run(receive(lambda stream: stream.look(tiles, gaze=(90, 0))))
+    assert within == run(receive(apart)) == run(receive(moved))
+    assert within != run(receive(lambda stream: stream.look(tiles)))
+
+
 def test_a_tile_outside_of_the_texture_is_ignored(shop: Shop) -> None:
     async def receive() -> None:
         async with AsyncClient(shop.server.address) as client:
@@ -324,17 +356,21 @@ def test_no_chunk_is_sent_before_every_surface_of_the_scene_is_announced(shop: S
             client.show("many", surface, shop.first)
 
     async def receive() -> list[str]:
+        """What was announced before the first chunk."""
         announced: list[str] = []
         async with AsyncClient(shop.server.address) as client:
-            async for event in TextureStream(client, "many"):
+            stream = TextureStream(client, "many")
+            stream._requests.put_nowait(Request(credit=streams_pb2.Credit(bytes=1 << 20)))  # at once
+            async for event in stream:
                 kind = event.WhichOneof("event")
                 if kind == "chunk":
                     return announced
-                if kind == "new_version":
-                    announced.append(event.new_version.surface.name)
+                announced.append(event.new_version.surface.name if kind == "new_version" else str(kind))
         raise AssertionError("the stream ended without a chunk")
 
-    assert set(run(receive())) == set(surfaces)
+    announced = run(receive())
+    assert set(announced[:-1]) == set(surfaces)
+    assert announced[-1] == "announced"
 
 
 def test_memory_stays_within_the_budget_of_the_viewer(shop: Shop) -> None:
@@ -367,7 +403,7 @@ def test_memory_stays_within_the_budget_of_the_viewer(shop: Shop) -> None:
     run(receive())
 
 
-def test_largest_texture_leaves_out_what_is_finer(shop: Shop) -> None:
+def test_largest_texture_leaves_out_what_is_finer(shop: Shop, tmp_path: Path) -> None:
     async def receive() -> None:
         async with AsyncClient(shop.server.address) as client:
             await client.show("limited", "sofa", shop.first)
@@ -376,7 +412,8 @@ def test_largest_texture_leaves_out_what_is_finer(shop: Shop) -> None:
             texture = stream.textures["sofa/normal"]
             assert texture.told.finest_level == 1
             assert not texture.is_whole(0)
-            texture.level(1)
+            texture.write_ktx2(tmp_path / "normal.ktx2")
+            assert read_ktx2(tmp_path / "normal.ktx2").level(0) == texture.level(1)
 
     run(receive())
 
@@ -522,28 +559,52 @@ def said(requests: list[Request]) -> Iterator[Request]:
         threading.Event().wait(30)
 
 
-def test_small_chunks_come_several_in_a_message_where_a_viewer_takes_them_so(shop: Shop) -> None:
-    async def told(batches: bool) -> list[streams_pb2.OpenResponse]:
-        async with AsyncClient(shop.server.address) as client:
-            call = client.open_stream()
-            await call.write(Request(hello=streams_pb2.Hello(scene="batches", credit=1 << 30, batches=batches)))
-            found = list[streams_pb2.OpenResponse]()
-            while not found or found[-1].WhichOneof("event") != "settled":
-                found.append(await call.read())
-                came = [found[-1].chunk] if found[-1].HasField("chunk") else found[-1].chunks.chunks
-                if came:
-                    await call.write(Request(acknowledgement=streams_pb2.Acknowledgement(sequence=came[-1].sequence)))
-            call.cancel()
-            return found
+async def told(shop: Shop, **hello: Any) -> list[streams_pb2.OpenResponse]:
+    """Whatever a viewer of the scene "told" is sent until all is there."""
+    async with AsyncClient(shop.server.address) as client:
+        await client.show("told", "sofa", shop.first)
+        call = client.open_stream()
+        await call.write(Request(hello=streams_pb2.Hello(scene="told", credit=1 << 30, **hello)))
+        found = list[streams_pb2.OpenResponse]()
+        while not found or found[-1].WhichOneof("event") != "settled":
+            found.append(await call.read())
+            if came := chunks_in(found[-1]):
+                await call.write(Request(acknowledgement=streams_pb2.Acknowledgement(sequence=came[-1].sequence)))
+        call.cancel()
+        return found
 
-    with shop.server.client() as client:
-        client.show("batches", "sofa", shop.first)
-    one_by_one, several = run(told(False)), run(told(True))
+
+def chunks_in(response: streams_pb2.OpenResponse) -> list[streams_pb2.StreamedChunk]:
+    return [response.chunk] if response.HasField("chunk") else list(response.chunks.chunks)
+
+
+def test_small_chunks_come_several_in_a_message_where_a_viewer_takes_them_so(shop: Shop) -> None:
+    one_by_one, several = run(told(shop)), run(told(shop, batches=True))
     chunks = [each.chunk for each in one_by_one if each.HasField("chunk")]
-    batches = [[each.chunk] if each.HasField("chunk") else list(each.chunks.chunks) for each in several]
+    batches = [chunks_in(each) for each in several]
     assert [chunk for batch in batches for chunk in batch] == chunks, "the same chunks in the same order"
     assert all(sum(len(chunk.data) for chunk in batch[:-1]) < BATCH for batch in batches)
     assert len(several) * 2 < len(one_by_one)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_levels_that_are_whole_are_told_in_the_chunk_that_made_them_so_where_a_viewer_takes_it(
+    shop: Shop, batches: bool
+) -> None:
+    def levels(responses: list[streams_pb2.OpenResponse]) -> Iterator[tuple[int, int, int]]:
+        """Chunks that came before, texture and level."""
+        came = 0
+        for each in responses:
+            if each.HasField("level_complete"):
+                yield came, each.level_complete.texture, each.level_complete.level
+            for chunk in chunks_in(each):
+                came = chunk.sequence
+                yield from ((came, chunk.texture, level) for level in chunk.complete)
+
+    apart, within = run(told(shop)), run(told(shop, batches=batches, marks=True))
+    assert list(levels(within)) == list(levels(apart)) != []
+    assert not any(each.HasField("level_complete") for each in within)
+    assert not any(chunk.complete for each in apart for chunk in chunks_in(each))
 
 
 def test_pictures_are_encoded_once_when_a_scene_shows_them(shop: Shop, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import http.client
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import cv2
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from nginx_process import proxied
 from texsynth_rpc.certificates import Certificates, generate_certificates
 from texsynth_rpc.gate import SCOPES, new_token
 from texsynth_rpc.server import Settings
+from texsynth_rpc.v1 import streams_pb2
 from web_process import JOBS, JSON, WEB, Answer, Server, browser, serving
 
 from plugin_bridge.client import Client
@@ -387,6 +390,17 @@ def test_the_page_and_grpc_share_a_name_behind_a_proxy(tmp_path: Path, gravel: P
         server.upload(bytes(3 << 20))
         with Client(f"127.0.0.1:{port}", ca=tls / "ca.pem", token=token, patience=20) as client:
             assert client.get(job["id"]).files
+        assert asyncio.run(first_response(server, token)) == "announced"
+
+
+async def first_response(server: Server, token: str) -> str | None:
+    """What a viewer's stream begins with."""
+    at = f"https://{server.host}/stream"
+    async with aiohttp.ClientSession() as session, session.ws_connect(at, ssl=server._tls) as line:
+        await line.send_str(token)
+        opened = streams_pb2.OpenRequest(hello=streams_pb2.Hello(scene="nothing"))
+        await line.send_bytes(opened.SerializeToString())
+        return streams_pb2.OpenResponse.FromString(await line.receive_bytes(timeout=30)).WhichOneof("event")
 
 
 def answers(port: int) -> bool:

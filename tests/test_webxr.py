@@ -9,6 +9,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,8 @@ import cv2
 import google_crc32c
 import numpy as np
 import pytest
+from gltf_builder import QUAD_POSITIONS, Builder, png, textured
+from texsynth_rpc.certificates import generate_certificates
 from texsynth_rpc.gate import new_token
 from texsynth_rpc.v1 import streams_pb2
 from web_process import JSON, WEB, Server, browser, serving
@@ -47,8 +50,8 @@ def done(server: Server, name: str, work: dict[str, Any]) -> Any:
     return server.call("Get", id=job)["job"]
 
 
-def show(server: Server, surface: str, job: str) -> None:
-    body = json.dumps({"scene": SCENE, "surface": surface, "job": job})
+def show(server: Server, surface: str, job: str, scene: str = SCENE) -> None:
+    body = json.dumps({"scene": scene, "surface": surface, "job": job})
     status, answer, _ = server.ask("POST", "/rpc/texsynth.v1.StreamService/Show", body, JSON)
     assert status == 200, answer
 
@@ -85,6 +88,42 @@ def jobs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     for surface, job in made.items():
         show(server, surface, job["id"])
     return made
+
+
+GATE = """v -1 0 0\nv 0 0 0\nv 0 1 0\nv -1 1 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 0.5 0\nvt 0.5 1\nvt 0 1\nvt 1 0\nvt 1 1
+usemtl left\nf 1/1 2/2 3/3\nf 1/1 3/3 4/4\nusemtl right\nf 2/2 5/5 6/6\nf 2/2 6/6 3/3
+"""  # two materials, no texture
+
+
+def house() -> bytes:
+    """The largest material has no texture; the next one places its texture in the right half."""
+    made = Builder()
+    placed = made.texture(png((200, 100, 50)))
+    placed["extensions"] = {"KHR_texture_transform": {"offset": [0.5, 0], "scale": [0.5, 1]}}  # type: ignore[assignment]
+    corners = np.array(QUAD_POSITIONS)
+    made.quad(made.material(name="plaster"), corners * 3 - [0, 0, 1], name="plaster")
+    made.quad(made.material(name="walls", pbrMetallicRoughness={"baseColorTexture": placed}), corners, name="walls")
+    made.quad(textured(made, (60, 60, 160), name="roof"), corners * 0.5 + [0, 1.5, 0], name="roof")
+    made.tree["extensionsUsed"] = ["KHR_texture_transform"]
+    return made.bytes()
+
+
+@pytest.fixture(scope="module")
+def village(server: Server, jobs: dict[str, Any]) -> None:
+    """Scene "village": two materials of one mesh, the second restyled on what the job of the first left; and a mesh
+    that is no .glb."""
+    exemplar = jobs[FLAT]["work"]["synthesize"]["exemplar"]
+
+    def restyled(surface: str, name: str, digest: str, **options: Any) -> Any:
+        task = {"exemplar": exemplar, "options": QUEST | {"size": 64} | options}
+        made = done(server, surface, {"restyle": task | {"asset": {"files": [{"name": name, "sha256": digest}]}}})
+        show(server, surface, made["id"], "village")
+        return made
+
+    walls = restyled("walls", "house.glb", server.upload(house()))
+    left = next(file["sha256"] for file in walls["files"] if file["name"] == "asset.glb")
+    restyled("roof", "asset.glb", left, material="1")
+    restyled("gate", "gate.obj", server.upload(GATE.encode()))
 
 
 # --- the line -----------------------------------------------------------------------------------------------------
@@ -208,6 +247,23 @@ def test_the_first_message_is_the_token(tmp_path: Path) -> None:
             assert (found[0], found[1]["code"]) == (4016, "UNAUTHENTICATED")
 
 
+def test_a_stream_over_tls_wants_the_authority_that_signed_the_certificate(tmp_path: Path) -> None:
+    tls, tokens = tmp_path / "tls", tmp_path / "tokens.json"
+    generate_certificates(tls, ["localhost", "127.0.0.1"])
+    ann = new_token(tokens, "ann", "studio", ("read",))
+
+    async def walk(server: Server, trust: ssl.SSLContext) -> str | None:
+        async with line(server, ann, ssl=trust) as socket:
+            await socket.send_bytes(hello())
+            return streams_pb2.OpenResponse.FromString(await socket.receive_bytes(timeout=30)).WhichOneof("event")
+
+    files = ["--tokens", str(tokens), "--certificate", str(tls / "server.pem"), "--key", str(tls / "server.key")]
+    with serving(tmp_path / "data", *files, tls=tls) as server:
+        assert asyncio.run(walk(server, ssl.create_default_context(cafile=tls / "ca.pem"))) == "announced"
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            asyncio.run(walk(server, ssl.create_default_context()))
+
+
 def test_a_stream_ends_with_a_reason_when_the_service_stops(tmp_path: Path) -> None:
     async def walk(server: Server) -> tuple[int, dict[str, str]]:
         async with line(server) as socket:
@@ -267,7 +323,9 @@ SCENARIOS = re.findall(r'^  async "(.+)"\(page\)', (WEB / "webxr_scenarios.mjs")
 
 
 @pytest.fixture(scope="module")
-def walked(server: Server, jobs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def walked(
+    server: Server, jobs: dict[str, Any], village: None, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """What went wrong in each scenario, "" for nothing; what was measured; and the folder of pictures and texels."""
     needed = {
         "Node.js": browser.node(), "Chromium": browser.chromium(),

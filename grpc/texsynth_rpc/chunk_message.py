@@ -40,9 +40,11 @@ class ChunkMessage:
         self.of_chunks = 0
         """Bytes of payloads so far."""
 
-    def add(self, sequence: int, texture: int, head: bytes, payload: bytes | memoryview) -> None:
-        """A chunk. head: serialised fields of its StreamedChunk but for the other three."""
-        own = streams_pb2.StreamedChunk(sequence=sequence, texture=texture).SerializeToString()
+    def add(
+        self, sequence: int, texture: int, head: bytes, payload: bytes | memoryview, complete: Sequence[int] = ()
+    ) -> None:
+        """A chunk. head: serialised fields of its StreamedChunk but for the other four."""
+        own = streams_pb2.StreamedChunk(sequence=sequence, texture=texture, complete=complete).SerializeToString()
         size = varint(len(payload))
         length = len(own) + len(head) + len(_DATA) + len(size) + len(payload)
         of_chunk = varint(length)

@@ -12,7 +12,8 @@ order, over a stream that keeps the order. The rules:
   in view must be worth less by the factor `hysteresis`, so that the two do not take turns; one out of view goes before
   that, the longest out of view first. What is out of view displaces nothing, but for a tail. Tails are never evicted.
   A chunk is worth the same on offer and as a leaf, so with a view that stays evictions come to an end.
-- Feedback that differs from the last by less than `tolerance` changes nothing.
+- Feedback that differs from the last by less than `tolerance` changes nothing. It is weighed when something depends on
+  it: views and gazes that come one after the other cost as one.
 - A new version takes the place of the old one at once: nothing that was queued of the old one goes out any more. Chunks
   at the same place with the same content are kept: they belong to the new version once the chunk over them came.
   What is in flight arrives before the notice of the new version, and is kept or dropped by that notice.
@@ -172,6 +173,8 @@ class Send:
     piece: Piece
     index: int
     """Of the piece among those of its version."""
+    whole: tuple[int, ...] = ()
+    """Levels of which the client has every chunk by this one, as `LevelComplete` says; the coarsest first."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,8 @@ class Evict:
 
 @dataclass(frozen=True)
 class LevelComplete:
-    """The client has every chunk of a level, and so of all coarser ones, until one of them is evicted."""
+    """The client has every chunk of a level, and so of all coarser ones, until one of them is evicted: of what it kept.
+    What is whole by a chunk that is sent, `Send` says."""
 
     texture: str
     version: int
@@ -220,6 +224,7 @@ class Scheduler:
         self._versions: dict[str, int] = {}  # of removed textures too
         self._seen: Mapping[str, Seen] = {}
         self._gaze: tuple[float, float] | None = None
+        self._weighed = True  # all of the last view and gaze
         self._selected: frozenset[str] = frozenset()
         self._best: LazyHeap[str] = LazyHeap()  # textures by their first offer
         self._worst: LazyHeap[str] = LazyHeap()  # textures by the leaf that goes first
@@ -244,6 +249,7 @@ class Scheduler:
     @property
     def waits(self) -> bool:
         """Whether a chunk is on offer that credit or window hold back."""
+        self._weigh()
         first = self._best.first()
         if first is None:
             return False
@@ -274,6 +280,8 @@ class Scheduler:
     def receive(self, event: Event) -> None:
         """Something happened. ValueError for an event that cannot be; StaleToken from `Resumed`."""
         self._events += 1
+        if isinstance(event, Added | Resumed | Budgeted):  # upon which something may be evicted
+            self._weigh()
         match event:
             case Added():
                 self._add(event)
@@ -282,11 +290,9 @@ class Scheduler:
             case Resumed(holdings):
                 self._resume(holdings)
             case Viewed(seen):
-                self._seen = seen
-                self._reweigh()
+                self._seen, self._weighed = seen, False
             case Gazed(at):
-                self._gaze = at
-                self._reweigh()
+                self._gaze, self._weighed = at, False
             case Selected(textures):
                 changed, self._selected = textures ^ self._selected, textures
                 for texture in changed & self._trees.keys():
@@ -303,6 +309,7 @@ class Scheduler:
         """What is to be sent next, or None until something happens."""
         if self._outbox:
             return self._outbox.popleft()
+        self._weigh()
         first = self._best.first()
         if first is None:
             return None
@@ -325,15 +332,15 @@ class Scheduler:
         self._in_flight += length
         self._memory += piece.memory
         self._flying.append(_InFlight(self._sequence, tree.texture, tree.version, index, length))
-        self._attach(tree, index)
-        return Send(self._sequence, tree.texture, tree.version, piece, index)
+        whole = self._attach(tree, index)
+        return Send(self._sequence, tree.texture, tree.version, piece, index, whole)
 
-    def _attach(self, tree: Tree, index: int) -> None:
+    def _attach(self, tree: Tree, index: int) -> tuple[int, ...]:
+        """The levels that are whole by it, the coarsest first."""
         levels, missing = tree.plan.levels, tree.missing
         whole = {levels[attached] for attached in tree.attach(index) if not missing[levels[attached]]}
-        for level in sorted(whole, reverse=True):
-            self._outbox.append(LevelComplete(tree.texture, tree.version, level))
         self._refresh(tree)
+        return tuple(sorted(whole, reverse=True))
 
     def _acknowledge(self, sequence: int) -> None:
         if sequence > self._sequence or sequence < 0:
@@ -401,7 +408,8 @@ class Scheduler:
 
     def _settle(self, tree: Tree) -> None:
         if tree.kept[ROOT]:
-            self._attach(tree, ROOT)
+            whole = self._attach(tree, ROOT)
+            self._outbox.extend(LevelComplete(tree.texture, tree.version, level) for level in whole)
         self._refresh(tree)
         self._shrink()
 
@@ -423,9 +431,11 @@ class Scheduler:
             self._announce(tree)
             self._settle(tree)
 
-    def _reweigh(self) -> None:
-        for texture in sorted(self._trees):
-            self._reweigh_texture(texture)
+    def _weigh(self) -> None:
+        if not self._weighed:
+            self._weighed = True
+            for texture in sorted(self._trees):
+                self._reweigh_texture(texture)
 
     def _reweigh_texture(self, texture: str) -> None:
         tree, seen = self._trees[texture], self._seen.get(texture)

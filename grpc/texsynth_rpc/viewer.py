@@ -57,7 +57,8 @@ class Viewer:
         self.scene = checked_name("hello.scene", hello.scene)
         if hello.order not in _POLICIES:
             raise BadRequest("hello.order", "is a number that is no order")
-        self.largest, self.deflate, self._batches = hello.largest_texture, hello.deflate, hello.batches
+        self.largest, self.deflate = hello.largest_texture, hello.deflate
+        self._batches, self._marks = hello.batches, hello.marks
         self._formats = frozenset(hello.formats)
         self._held = _checked("hello.resume_token", _holdings, hello.resume_token)
         self._scheduler = Scheduler(Rules(_POLICIES[hello.order]))
@@ -68,9 +69,8 @@ class Viewer:
         self._view = dict[str, Seen]()  # by surface, in tiles; the last one
         self._tile_side, self._selection = TILE, streams_pb2.Selection()
         self._sent = 0  # bytes of chunks
-        self._further: deque[Outgoing] = deque()
-        self._behind: deque[Outgoing] = deque()  # a batch
-        self._settled = True  # until all is announced
+        self._behind: deque[Outgoing] = deque()  # a batch, or what the scene shows
+        self._announced, self._settled = False, True
         self._first_credit = _bounded(hello.credit)
         self._budget(hello.memory_budget)
 
@@ -85,8 +85,7 @@ class Viewer:
         if kind == "view":
             self._look(request.view)
         elif kind == "gaze":
-            gaze = request.gaze
-            self._receive("gaze", lambda: sched.Gazed((gaze.x, gaze.y) if gaze.known else None))
+            self._scheduler.receive(_gazed(request.gaze))
         elif kind == "selection":
             self._selection = request.selection
             self._select()
@@ -142,11 +141,14 @@ class Viewer:
         return {name: self._shown[name] for name in self._surfaces}
 
     def announce_end(self) -> None:
-        """Say that all surfaces of the scene were announced. The Hello's credit counts from here on: before, the first
-        surface that is looked up would take the whole window, whether it is seen or not."""
-        self._settled = False
+        """Say that all surfaces of the scene were announced, before the first chunk. Credit counts from here on: else
+        the first surface that is looked up would take the whole window, whether it is seen or not."""
+        while (message := self._scheduler.next_message()) is not None:
+            assert not isinstance(message, sched.Send)  # without credit
+            self._behind.append(self._told(message))
+        self._behind.append(_whole(streams_pb2.OpenResponse(announced=streams_pb2.Announced())))
+        self._announced, self._settled = True, False
         self._credit(self._first_credit)
-        self._further.append(_whole(streams_pb2.OpenResponse(announced=streams_pb2.Announced())))
 
     def next(self) -> Outgoing | None:
         """What is to be sent next, or None until something happens. Raises FileNotFoundError."""
@@ -156,34 +158,31 @@ class Viewer:
         if message is not None:
             self._settled = False
             return self._chunks(message) if isinstance(message, sched.Send) else self._told(message)
-        if self._further:
-            return self._further.popleft()
         if self._settled or self._scheduler.waits:
             return None
         self._settled = True
         return _whole(streams_pb2.OpenResponse(settled=streams_pb2.Settled()))
 
     def _chunks(self, first: sched.Send) -> Outgoing:
-        """A chunk, with those that come next for who takes batches. Levels that are whole by it are told after it."""
+        """A chunk, with those that come next for who takes batches."""
         made, enough = ChunkMessage(), min(BATCH, max(FIRST_BATCH, self._sent // 8)) if self._batches else 0
         message: sched.Message | None = first
-        while message is not None:
-            if isinstance(message, sched.Send):
-                self._add(message, made)
-            else:
-                self._behind.append(self._told(message))
-                if not isinstance(message, sched.LevelComplete):
-                    break
-            if made.of_chunks >= enough:
-                break
-            message = self._scheduler.next_message()
+        while isinstance(message, sched.Send):
+            self._add(message, made)
+            message = self._scheduler.next_message() if made.of_chunks < enough else None
+        if message is not None:
+            self._behind.append(self._told(message))
         self._sent += made.of_chunks
         return made.finish()
 
     def _add(self, message: sched.Send, made: ChunkMessage) -> None:
         each = self._maps[message.texture]
         payload = each.payload(message.index)
-        made.add(message.sequence, self._number(message.texture), each.head(message.index, payload), payload)
+        whole = message.whole if self._marks else ()
+        made.add(message.sequence, self._number(message.texture), each.head(message.index, payload), payload, whole)
+        if not self._marks:  # told after the message
+            marks = (sched.LevelComplete(message.texture, message.version, level) for level in message.whole)
+            self._behind.extend(map(self._told, marks))
 
     def _number(self, texture: str) -> int:
         return self._numbers.setdefault(texture, len(self._numbers) + 1)
@@ -221,9 +220,12 @@ class Viewer:
         for seen in view.surfaces:
             tiles.setdefault(seen.surface, []).extend(seen.tiles)
         side = view.tile_side or TILE
+        gazed = _gazed(view.gaze) if view.HasField("gaze") else None
         tables = _checked("view", lambda: {surface: _table(some) for surface, some in tiles.items()})
         self._scheduler.receive(sched.Viewed(self._places(tables, side, tables)))
         self._view, self._tile_side = tables, side
+        if gazed is not None:
+            self._scheduler.receive(gazed)
 
     def _places(self, tables: Mapping[str, Seen], side: int, surfaces: Iterable[str]) -> dict[str, Seen]:
         """What is seen of each texture of some surfaces. Raises BadRequest for too much."""
@@ -237,7 +239,10 @@ class Viewer:
         return found
 
     def _credit(self, count: int) -> None:
-        self._scheduler.receive(sched.Granted(_bounded(count)))
+        if self._announced:
+            self._scheduler.receive(sched.Granted(_bounded(count)))
+        else:
+            self._first_credit = _bounded(self._first_credit + _bounded(count))
 
     def _budget(self, count: int) -> None:
         self._scheduler.receive(sched.Budgeted(count or None))
@@ -250,6 +255,11 @@ def _bounded(credit: int) -> int:
     if credit > MOST_BYTES:
         raise BadRequest("credit", f"is {credit} bytes; {MOST_BYTES} are the most")
     return credit
+
+
+def _gazed(gaze: streams_pb2.Gaze) -> sched.Gazed:
+    """Raises BadRequest."""
+    return _checked("gaze", sched.Gazed, (gaze.x, gaze.y) if gaze.known else None)
 
 
 def _whole(response: streams_pb2.OpenResponse) -> Outgoing:

@@ -164,6 +164,116 @@ const scenarios = {
     assert.equal(figures.slow.bytes, held);
   },
 
+  async "with little memory textures are smaller, and their storage stays within it"(page) {
+    await visit(page, settings.url, scene, "&memory=1");
+    await until(page, "whole", isWhole);
+    const { held, allocated } = await page.evaluate(() => window.texsynth.surfaces.memory());
+    figures.memory = { held, allocated };
+    assert.ok(allocated <= 1 << 20 && allocated > (1 << 20) / 5, JSON.stringify(figures.memory)); // a level has a quarter
+    assert.equal(held, allocated);
+    await page.waitForFunction(() => /, 256 texels at most/.test(document.querySelector("dd[data-name=Textures]").textContent));
+  },
+
+  async "a scene that shows nothing says so"(page) {
+    await visit(page, settings.url, "no such room");
+    await page.waitForFunction(() => /scene "no such room" shows nothing yet/.test(document.querySelector("#says").textContent));
+    await shot(page, "nothing");
+  },
+
+  async "a mesh of several materials is one thing, whichever job has restyled which of them"(page) {
+    await visit(page, settings.url, "village");
+    await page.waitForFunction(() => window.texsynth.stage.names.length === 3);
+    const found = await page.evaluate(() => {
+      const { stage } = window.texsynth;
+      const rootOf = (each) => (each.parent === stage.scene ? each.uuid : rootOf(each.parent));
+      return Object.fromEntries(stage.names.map((name) => {
+        const meshes = stage.meshes.filter((each) => stage.surfaceOf(each) === name);
+        const us = meshes.flatMap(({ geometry }) => [...geometry.getAttribute("uv").array].filter((_, at) => at % 2 === 0));
+        return [name, { meshes: meshes.map((mesh) => mesh.name), root: rootOf(meshes[0]), left: Math.min(...us), right: Math.max(...us) }];
+      }));
+    });
+    const { walls, roof, gate } = found;
+    assert.deepEqual([walls.meshes, roof.meshes, gate.meshes.length], [["walls"], ["roof"], 2], JSON.stringify(found));
+    assert.equal(walls.root, roof.root);
+    assert.notEqual(walls.root, gate.root);
+    assert.deepEqual([walls.left, walls.right, roof.left, roof.right], [0.5, 1, 0, 1]);
+    await page.waitForFunction(() => window.texsynth.counts.isSettled);
+    await drawn(page);
+    await shot(page, "village");
+    assert.equal(await page.textContent("#says"), "");
+  },
+
+  async "by keyboard alone a surface is found, selected and painted on"(page) {
+    await visit(page, settings.url);
+    await until(page, "whole", isWhole);
+    const isSelected = (name) => page.waitForFunction((wanted) => document.querySelector("dd[data-name=Selected]").textContent === wanted, name);
+    const from = () => page.evaluate(() => {
+      const { camera, orbit } = window.texsynth;
+      return { ...camera.position, far: camera.position.distanceTo(orbit.target), at: orbit.target.x };
+    });
+    const presses = async (key) => {
+      const before = await from();
+      await page.keyboard.press(key);
+      await drawn(page);
+      return { before, after: await from() };
+    };
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), "CANVAS");
+    for (let step = 0; step < 9 && (await page.evaluate(() => document.activeElement.textContent)) !== flat; step++) await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await isSelected(flat);
+    await page.focus("canvas");
+    await page.keyboard.press("Escape");
+    await isSelected("nothing");
+    await page.keyboard.press("Enter"); // what was chosen is in the middle
+    await isSelected(flat);
+    const near = await presses("+");
+    assert.ok(near.after.far < near.before.far, JSON.stringify(near));
+    const moved = await presses("ArrowLeft");
+    assert.notEqual(moved.after.at, moved.before.at, JSON.stringify(moved));
+    const turned = await presses("Shift+ArrowLeft");
+    assert.ok(turned.after.x !== turned.before.x && turned.after.at === turned.before.at, JSON.stringify(turned));
+    await page.keyboard.press("p");
+    await drawn(page);
+    assert.ok(await page.evaluate((name) => {
+      const { canvas } = window.texsynth.brush;
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      return window.texsynth.brush.surface === name && data.some((value, at) => at % 4 === 0 && value === 255);
+    }, flat));
+    await shot(page, "keyboard");
+  },
+
+  async "a view of more places than a message takes is told by the largest"(page) {
+    await visit(page, settings.url);
+    await until(page, "whole", isWhole);
+    await page.evaluate(() => {
+      const { renderer, camera } = window.texsynth;
+      const render = renderer.render.bind(renderer);
+      renderer.render = (scene, from) => from !== camera && render(scene, from); // only the feedback: so large a view takes seconds
+    });
+    await page.setViewportSize({ width: 2048, height: 1152 });
+    await page.evaluate((name) => {
+      const { surfaces, stage, camera, orbit } = window.texsynth;
+      for (const { shown } of surfaces.all.get(name).slots.values()) shown.shape.levels[0] = { width: 8192, height: 8192 };
+      const mesh = stage.meshes.find((each) => stage.surfaceOf(each) === name);
+      const shredded = new mesh.geometry.constructor(1.6, 0.9, 256, 144).toNonIndexed();
+      const uv = shredded.getAttribute("uv");
+      for (let at = 0; at < uv.count; at += 6) { // a square of the plane, somewhere in the texture
+        const [u, v] = [Math.random(), Math.random()];
+        for (const [corner, x, y] of [[0, 0, 1], [1, 0, 0], [2, 1, 1], [3, 0, 0], [4, 1, 0], [5, 1, 1]]) uv.setXY(at + corner, u + x / 1024, v + y / 1024);
+      }
+      mesh.geometry = shredded;
+      const middle = stage.middleOf(name);
+      orbit.target.copy(middle);
+      camera.position.copy(middle).setZ(middle.z + 0.45 / Math.tan((27.5 * Math.PI) / 180));
+      orbit.update();
+    }, flat);
+    await page.waitForFunction(() => window.texsynth.feedback.most >= 8192);
+    for (const end = Date.now() + 3000; Date.now() < end; await page.waitForTimeout(100))
+      assert.match(await page.textContent("dd[data-name=Line]"), /^streams/);
+    assert.equal(await page.evaluate(() => window.texsynth.feedback.most), 8192);
+  },
+
   async "after a cut line only what is missing comes"(page) {
     const line = await open(settings.url);
     try {
@@ -184,10 +294,16 @@ const scenarios = {
     }
   },
 
-  async "a restyle by mouse shows the new version"(page) {
-    await visit(page, settings.url);
-    await until(page, "whole", isWhole);
-    const version = () => page.evaluate((name) => Number(window.texsynth.surfaces.all.get(name).slots.get("albedo").version), flat);
+  async "a restyle by mouse shows the new version, to another person too"(page) {
+    const other = await page.context().newPage();
+    await paced(other);
+    await other.setViewportSize({ width: 320, height: 200 });
+    for (const each of [page, other]) {
+      await visit(each, settings.url);
+      await until(each, "whole", isWhole);
+    }
+    const shows = (each) => each.evaluate((name) => Number(window.texsynth.surfaces.all.get(name).slots.get("albedo").version), flat);
+    const version = () => shows(page);
     const before = { version: await version(), texels: (await page.evaluate(texels, { surface: flat, kind: "albedo", level: 2 })).texels };
     const { x, y } = await middle(page, flat);
     await page.mouse.click(x, y);
@@ -204,6 +320,9 @@ const scenarios = {
     await shot(page, "restyled");
     const after = await page.evaluate(texels, { surface: flat, kind: "albedo", level: 2 });
     assert.notEqual(after.texels, before.texels);
+    await until(other, "whole for the other", isWhole);
+    assert.equal(await shows(other), before.version + 1);
+    assert.equal((await other.evaluate(texels, { surface: flat, kind: "albedo", level: 2 })).texels, after.texels);
   },
 
   async "a region painted with the grip is restyled, and all around it stays to the bit"(page) {
@@ -294,7 +413,7 @@ const scenarios = {
     await page.fill("#token", settings.token);
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => document.querySelector("dd[data-name=Line]").textContent.startsWith("streams"));
-    assert.equal(await page.textContent("#says"), "");
+    assert.match(await page.textContent("#says"), /^(scene "nobody" shows nothing yet.*)?$/);
     page.expected = /401 \(Unauthorized\)/;
   },
 };

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from . import textures_pb2 as texsynth_dot_v1_dot_textures__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19texsynth/v1/streams.proto\x12\x0btexsynth.v1\x1a\x1atexsynth/v1/textures.proto\":\n\x0bShowRequest\x12\r\n\x05scene\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\"5\n\x0cShowResponse\x12%\n\x07surface\x18\x01 \x01(\x0b\x32\x14.texsynth.v1.Surface\"-\n\x0bHideRequest\x12\r\n\x05scene\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\"\x0e\n\x0cHideResponse\" \n\x0fGetSceneRequest\x12\r\n\x05scene\x18\x01 \x01(\t\":\n\x10GetSceneResponse\x12&\n\x08surfaces\x18\x01 \x03(\x0b\x32\x14.texsynth.v1.Surface\"5\n\x07Surface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0b\n\x03job\x18\x03 \x01(\t\"\xbb\x02\n\x0bOpenRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.texsynth.v1.HelloH\x00\x12!\n\x04view\x18\x02 \x01(\x0b\x32\x11.texsynth.v1.ViewH\x00\x12!\n\x04gaze\x18\x03 \x01(\x0b\x32\x11.texsynth.v1.GazeH\x00\x12+\n\tselection\x18\x04 \x01(\x0b\x32\x16.texsynth.v1.SelectionH\x00\x12%\n\x06\x63redit\x18\x05 \x01(\x0b\x32\x13.texsynth.v1.CreditH\x00\x12\x37\n\x0f\x61\x63knowledgement\x18\x06 \x01(\x0b\x32\x1c.texsynth.v1.AcknowledgementH\x00\x12+\n\x06\x62udget\x18\x07 \x01(\x0b\x32\x19.texsynth.v1.MemoryBudgetH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x05Hello\x12\r\n\x05scene\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormats\x18\x02 \x03(\t\x12\x17\n\x0flargest_texture\x18\x03 \x01(\r\x12\x15\n\rmemory_budget\x18\x04 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x05 \x01(\x04\x12\x14\n\x0cresume_token\x18\x06 \x01(\x0c\x12!\n\x05order\x18\x07 \x01(\x0e\x32\x12.texsynth.v1.Order\x12\x0f\n\x07\x64\x65\x66late\x18\x08 \x01(\x08\x12\x0f\n\x07\x62\x61tches\x18\t \x01(\x08\"E\n\x04View\x12*\n\x08surfaces\x18\x01 \x03(\x0b\x32\x18.texsynth.v1.SeenSurface\x12\x11\n\ttile_side\x18\x02 \x01(\r\"@\n\x0bSeenSurface\x12\x0f\n\x07surface\x18\x01 \x01(\t\x12 \n\x05tiles\x18\x02 \x03(\x0b\x32\x11.texsynth.v1.Tile\"X\n\x04Tile\x12\r\n\x05level\x18\x01 \x01(\r\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\r\x12\x0e\n\x06pixels\x18\x04 \x01(\r\x12\t\n\x01x\x18\x05 \x01(\x02\x12\t\n\x01y\x18\x06 \x01(\x02\"+\n\x04Gaze\x12\r\n\x05known\x18\x01 \x01(\x08\x12\t\n\x01x\x18\x02 \x01(\x02\x12\t\n\x01y\x18\x03 \x01(\x02\"\x1d\n\tSelection\x12\x10\n\x08surfaces\x18\x01 \x03(\t\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"3\n\x0f\x41\x63knowledgement\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x04\"\x1d\n\x0cMemoryBudget\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"\x87\x03\n\x0cOpenResponse\x12.\n\x0bnew_version\x18\x01 \x01(\x0b\x32\x17.texsynth.v1.NewVersionH\x00\x12+\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1a.texsynth.v1.StreamedChunkH\x00\x12\x34\n\x0elevel_complete\x18\x03 \x01(\x0b\x32\x1a.texsynth.v1.LevelCompleteH\x00\x12)\n\x08\x65viction\x18\x04 \x01(\x0b\x32\x15.texsynth.v1.EvictionH\x00\x12+\n\tforgotten\x18\x05 \x01(\x0b\x32\x16.texsynth.v1.ForgottenH\x00\x12\'\n\x07settled\x18\x06 \x01(\x0b\x32\x14.texsynth.v1.SettledH\x00\x12+\n\tannounced\x18\x07 \x01(\x0b\x32\x16.texsynth.v1.AnnouncedH\x00\x12-\n\x06\x63hunks\x18\x08 \x01(\x0b\x32\x1b.texsynth.v1.StreamedChunksH\x00\x42\x07\n\x05\x65vent\"\xa2\x01\n\nNewVersion\x12\x0f\n\x07texture\x18\x01 \x01(\r\x12%\n\x07surface\x18\x02 \x01(\x0b\x32\x14.texsynth.v1.Surface\x12$\n\x03map\x18\x03 \x01(\x0b\x32\x17.texsynth.v1.TextureMap\x12\x14\n\x0c\x66inest_level\x18\x04 \x01(\r\x12\x0c\n\x04kept\x18\x05 \x03(\r\x12\x12\n\ntail_level\x18\x06 \x01(\r\"<\n\x0eStreamedChunks\x12*\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1a.texsynth.v1.StreamedChunk\"q\n\rStreamedChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07texture\x18\x02 \x01(\r\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x12\x10\n\x08inflated\x18\x06 \x01(\r\"/\n\rLevelComplete\x12\x0f\n\x07texture\x18\x01 \x01(\r\x12\r\n\x05level\x18\x02 \x01(\r\"*\n\x08\x45viction\x12\x0f\n\x07texture\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\r\"\x1c\n\tForgotten\x12\x0f\n\x07texture\x18\x01 \x01(\r\"\t\n\x07Settled\"\x0b\n\tAnnounced*k\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\x10\n\x0cORDER_RASTER\x10\x01\x12\x16\n\x12ORDER_COARSE_FIRST\x10\x02\x12\x11\n\rORDER_ENTROPY\x10\x03\x12\x0e\n\nORDER_VIEW\x10\x04\x32\x93\x02\n\rStreamService\x12;\n\x04Show\x12\x18.texsynth.v1.ShowRequest\x1a\x19.texsynth.v1.ShowResponse\x12;\n\x04Hide\x12\x18.texsynth.v1.HideRequest\x1a\x19.texsynth.v1.HideResponse\x12G\n\x08GetScene\x12\x1c.texsynth.v1.GetSceneRequest\x1a\x1d.texsynth.v1.GetSceneResponse\x12?\n\x04Open\x12\x18.texsynth.v1.OpenRequest\x1a\x19.texsynth.v1.OpenResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19texsynth/v1/streams.proto\x12\x0btexsynth.v1\x1a\x1atexsynth/v1/textures.proto\":\n\x0bShowRequest\x12\r\n\x05scene\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\"5\n\x0cShowResponse\x12%\n\x07surface\x18\x01 \x01(\x0b\x32\x14.texsynth.v1.Surface\"-\n\x0bHideRequest\x12\r\n\x05scene\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\"\x0e\n\x0cHideResponse\" \n\x0fGetSceneRequest\x12\r\n\x05scene\x18\x01 \x01(\t\":\n\x10GetSceneResponse\x12&\n\x08surfaces\x18\x01 \x03(\x0b\x32\x14.texsynth.v1.Surface\"5\n\x07Surface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0b\n\x03job\x18\x03 \x01(\t\"\xbb\x02\n\x0bOpenRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.texsynth.v1.HelloH\x00\x12!\n\x04view\x18\x02 \x01(\x0b\x32\x11.texsynth.v1.ViewH\x00\x12!\n\x04gaze\x18\x03 \x01(\x0b\x32\x11.texsynth.v1.GazeH\x00\x12+\n\tselection\x18\x04 \x01(\x0b\x32\x16.texsynth.v1.SelectionH\x00\x12%\n\x06\x63redit\x18\x05 \x01(\x0b\x32\x13.texsynth.v1.CreditH\x00\x12\x37\n\x0f\x61\x63knowledgement\x18\x06 \x01(\x0b\x32\x1c.texsynth.v1.AcknowledgementH\x00\x12+\n\x06\x62udget\x18\x07 \x01(\x0b\x32\x19.texsynth.v1.MemoryBudgetH\x00\x42\x07\n\x05\x65vent\"\xd1\x01\n\x05Hello\x12\r\n\x05scene\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormats\x18\x02 \x03(\t\x12\x17\n\x0flargest_texture\x18\x03 \x01(\r\x12\x15\n\rmemory_budget\x18\x04 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x05 \x01(\x04\x12\x14\n\x0cresume_token\x18\x06 \x01(\x0c\x12!\n\x05order\x18\x07 \x01(\x0e\x32\x12.texsynth.v1.Order\x12\x0f\n\x07\x64\x65\x66late\x18\x08 \x01(\x08\x12\x0f\n\x07\x62\x61tches\x18\t \x01(\x08\x12\r\n\x05marks\x18\n \x01(\x08\"f\n\x04View\x12*\n\x08surfaces\x18\x01 \x03(\x0b\x32\x18.texsynth.v1.SeenSurface\x12\x11\n\ttile_side\x18\x02 \x01(\r\x12\x1f\n\x04gaze\x18\x03 \x01(\x0b\x32\x11.texsynth.v1.Gaze\"@\n\x0bSeenSurface\x12\x0f\n\x07surface\x18\x01 \x01(\t\x12 \n\x05tiles\x18\x02 \x03(\x0b\x32\x11.texsynth.v1.Tile\"X\n\x04Tile\x12\r\n\x05level\x18\x01 \x01(\r\x12\x0b\n\x03row\x18\x02 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\r\x12\x0e\n\x06pixels\x18\x04 \x01(\r\x12\t\n\x01x\x18\x05 \x01(\x02\x12\t\n\x01y\x18\x06 \x01(\x02\"+\n\x04Gaze\x12\r\n\x05known\x18\x01 \x01(\x08\x12\t\n\x01x\x18\x02 \x01(\x02\x12\t\n\x01y\x18\x03 \x01(\x02\"\x1d\n\tSelection\x12\x10\n\x08surfaces\x18\x01 \x03(\t\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"3\n\x0f\x41\x63knowledgement\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x04\"\x1d\n\x0cMemoryBudget\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"\x87\x03\n\x0cOpenResponse\x12.\n\x0bnew_version\x18\x01 \x01(\x0b\x32\x17.texsynth.v1.NewVersionH\x00\x12+\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1a.texsynth.v1.StreamedChunkH\x00\x12\x34\n\x0elevel_complete\x18\x03 \x01(\x0b\x32\x1a.texsynth.v1.LevelCompleteH\x00\x12)\n\x08\x65viction\x18\x04 \x01(\x0b\x32\x15.texsynth.v1.EvictionH\x00\x12+\n\tforgotten\x18\x05 \x01(\x0b\x32\x16.texsynth.v1.ForgottenH\x00\x12\'\n\x07settled\x18\x06 \x01(\x0b\x32\x14.texsynth.v1.SettledH\x00\x12+\n\tannounced\x18\x07 \x01(\x0b\x32\x16.texsynth.v1.AnnouncedH\x00\x12-\n\x06\x63hunks\x18\x08 \x01(\x0b\x32\x1b.texsynth.v1.StreamedChunksH\x00\x42\x07\n\x05\x65vent\"\xa2\x01\n\nNewVersion\x12\x0f\n\x07texture\x18\x01 \x01(\r\x12%\n\x07surface\x18\x02 \x01(\x0b\x32\x14.texsynth.v1.Surface\x12$\n\x03map\x18\x03 \x01(\x0b\x32\x17.texsynth.v1.TextureMap\x12\x14\n\x0c\x66inest_level\x18\x04 \x01(\r\x12\x0c\n\x04kept\x18\x05 \x03(\r\x12\x12\n\ntail_level\x18\x06 \x01(\r\"<\n\x0eStreamedChunks\x12*\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1a.texsynth.v1.StreamedChunk\"\x83\x01\n\rStreamedChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07texture\x18\x02 \x01(\r\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x12\x10\n\x08inflated\x18\x06 \x01(\r\x12\x10\n\x08\x63omplete\x18\x07 \x03(\r\"/\n\rLevelComplete\x12\x0f\n\x07texture\x18\x01 \x01(\r\x12\r\n\x05level\x18\x02 \x01(\r\"*\n\x08\x45viction\x12\x0f\n\x07texture\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\r\"\x1c\n\tForgotten\x12\x0f\n\x07texture\x18\x01 \x01(\r\"\t\n\x07Settled\"\x0b\n\tAnnounced*k\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\x10\n\x0cORDER_RASTER\x10\x01\x12\x16\n\x12ORDER_COARSE_FIRST\x10\x02\x12\x11\n\rORDER_ENTROPY\x10\x03\x12\x0e\n\nORDER_VIEW\x10\x04\x32\x93\x02\n\rStreamService\x12;\n\x04Show\x12\x18.texsynth.v1.ShowRequest\x1a\x19.texsynth.v1.ShowResponse\x12;\n\x04Hide\x12\x18.texsynth.v1.HideRequest\x1a\x19.texsynth.v1.HideResponse\x12G\n\x08GetScene\x12\x1c.texsynth.v1.GetSceneRequest\x1a\x1d.texsynth.v1.GetSceneResponse\x12?\n\x04Open\x12\x18.texsynth.v1.OpenRequest\x1a\x19.texsynth.v1.OpenResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'texsynth.v1.streams_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDER']._serialized_start=2207
-  _globals['_ORDER']._serialized_end=2314
+  _globals['_ORDER']._serialized_start=2274
+  _globals['_ORDER']._serialized_end=2381
   _globals['_SHOWREQUEST']._serialized_start=70
   _globals['_SHOWREQUEST']._serialized_end=128
   _globals['_SHOWRESPONSE']._serialized_start=130
@@ -51,41 +51,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENREQUEST']._serialized_start=398
   _globals['_OPENREQUEST']._serialized_end=713
   _globals['_HELLO']._serialized_start=716
-  _globals['_HELLO']._serialized_end=910
-  _globals['_VIEW']._serialized_start=912
-  _globals['_VIEW']._serialized_end=981
-  _globals['_SEENSURFACE']._serialized_start=983
-  _globals['_SEENSURFACE']._serialized_end=1047
-  _globals['_TILE']._serialized_start=1049
-  _globals['_TILE']._serialized_end=1137
-  _globals['_GAZE']._serialized_start=1139
-  _globals['_GAZE']._serialized_end=1182
-  _globals['_SELECTION']._serialized_start=1184
-  _globals['_SELECTION']._serialized_end=1213
-  _globals['_CREDIT']._serialized_start=1215
-  _globals['_CREDIT']._serialized_end=1238
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=1240
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=1291
-  _globals['_MEMORYBUDGET']._serialized_start=1293
-  _globals['_MEMORYBUDGET']._serialized_end=1322
-  _globals['_OPENRESPONSE']._serialized_start=1325
-  _globals['_OPENRESPONSE']._serialized_end=1716
-  _globals['_NEWVERSION']._serialized_start=1719
-  _globals['_NEWVERSION']._serialized_end=1881
-  _globals['_STREAMEDCHUNKS']._serialized_start=1883
-  _globals['_STREAMEDCHUNKS']._serialized_end=1943
-  _globals['_STREAMEDCHUNK']._serialized_start=1945
-  _globals['_STREAMEDCHUNK']._serialized_end=2058
-  _globals['_LEVELCOMPLETE']._serialized_start=2060
-  _globals['_LEVELCOMPLETE']._serialized_end=2107
-  _globals['_EVICTION']._serialized_start=2109
-  _globals['_EVICTION']._serialized_end=2151
-  _globals['_FORGOTTEN']._serialized_start=2153
-  _globals['_FORGOTTEN']._serialized_end=2181
-  _globals['_SETTLED']._serialized_start=2183
-  _globals['_SETTLED']._serialized_end=2192
-  _globals['_ANNOUNCED']._serialized_start=2194
-  _globals['_ANNOUNCED']._serialized_end=2205
-  _globals['_STREAMSERVICE']._serialized_start=2317
-  _globals['_STREAMSERVICE']._serialized_end=2592
+  _globals['_HELLO']._serialized_end=925
+  _globals['_VIEW']._serialized_start=927
+  _globals['_VIEW']._serialized_end=1029
+  _globals['_SEENSURFACE']._serialized_start=1031
+  _globals['_SEENSURFACE']._serialized_end=1095
+  _globals['_TILE']._serialized_start=1097
+  _globals['_TILE']._serialized_end=1185
+  _globals['_GAZE']._serialized_start=1187
+  _globals['_GAZE']._serialized_end=1230
+  _globals['_SELECTION']._serialized_start=1232
+  _globals['_SELECTION']._serialized_end=1261
+  _globals['_CREDIT']._serialized_start=1263
+  _globals['_CREDIT']._serialized_end=1286
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=1288
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=1339
+  _globals['_MEMORYBUDGET']._serialized_start=1341
+  _globals['_MEMORYBUDGET']._serialized_end=1370
+  _globals['_OPENRESPONSE']._serialized_start=1373
+  _globals['_OPENRESPONSE']._serialized_end=1764
+  _globals['_NEWVERSION']._serialized_start=1767
+  _globals['_NEWVERSION']._serialized_end=1929
+  _globals['_STREAMEDCHUNKS']._serialized_start=1931
+  _globals['_STREAMEDCHUNKS']._serialized_end=1991
+  _globals['_STREAMEDCHUNK']._serialized_start=1994
+  _globals['_STREAMEDCHUNK']._serialized_end=2125
+  _globals['_LEVELCOMPLETE']._serialized_start=2127
+  _globals['_LEVELCOMPLETE']._serialized_end=2174
+  _globals['_EVICTION']._serialized_start=2176
+  _globals['_EVICTION']._serialized_end=2218
+  _globals['_FORGOTTEN']._serialized_start=2220
+  _globals['_FORGOTTEN']._serialized_end=2248
+  _globals['_SETTLED']._serialized_start=2250
+  _globals['_SETTLED']._serialized_end=2259
+  _globals['_ANNOUNCED']._serialized_start=2261
+  _globals['_ANNOUNCED']._serialized_end=2272
+  _globals['_STREAMSERVICE']._serialized_start=2384
+  _globals['_STREAMSERVICE']._serialized_end=2659
 # @@protoc_insertion_point(module_scope)

@@ -90,7 +90,7 @@ class OpenRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., view: _Optional[_Union[View, _Mapping]] = ..., gaze: _Optional[_Union[Gaze, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., budget: _Optional[_Union[MemoryBudget, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("scene", "formats", "largest_texture", "memory_budget", "credit", "resume_token", "order", "deflate", "batches")
+    __slots__ = ("scene", "formats", "largest_texture", "memory_budget", "credit", "resume_token", "order", "deflate", "batches", "marks")
     SCENE_FIELD_NUMBER: _ClassVar[int]
     FORMATS_FIELD_NUMBER: _ClassVar[int]
     LARGEST_TEXTURE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class Hello(_message.Message):
     ORDER_FIELD_NUMBER: _ClassVar[int]
     DEFLATE_FIELD_NUMBER: _ClassVar[int]
     BATCHES_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
     scene: str
     formats: _containers.RepeatedScalarFieldContainer[str]
     largest_texture: int
@@ -109,15 +110,18 @@ class Hello(_message.Message):
     order: Order
     deflate: bool
     batches: bool
-    def __init__(self, scene: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., largest_texture: _Optional[int] = ..., memory_budget: _Optional[int] = ..., credit: _Optional[int] = ..., resume_token: _Optional[bytes] = ..., order: _Optional[_Union[Order, str]] = ..., deflate: bool = ..., batches: bool = ...) -> None: ...
+    marks: bool
+    def __init__(self, scene: _Optional[str] = ..., formats: _Optional[_Iterable[str]] = ..., largest_texture: _Optional[int] = ..., memory_budget: _Optional[int] = ..., credit: _Optional[int] = ..., resume_token: _Optional[bytes] = ..., order: _Optional[_Union[Order, str]] = ..., deflate: bool = ..., batches: bool = ..., marks: bool = ...) -> None: ...
 
 class View(_message.Message):
-    __slots__ = ("surfaces", "tile_side")
+    __slots__ = ("surfaces", "tile_side", "gaze")
     SURFACES_FIELD_NUMBER: _ClassVar[int]
     TILE_SIDE_FIELD_NUMBER: _ClassVar[int]
+    GAZE_FIELD_NUMBER: _ClassVar[int]
     surfaces: _containers.RepeatedCompositeFieldContainer[SeenSurface]
     tile_side: int
-    def __init__(self, surfaces: _Optional[_Iterable[_Union[SeenSurface, _Mapping]]] = ..., tile_side: _Optional[int] = ...) -> None: ...
+    gaze: Gaze
+    def __init__(self, surfaces: _Optional[_Iterable[_Union[SeenSurface, _Mapping]]] = ..., tile_side: _Optional[int] = ..., gaze: _Optional[_Union[Gaze, _Mapping]] = ...) -> None: ...
 
 class SeenSurface(_message.Message):
     __slots__ = ("surface", "tiles")
@@ -222,20 +226,22 @@ class StreamedChunks(_message.Message):
     def __init__(self, chunks: _Optional[_Iterable[_Union[StreamedChunk, _Mapping]]] = ...) -> None: ...
 
 class StreamedChunk(_message.Message):
-    __slots__ = ("sequence", "texture", "index", "data", "crc32c", "inflated")
+    __slots__ = ("sequence", "texture", "index", "data", "crc32c", "inflated", "complete")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TEXTURE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     CRC32C_FIELD_NUMBER: _ClassVar[int]
     INFLATED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     texture: int
     index: int
     data: bytes
     crc32c: int
     inflated: int
-    def __init__(self, sequence: _Optional[int] = ..., texture: _Optional[int] = ..., index: _Optional[int] = ..., data: _Optional[bytes] = ..., crc32c: _Optional[int] = ..., inflated: _Optional[int] = ...) -> None: ...
+    complete: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, sequence: _Optional[int] = ..., texture: _Optional[int] = ..., index: _Optional[int] = ..., data: _Optional[bytes] = ..., crc32c: _Optional[int] = ..., inflated: _Optional[int] = ..., complete: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LevelComplete(_message.Message):
     __slots__ = ("texture", "level")

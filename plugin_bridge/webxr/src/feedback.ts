@@ -11,6 +11,7 @@ const SMALLER = 8; // pixels of the screen along a side of one here
 const LARGEST = 320; // pixels a side
 const EVERY = 100; // milliseconds
 const MOST = 255; // surfaces: their numbers are a byte
+const MOST_TILES = 8192; // in a view; the service takes 16384, in 256 KiB, where a tile has 25 bytes at most
 const DEGREES = 180 / Math.PI;
 
 /** A mesh that shows a surface, and the texture whose texels are counted: its largest. */
@@ -21,6 +22,8 @@ export class Feedback {
   private readonly materials: RawShaderMaterial[] = [];
   private readonly hidden = new RawShaderMaterial({ vertexShader: VERTEX, fragmentShader: NOTHING, glslVersion: GLSL3, blending: NoBlending });
   private readonly camera = new Camera();
+  /** Tiles of the largest view so far. */
+  most = 0;
   private last = "";
   private next = 0;
   private isReading = false;
@@ -113,6 +116,7 @@ export class Feedback {
     const words = JSON.stringify(found);
     if (words === this.last) return;
     this.last = words;
+    this.most = Math.max(this.most, found.reduce((sum, { tiles }) => sum + tiles.length, 0));
     this.told(found);
   }
 }
@@ -130,14 +134,15 @@ function counted(texels: Uint8Array, width: number, height: number, projection: 
     tile.y += Math.floor((at >> 2) / width) + 0.5;
   }
   const surfaces = new Map<string, SeenTile[]>();
-  for (const [key, { pixels, x, y }] of tiles) {
+  const largest = tiles.size <= MOST_TILES ? tiles : [...tiles].sort(([, a], [, b]) => b.pixels - a.pixels).slice(0, MOST_TILES);
+  for (const [key, { pixels, x, y }] of largest) {
     const surface = names[(key >>> 24) - 1];
     const [across, up] = [(2 * x) / pixels / width - 1, (2 * y) / pixels / height - 1];
     const tile = {
       level: (key >> 16) & 255, row: (key >> 8) & 255, column: key & 255, pixels: Math.round(pixels * weight),
       x: rounded(Math.atan((across + projection[8]) / projection[0]) * DEGREES), y: rounded(-Math.atan((up + projection[9]) / projection[5]) * DEGREES),
     };
-    surfaces.set(surface, [...(surfaces.get(surface) ?? []), tile]);
+    if (!surfaces.get(surface)?.push(tile)) surfaces.set(surface, [tile]);
   }
   return [...surfaces].map(([surface, found]) => ({ surface, tiles: found }));
 }

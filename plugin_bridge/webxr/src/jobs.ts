@@ -1,24 +1,59 @@
 // What a surface was made of, and what else it could be made of.
 import * as api from "../../web/src/api";
-import type { Input, Job, Task } from "../../web/src/api";
+import type { Input, Job, ResultFile, Task } from "../../web/src/api";
 
 export interface Exemplar { key: string; name: string; input: Input; picture: string | null }
 
 const RECENT = 8; // exemplars on offer
 const EMBEDDED = 2048; // texels a side that a result's mesh keeps of its textures, and the size where none is asked for
 const SHOWN = /\.(png|jpe?g|webp)$/i;
+const PICTURE = /\.(png|jpe?g|webp|tiff?|tga|exr|hdr|bmp)$/i;
+const PAGES = 20; // of 50 jobs, to look for the one that left a mesh
 
 export const taskOf = (job: Job): Task => job.work.restyle ?? job.work.synthesize ?? {};
 
-/** The mesh's file, null where a job has none that is one file. */
-export function meshOf(job: Job): string | null {
-  const files = job.work.restyle?.asset?.files ?? [];
-  return files.find(({ name }) => /\.glb$/i.test(name))?.sha256 ?? null;
+/** A mesh before any job restyled it. given: digest of its file where that is one .glb. made: of the mesh as its first
+ * job left it, which has UVs in any case. size: texels that UVs were made for where it had none. isBare: without any
+ * texture, as far as the names of its files tell. */
+export interface Origin { key: string; given: string | null; made: string | null; size: number; isBare: boolean }
+
+/** Null for a texture without a mesh. A job that restyles what another one left works on the same mesh. */
+export async function originOf(job: Job): Promise<Origin | null> {
+  let first = job;
+  for (let before: Job | undefined = first; before; before = await makerOf(first)) first = before;
+  const files = first.work.restyle?.asset?.files ?? [];
+  if (files.length === 0) return null;
+  const given = digestOf(first) ?? null;
+  return {
+    key: given ?? files.map(({ sha256 }) => sha256).sort().join(), given, made: leftBy(first)?.sha256 ?? null,
+    size: Number(taskOf(first).options?.size ?? 0), isBare: !given && !files.some(({ name }) => PICTURE.test(name)),
+  };
 }
 
-/** Whether a job restyled the mesh that another one made, in the same material slot. */
-export const isResultOf = (before: Job, job: Job): boolean =>
-  slotOf(before) === slotOf(job) && before.files.some(({ name, sha256 }) => name === "asset.glb" && sha256 === meshOf(job));
+/** Of the mesh that a job restyles, where it is one .glb. */
+const digestOf = (job: Job): string | undefined => job.work.restyle?.asset?.files.find(({ name }) => /\.glb$/i.test(name))?.sha256;
+
+/** The mesh as a job left it. */
+const leftBy = (job: Job): ResultFile | undefined => (job.work.restyle ? job.files.find(({ name }) => name === "asset.glb") : undefined);
+
+const makers = new Map<string, Job>(); // by the digest of the mesh that they left
+const originals = new Set<string>(); // digests of meshes that no job left
+
+/** The job that left the mesh that this one restyled. */
+async function makerOf(job: Job): Promise<Job | undefined> {
+  const digest = digestOf(job);
+  if (!digest || originals.has(digest)) return undefined;
+  for (let page = "", asked = 0; !makers.has(digest) && asked < PAGES; asked++) {
+    const { jobs, next_page_token } = await api.list(["JOB_STATE_SUCCEEDED"], page);
+    for (const each of jobs) {
+      const left = leftBy(each);
+      if (left && left.sha256 !== digestOf(each)) makers.set(left.sha256, each);
+    }
+    if (!(page = next_page_token)) break;
+  }
+  if (!makers.has(digest)) originals.add(digest);
+  return makers.get(digest);
+}
 
 /** Name or number of the mesh's material that the job replaced, "" for the one that covers most. */
 export const slotOf = (job: Job): string => String(taskOf(job).options?.material ?? "");
@@ -40,8 +75,8 @@ export async function exemplars(): Promise<Exemplar[]> {
 
 /** The mesh as a job left it, with the texels that a region is to keep. Throws where a job has none with all of them. */
 function kept(job: Job): Input {
-  const mesh = job.files.find(({ name }) => name === "asset.glb");
-  if (!job.work.restyle || !mesh) throw new Error("a region wants a mesh, and it is none; select nothing to drop the region");
+  const mesh = leftBy(job);
+  if (!mesh) throw new Error("a region wants a mesh, and it is none; select nothing to drop the region");
   const size = Number(taskOf(job).options?.size ?? EMBEDDED) || EMBEDDED;
   if (size > EMBEDDED) throw new Error(`it has ${size} texels a side; a region can be restyled up to ${EMBEDDED}`);
   return { files: [{ name: mesh.name, sha256: mesh.sha256 }], main: "", name: "" };

@@ -37,6 +37,21 @@ export const rowBytes = (shape: MapShape, width: number): number => Math.ceil(wi
 /** Bytes of a level as the GPU holds it. */
 export const levelBytes = (shape: MapShape, { width, height }: Level): number => rowsOfBlocks(shape, height) * rowBytes(shape, width);
 
+/** Bytes of the storage of a texture whose levels begin with the first of at most `largest` texels a side, or its tail. */
+export function storageBytes(shape: MapShape, largest = Infinity): number {
+  const fits = shape.levels.findIndex(({ width, height }) => Math.max(width, height) <= largest);
+  const base = Math.min(Math.max(shape.finest, fits), shape.tail);
+  return shape.levels.slice(base).reduce((sum, level) => sum + levelBytes(shape, level), 0);
+}
+
+/** The most texels a side with which the storage of all fits into so many bytes: `largest`, or that halved some times; 1
+ * where even the tails do not. */
+export function fitting(shapes: MapShape[], bytes: number, largest: number): number {
+  const needed = (size: number): number => shapes.reduce((sum, shape) => sum + storageBytes(shape, size), 0);
+  while (largest > 1 && needed(largest) > bytes) largest = Math.floor(largest / 2);
+  return largest;
+}
+
 /** Bytes of a chunk. */
 export function chunkBytes(shape: MapShape, place: Place): number {
   if (place.levels === 1) return levelBytes(shape, place);

@@ -6,6 +6,7 @@ import * as api from "../../web/src/api";
 import { h, liveRegion, announce } from "../../web/src/dom";
 import { askForToken } from "../../web/src/token";
 import { Brush } from "./brush";
+import { Choices } from "./choices";
 import { Feedback } from "./feedback";
 import { gpuFormats } from "./formats";
 import { gazeOf } from "./gaze";
@@ -31,14 +32,16 @@ const MIB = 2 ** 20;
 
 const asked = new URLSearchParams(location.search);
 const sceneName = asked.get("scene") || "default";
+const NOTHING = `scene "${sceneName}" shows nothing yet; is that its name? What it is to show will appear here`;
 
 const renderer = new WebGLRenderer({ antialias: true });
 renderer.toneMapping = NeutralToneMapping;
 renderer.xr.enabled = true;
 const gl = renderer.getContext() as WebGL2RenderingContext;
 const canvas = renderer.domElement;
-canvas.setAttribute("role", "img");
-canvas.setAttribute("aria-label", "The scene; drag to turn, click a surface to select it, drag with Shift to paint a region on it");
+canvas.setAttribute("role", "application");
+canvas.setAttribute("aria-label", "The scene. Drag to turn, click a surface to select it, drag with Shift to paint a region on it. "
+  + "By keyboard: arrows move, with Shift they turn, plus and minus go nearer and farther, Enter selects what is in the middle, P paints there, Escape drops both");
 const camera = new PerspectiveCamera(55, 1, 0.02, 50);
 camera.position.set(-0.3, 1.5, 0.4); // beside the panel
 const orbit = new OrbitControls(camera, canvas);
@@ -54,6 +57,11 @@ const surfaces = new Surfaces(
 const stage = new Stage(renderer, surfaces, tell);
 const feedback = new Feedback(renderer, (seen) => stream.send({ kind: "view", surfaces: seen }));
 const brush = new Brush();
+const choices = new Choices((surface) => {
+  orbit.target.copy(stage.middleOf(surface));
+  orbit.update();
+  select(surface);
+});
 const palette = new Palette((exemplar) => void ask(exemplar));
 const panel = new Panel(["Line", "Frames", "Bandwidth", "Textures", "Uploads", "Selected", "Restyle"]);
 const board = palette.board;
@@ -67,19 +75,24 @@ stage.regionIs(brush.texture);
 let selected = "";
 let line = "opens";
 let making = "";
+let limit = 0; // texels a side, where memory asks for one
 let gaze: Gaze = { known: false, x: 0, y: 0 };
 const counts = { frames: 0, bytes: 0, total: 0, isSettled: false };
 
 function heard(message: FromWorker): void {
   counts.isSettled = message.kind === "settled";
   switch (message.kind) {
-    case "version": return surfaces.version(message);
+    case "version":
+      if (says.textContent === NOTHING) tell("");
+      return surfaces.version(message);
     case "chunk":
       counts.bytes += message.bytes;
       counts.total += message.data.length;
       return surfaces.chunk(message);
     case "evicted": return surfaces.evicted(message.texture, message.index);
     case "forgotten": return surfaces.forgotten(message.texture);
+    case "settled": return void (surfaces.all.size === 0 && tell(NOTHING));
+    case "limited": return void (limit = message.texels);
     case "state":
       line = message.state;
       return tell(message.message && message.state !== "streams" ? `${message.code}: ${message.message}` : "");
@@ -172,11 +185,12 @@ function figures(): void {
     Line: `${line}${counts.isSettled ? ", settled" : ""}`,
     Frames: `${Math.round(counts.frames * perSecond)} a second`,
     Bandwidth: `${((counts.bytes * perSecond * 8) / 1e6).toFixed(1)} Mbit/s`,
-    Textures: `${(held / MIB).toFixed(1)} of ${(allocated / MIB).toFixed(1)} MiB`,
+    Textures: `${(held / MIB).toFixed(1)} of ${(allocated / MIB).toFixed(1)} MiB${limit ? `, ${limit} texels at most` : ""}`,
     Uploads: `${p99.toFixed(1)} ms at most in 99 of 100, ${surfaces.uploads.waiting} wait`,
     Selected: selected || "nothing",
     Restyle: making || "none",
-  }, hasRoom());
+  }, hasRoom(), says.textContent ?? "");
+  choices.show(stage.names, selected);
   counts.frames = counts.bytes = 0;
 }
 
@@ -202,11 +216,11 @@ canvas.addEventListener("webglcontextrestored", () => {
   stream.send({ kind: "forget" });
 });
 addEventListener("resize", resize);
-document.body.append(canvas, h("aside", {}, h("h1", {}, `texsynth: ${sceneName}`), panel.element, palette.element, says), liveRegion);
+document.body.append(canvas, h("div", { class: "middle" }), h("aside", {}, h("h1", {}, `texsynth: ${sceneName}`), panel.element, choices.element, palette.element, says), liveRegion);
 resize();
 api.onTokenNeeded(askForToken);
 setInterval(figures, FIGURES_EVERY);
-Object.assign(window, { texsynth: { surfaces, stage, board, renderer, camera, orbit, select, counts } }); // for measurements
+Object.assign(window, { texsynth: { surfaces, stage, board, renderer, camera, orbit, brush, feedback, select, counts } }); // for measurements
 
 async function begin(): Promise<void> {
   await api.call("StreamService/GetScene", { scene: sceneName }); // asks for a token where one is needed

@@ -26,6 +26,6 @@ export type FromWorker =
   | ChunkMessage
   | { kind: "evicted"; texture: string; index: number }
   | { kind: "forgotten"; texture: string }
-  | { kind: "complete"; texture: string; level: number }
   | { kind: "settled" }
+  | { kind: "limited"; texels: number } // a side, of the largest texture that fits into the memory with all others
   | { kind: "state"; state: "opens" | "streams" | "waits" | "refused"; code: string; message: string };

@@ -1,9 +1,10 @@
-// Rays of a mouse and of controllers: what they hit is selected, or painted on.
+// Rays of a mouse, of controllers, and of the screen's middle for the keyboard: what they hit is selected, or painted on.
 import { BufferGeometry, Line, LineBasicMaterial, Raycaster, Vector2, Vector3 } from "three";
 import type { Camera, Group, Intersection, Scene, WebGLRenderer } from "three";
 import type { OrbitControls } from "three/addons/controls/OrbitControls.js";
 
 const STILL = 5; // pixels that a click may move
+const STEP = 1.1; // how much nearer or farther a key goes
 
 export interface Pointed { at(ray: Raycaster): Intersection | undefined; select(hit: Intersection | undefined): void; paint(hit: Intersection | undefined): void }
 
@@ -13,6 +14,7 @@ export class Pointing {
 
   constructor(private readonly renderer: WebGLRenderer, scene: Scene, camera: Camera, orbit: OrbitControls, private readonly pointed: Pointed) {
     this.mouse(renderer.domElement, camera, orbit);
+    this.keyboard(renderer.domElement, camera, orbit);
     for (const number of [0, 1]) this.controller(renderer.xr.getController(number), scene);
   }
 
@@ -40,6 +42,29 @@ export class Pointing {
     canvas.addEventListener("pointerup", (event) => {
       orbit.enabled = true;
       if (!event.shiftKey && down.distanceTo(new Vector2(event.clientX, event.clientY)) < STILL) this.pointed.select(hit(event));
+    });
+  }
+
+  /** What is in the middle of the screen takes the place of what is under the mouse. */
+  private keyboard(canvas: HTMLCanvasElement, camera: Camera, orbit: OrbitControls): void {
+    const hit = (): Intersection | undefined => {
+      this.ray.setFromCamera(new Vector2(), camera);
+      return this.pointed.at(this.ray);
+    };
+    const nearer = (factor: number): void => {
+      camera.position.sub(orbit.target).multiplyScalar(factor).add(orbit.target);
+      orbit.update();
+    };
+    const keys: Record<string, () => void> = {
+      Enter: () => this.pointed.select(hit()), Escape: () => this.pointed.select(undefined), p: () => this.pointed.paint(hit()),
+      "+": () => nearer(1 / STEP), "=": () => nearer(1 / STEP), "-": () => nearer(STEP),
+    };
+    canvas.tabIndex = 0;
+    orbit.listenToKeyEvents(canvas); // arrows move, with Shift they turn
+    canvas.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey || !keys[event.key]) return;
+      event.preventDefault();
+      keys[event.key]();
     });
   }
 

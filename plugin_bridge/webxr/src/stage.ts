@@ -1,23 +1,22 @@
 // What is in the room: the meshes that the surfaces' jobs are about, and a plane for a texture of its own.
-import { Box3, Color, DirectionalLight, Group, Mesh, PlaneGeometry, PMREMGenerator, Scene, Vector3 } from "three";
-import type { BufferGeometry, Material, Object3D, Texture, WebGLRenderer } from "three";
+import { Box3, Color, DirectionalLight, Mesh, PMREMGenerator, Scene, Vector3 } from "three";
+import type { Object3D, Texture, WebGLRenderer } from "three";
 import { RoomEnvironment } from "three/addons/environments/RoomEnvironment.js";
-import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
-import type { GLTF } from "three/addons/loaders/GLTFLoader.js";
 import * as api from "../../web/src/api";
 import type { Job } from "../../web/src/api";
 import type { Seen } from "./feedback";
-import { isResultOf, meshOf, slotOf } from "./jobs";
+import { originOf, slotOf } from "./jobs";
+import type { Origin } from "./jobs";
 import { StreamedMaterial } from "./material";
 import type { Surfaces, SurfaceTextures } from "./surfaces";
+import { chosenSlot, isOf, meshThing, plane } from "./things";
+import type { Thing } from "./things";
 
-const SIZE = 0.9; // metres of a thing's largest side
 const APART = 1.1; // metres between two
 const HEIGHT = 1.25; // metres of their middles above the floor
 const AWAY = -1.4; // metres from the viewer
 
-interface Thing { digest: string | null; root: Group; slots: Map<number, Mesh[]>; taken: Set<number> }
-interface Shown { thing: Thing; slot: number; meshes: Mesh[]; material: StreamedMaterial; asset: string }
+interface Shown { thing: Thing; slot: number; meshes: Mesh[]; material: StreamedMaterial; wanted: string }
 
 export class Stage {
   readonly scene = new Scene();
@@ -65,6 +64,17 @@ export class Stage {
     return [...this.shown].find(([, { meshes }]) => meshes.includes(object as Mesh))?.[0] ?? "";
   }
 
+  get names(): string[] {
+    return [...this.shown.keys()].sort();
+  }
+
+  /** The middle of a surface, in metres. */
+  middleOf(surface: string): Vector3 {
+    const box = new Box3();
+    for (const mesh of this.shown.get(surface)?.meshes ?? []) box.expandByObject(mesh);
+    return box.getCenter(new Vector3());
+  }
+
   get meshes(): Mesh[] {
     return [...this.shown.values()].flatMap(({ meshes }) => meshes);
   }
@@ -90,39 +100,37 @@ export class Stage {
     const before = this.jobs.get(surface);
     const job = before?.id === textures.job ? before : await api.get(textures.job);
     this.jobs.set(surface, job);
-    const asset = `${meshOf(job)}/${slotOf(job)}`;
     const shown = this.shown.get(surface);
-    if (shown && before && isResultOf(before, job)) shown.asset = asset; // the same mesh, with the texels of before
-    else if (shown?.asset !== asset) {
-      this.remove(surface);
-      await this.add(surface, job, asset);
+    if (!shown || before !== job) {
+      const origin = await originOf(job);
+      const isSame = shown && shown.wanted === slotOf(job) && (origin ? isOf(shown.thing, origin) : !shown.thing.key);
+      if (!isSame) {
+        this.remove(surface);
+        await this.add(surface, origin, slotOf(job));
+      }
     }
     this.shown.get(surface)!.material.show(this.surfaces.all.get(surface));
   }
 
-  private async add(surface: string, job: Job, asset: string): Promise<void> {
-    const digest = meshOf(job);
-    const fits = (thing: Thing): number | null => {
-      const slot = thing.digest === digest && digest ? chosenSlot(thing, slotOf(job)) : null;
-      return slot !== null && !thing.taken.has(slot) ? slot : null;
-    };
-    const thing = this.things.find((each) => fits(each) !== null) ?? (await this.made(digest));
-    const slot = fits(thing) ?? 0;
-    const meshes = thing.slots.get(slot)!;
+  private async add(surface: string, origin: Origin | null, wanted: string): Promise<void> {
+    const isFree = (thing: Thing): boolean => isOf(thing, origin) && !thing.taken.has(chosenSlot(thing, wanted));
+    const known = this.things.find(isFree);
+    const thing = known ?? (origin ? await meshThing(origin) : plane());
+    const slot = chosenSlot(thing, wanted);
+    if (slot < 0) throw new Error(`its mesh has no material ${wanted}`);
+    if (!known) this.place(thing);
+    const { meshes } = thing.slots[slot];
     const material = new StreamedMaterial();
     material.isSelected = surface === this.selected;
     for (const mesh of meshes) mesh.material = material;
     thing.taken.add(slot);
-    this.shown.set(surface, { thing, slot, meshes, material, asset });
+    this.shown.set(surface, { thing, slot, meshes, material, wanted });
   }
 
-  private async made(digest: string | null): Promise<Thing> {
-    const thing = digest ? meshThing(digest, await (await api.blob(api.fileUrl(digest))).arrayBuffer()) : planeThing();
-    const made = await thing;
-    this.things.push(made);
-    this.scene.add(made.root);
+  private place(thing: Thing): void {
+    this.things.push(thing);
+    this.scene.add(thing.root);
     this.arrange();
-    return made;
   }
 
   private remove(surface: string): void {
@@ -150,55 +158,4 @@ export class Stage {
 function largest(textures: SurfaceTextures | undefined) {
   const all = [...(textures?.slots.values() ?? [])].flatMap(({ shown }) => shown ?? []);
   return all.sort((a, b) => b.shape.levels[0].width - a.shape.levels[0].width)[0];
-}
-
-function planeThing(): Thing {
-  const geometry = new PlaneGeometry(SIZE, SIZE);
-  const uv = geometry.getAttribute("uv");
-  for (let at = 0; at < uv.count; at++) uv.setY(at, 1 - uv.getY(at)); // the first row of a texture is its top
-  const mesh = new Mesh(geometry);
-  return { digest: null, root: new Group().add(mesh), slots: new Map([[0, [mesh]]]), taken: new Set() };
-}
-
-async function meshThing(digest: string, data: ArrayBuffer): Promise<Thing> {
-  const gltf = await new GLTFLoader().parseAsync(data, "");
-  const slots = new Map<number, Mesh[]>();
-  gltf.scene.traverse((each) => {
-    if (!(each instanceof Mesh) || !each.geometry.getAttribute("uv")) return;
-    const number = materialNumber(gltf, each.material as Material);
-    each.userData.material = [number, (each.material as Material).name];
-    slots.set(number, [...(slots.get(number) ?? []), each]);
-  });
-  if (slots.size === 0) throw new Error("its mesh has no texture coordinates");
-  const box = new Box3().setFromObject(gltf.scene);
-  const { x, y, z } = box.getSize(new Vector3());
-  const root = new Group().add(gltf.scene);
-  gltf.scene.position.sub(box.getCenter(new Vector3()));
-  root.scale.setScalar(SIZE / (Math.max(x, y, z) || 1));
-  return { digest, root, slots, taken: new Set() };
-}
-
-const materialNumber = (gltf: GLTF, material: Material): number =>
-  (gltf.parser.associations.get(material) as { materials?: number } | undefined)?.materials ?? 0;
-
-/** wanted: name or number, "" for the material of the largest area. */
-function chosenSlot({ slots }: Thing, wanted: string): number | null {
-  const all = [...slots].map(([slot, meshes]) => ({ slot, meshes, name: meshes[0].userData.material[1] as string }));
-  if (wanted) return all.find(({ slot, name }) => name === wanted || String(slot) === wanted)?.slot ?? null;
-  const areas = all.map(({ slot, meshes }) => ({ slot, area: meshes.reduce((sum, mesh) => sum + areaOf(mesh), 0) }));
-  return areas.sort((a, b) => b.area - a.area)[0].slot;
-}
-
-/** In the mesh's own units, its scale in the scene included. */
-function areaOf(mesh: Mesh): number {
-  mesh.updateWorldMatrix(true, false);
-  const geometry: BufferGeometry = mesh.geometry.index ? mesh.geometry.toNonIndexed() : mesh.geometry;
-  const position = geometry.getAttribute("position");
-  const [a, b, c] = [new Vector3(), new Vector3(), new Vector3()];
-  let area = 0;
-  for (let at = 0; at + 2 < position.count; at += 3) {
-    [a, b, c].forEach((corner, number) => corner.fromBufferAttribute(position, at + number).applyMatrix4(mesh.matrixWorld));
-    area += b.sub(a).cross(c.sub(a)).length() / 2;
-  }
-  return area;
 }

@@ -2,7 +2,7 @@
 // the shader how fine it may read in each place.
 import { DataTexture, ExternalTexture, NearestFilter, RedFormat, UnsignedByteType } from "three";
 import type { WebGLRenderer } from "three";
-import { levelBytes, rowBytes, rowsOfBlocks } from "./layout";
+import { levelBytes, rowBytes, rowsOfBlocks, storageBytes } from "./layout";
 import type { MapShape } from "./layout";
 import { Residency } from "./residency";
 
@@ -23,7 +23,7 @@ export class StreamedTexture {
     this.residency = new Residency(shape);
     const { gl } = this;
     const levels = shape.levels.slice(this.residency.base);
-    this.allocated = levels.reduce((sum, level) => sum + levelBytes(shape, level), 0);
+    this.allocated = storageBytes(shape);
     this.texture = gl.createTexture();
     this.bind();
     gl.texStorage2D(gl.TEXTURE_2D, levels.length, format, levels[0].width, levels[0].height);

@@ -7,10 +7,10 @@ import { OpenRequestSchema, OpenResponseSchema } from "./gen/texsynth/v1/streams
 import type { NewVersion, StreamedChunk } from "./gen/texsynth/v1/streams_pb";
 import { resumeToken } from "./holdings";
 import type { Holding } from "./holdings";
-import { layout } from "./layout";
+import { fitting, layout } from "./layout";
 import type { MapShape } from "./layout";
 import { TILE } from "./messages";
-import type { FromWorker, Start, ToWorker } from "./messages";
+import type { FromWorker, Start, ToWorker, Version } from "./messages";
 
 type Event = MessageInitShape<typeof OpenRequestSchema>["event"];
 
@@ -27,6 +27,9 @@ let start: Start;
 let socket: WebSocket | null = null;
 let tries = 0;
 let names = new Map<number, string>(); // of the textures of this stream
+let shapes = new Map<string, MapShape>(); // of the same
+let pending: Version[] | null = null; // until all are announced: only then it is known whether they fit into the memory
+let largest = Infinity; // texels a side that are asked for
 const holdings = new Map<string, Holding>();
 const said = new Map<string, Event>(); // what holds until it is said anew, for the next stream
 let outstanding = 0; // bytes that came and for which no credit was given yet
@@ -44,6 +47,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   if (data.kind === "start") {
     start = data;
     granted = data.window;
+    largest = data.largestTexture;
     self.setInterval(adapt, MEASURED);
     open();
   } else if (data.kind === "forget") {
@@ -99,6 +103,8 @@ function open(): void {
   const line = (socket = new WebSocket(start.url));
   line.binaryType = "arraybuffer";
   names = new Map();
+  shapes = new Map();
+  pending = [];
   sequence = acknowledged = 0n;
   credit = 0; // Hello says what may come
   let alive = 0;
@@ -109,11 +115,11 @@ function open(): void {
   line.onopen = () => {
     lives();
     line.send(start.token);
-    const { scene, formats, largestTexture, memoryBudget } = start;
+    const { scene, formats, memoryBudget } = start;
     send({
       case: "hello",
       value: {
-        scene, formats, largestTexture, deflate: true, batches: true, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
+        scene, formats, largestTexture: largest, deflate: true, batches: true, marks: true, memoryBudget: BigInt(memoryBudget), credit: BigInt(Math.max(0, granted - outstanding)), resumeToken: resumeToken(holdings),
       },
     });
     for (const event of said.values()) send(event);
@@ -165,13 +171,10 @@ function take(bytes: ArrayBuffer): void {
     case "chunks": return void event.value.chunks.every((each) => chunk(each, true));
     case "announced": return announced();
     case "settled": return tell({ kind: "settled" });
-    case "levelComplete": return tell({ kind: "complete", texture: name(event.value.texture), level: event.value.level });
     case "eviction":
       holdings.get(name(event.value.texture))?.held.delete(event.value.index);
       return tell({ kind: "evicted", texture: name(event.value.texture), index: event.value.index });
-    case "forgotten":
-      holdings.delete(name(event.value.texture));
-      return tell({ kind: "forgotten", texture: name(event.value.texture) });
+    case "forgotten": return forgotten(name(event.value.texture));
   }
 }
 
@@ -188,16 +191,39 @@ function version({ texture, surface, map, finestLevel, tailLevel, kept }: NewVer
   const stays = kept.filter((index) => before?.has(index));
   names.set(texture, called);
   holdings.set(called, { version: surface.version, chunks: layout(shape).length, held: new Set(stays) });
-  tell({ kind: "version", texture: called, surface: surface.name, map: map.kind, job: surface.job, version: surface.version, shape, kept: stays });
+  shapes.set(called, shape);
+  const told: Version = { kind: "version", texture: called, surface: surface.name, map: map.kind, job: surface.job, version: surface.version, shape, kept: stays };
+  if (pending) pending.push(told);
+  else if (!isTooLarge()) tell(told);
+}
+
+/** Whether the textures take more memory than there is; then they are asked for again, smaller: the GPU has storage for
+ * all of a texture, whatever has come of it. */
+function isTooLarge(): boolean {
+  const sides = [...shapes.values()].map(({ levels, finest }) => Math.max(levels[finest].width, levels[finest].height));
+  const now = Math.max(1, ...sides);
+  const fits = fitting([...shapes.values()], start.memoryBudget, now);
+  if (fits >= now) return false;
+  largest = fits;
+  tell({ kind: "limited", texels: largest });
+  reopen();
+  return true;
+}
+
+function forgotten(texture: string): void {
+  holdings.delete(texture);
+  shapes.delete(texture);
+  pending = pending && pending.filter((told) => told.texture !== texture);
+  tell({ kind: "forgotten", texture });
 }
 
 /** What is still held of others is in the scene no more. */
 function announced(): void {
+  if (isTooLarge()) return;
+  for (const each of pending ?? []) tell(each);
+  pending = null;
   const known = new Set(names.values());
-  for (const texture of [...holdings.keys()].filter((each) => !known.has(each))) {
-    holdings.delete(texture);
-    tell({ kind: "forgotten", texture });
-  }
+  for (const texture of [...holdings.keys()].filter((each) => !known.has(each))) forgotten(texture);
 }
 
 /** Whether it was right. shared: its message holds others too. */
