@@ -221,7 +221,7 @@ def _enlarged(
     with run.stage("gather", 0.8, MADE):
         finish = _Finish(None, sources, ground.size)
         rows = bands(made, ground.torus)
-        canvases = _write_bands(rows, exemplar.maps, finish, ground.size, options, work, "", run)
+        canvases = _write_bands(rows, exemplar.maps, finish, ground.size, _held_as(sources, options), work, "", run)
     topology = sources.asset.topology
     if topology is not None and options.seams == "weld":
         _in_place(canvases, lambda maps: fill_gutters(maps, topology, _inside(sources.region)))
@@ -404,7 +404,7 @@ def _gather_maps(
         return band
 
     bands = (rows(first, min(first + BAND, size)) for first in range(0, size, BAND))
-    canvases = _write_bands(bands, kinds, finish, size, options, work, "", run)
+    canvases = _write_bands(bands, kinds, finish, size, _held_as(sources, options), work, "", run)
     return canvases, covered
 
 
@@ -425,10 +425,23 @@ def _in_texture(
     assert texture is not None
     rebake = in_texture(plane, texture.mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
     finish = _Finish(content, sources, options.size)
-    made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, options, work, "fitted_", run)
+    held = _held_as(sources, options)
+    made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, held, work, "fitted_", run)
     for canvas in canvases.values():
         canvas.path.unlink()
     return made
+
+
+def _held_as(sources: Sources, options: Options) -> Callable[[MapKind], np.dtype[Any]]:
+    """How many bits canvases have. On a mesh normals are resampled, turned and mixed before they are published; rounded
+    to 8 bits each time, nearly flat ones came to steps at seams."""
+    on_mesh = sources.asset is not None and sources.asset.topology is not None
+
+    def dtype(kind: MapKind) -> np.dtype[Any]:
+        wide = options.format == "exr" or (on_mesh and kind is MapKind.NORMAL)
+        return np.dtype(np.uint16 if wide else np.uint8)
+
+    return dtype
 
 
 def _write_bands(
@@ -436,16 +449,15 @@ def _write_bands(
     kinds: tuple[MapKind, ...],
     finish: _Finish | None,
     size: int,
-    options: Options,
+    held_as: Callable[[MapKind], np.dtype[Any]],
     work: Path,
     prefix: str,
     run: Run,
 ) -> dict[MapKind, Canvas]:
     """Canvases of `size` x `size` texels from encoded bands, float32 (rows, size, K), from the top."""
-    dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
-    top = np.float32(np.iinfo(dtype).max)
     canvases = {
-        kind: Canvas.create(work / f"{prefix}{kind}.raw", kind, size, size, CHANNELS[kind], dtype) for kind in kinds
+        kind: Canvas.create(work / f"{prefix}{kind}.raw", kind, size, size, CHANNELS[kind], held_as(kind))
+        for kind in kinds
     }
     first = 0
     for band in bands:
@@ -453,7 +465,8 @@ def _write_bands(
         if finish is not None:
             finish.relief(band, kinds, first)
         for kind, part in zip(kinds, channels_of(kinds), strict=True):
-            made = (band[:, :, part] * top + np.float32(0.5)).astype(dtype)
+            dtype = canvases[kind].dtype
+            made = (band[:, :, part] * np.float32(np.iinfo(dtype).max) + np.float32(0.5)).astype(dtype)
             canvases[kind].write_rows(first, made if finish is None else finish.region(made, kind, first))
         first += len(band)
         fault_point("gather_band")
