@@ -26,7 +26,7 @@ from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.uv_seams import sample_seams, seam_error
 from texsynth.surface.uv_topology import Topology
-from texsynth.surface.weld import needed_tokens, weld_seams
+from texsynth.surface.weld import needed_texels, weld_seams
 from texsynth.train.procedural import generate, write
 
 SIZE = 256
@@ -243,7 +243,7 @@ def test_of_a_mesh_without_seams_only_the_gutters_are_filled_beyond_what_was_mad
         changed = (maps[kind] != before[kind]).any(axis=2)
         assert not (changed & (made | ~around)).any()
         assert changed.any()
-    assert not needed_tokens(Topology(one, 0), SIZE, 8).any()
+    assert not needed_texels(Topology(one, 0), SIZE).any()
 
 
 def test_normals_turn_with_their_charts() -> None:

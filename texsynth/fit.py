@@ -25,7 +25,7 @@ from texsynth.surface.raster import uv_mask
 from texsynth.surface.rebake import Rebake, carried, to_plane, to_texture
 from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_topology import Topology
-from texsynth.surface.weld import needed_tokens
+from texsynth.surface.weld import needed_texels
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -83,9 +83,11 @@ def wanted_tokens(ground: Ground, region: Region | None, options: Options) -> Ma
     masks = list[Mask]()
     if ground.surface is not None:
         mesh, material = ground.surface.mesh, ground.surface.material
-        masks.append(any_in_blocks(uv_mask(mesh, ground.size, material, gutter_width(ground.size)), BLOCK))
-        if options.seams == "weld":
-            masks[-1] |= needed_tokens(ground.surface, ground.size, BLOCK)
+        if options.seams == "weld":  # further out gutters are filled
+            made = uv_mask(mesh, ground.size, material) | needed_texels(ground.surface, ground.size)
+        else:
+            made = uv_mask(mesh, ground.size, material, gutter_width(ground.size))
+        masks.append(any_in_blocks(made, BLOCK))
     if region is not None and ground.plane is None:
         masks.append(any_in_blocks(region.inside, BLOCK))
     elif region is not None and ground.plane is not None and ground.texture is not None:

@@ -26,6 +26,7 @@ class Plane:
     def __init__(self, maps: Mapping[MapKind, NDArray[Any]]) -> None:
         self._maps = maps
         self.size = int(next(iter(maps.values())).shape[0])
+        self.channels = sum(each.shape[2] for each in maps.values())
 
     def values(self, points: Doubles, *, cubic: bool = False) -> Floats:
         """Bilinear, or Catmull-Rom, which keeps more of the detail and may leave 0..1."""

@@ -21,31 +21,32 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from texsynth.material import MapKind
 from texsynth.run import Run
 from texsynth.surface.ghosts import (
-    THREADS,
+    beside,
     border_texels,
     centres,
     fill_ghosts,
     fill_ring,
     ghost_texels,
     gutter_width,
+    nearest_samples,
     ring_around,
-    seam_tree,
     with_ghosts,
 )
+from texsynth.surface.nearest import Nearest
 from texsynth.surface.plane import Doubles, Floats, Plane
 from texsynth.surface.raster import uv_mask
-from texsynth.surface.strip_cut import WIDTH, Cut, cut_strips
+from texsynth.surface.strip_cut import WIDTH, Cut, cut_strips, depths_inside
 from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.uv_topology import Topology
 
 Mask = NDArray[np.bool_]
 FADE = 1.5  # texels to either side of the cut over which the two patterns mix
 MIXED = 0.1  # share of the mirror image at a seam that texels take up: resampling a plane leaves a step of 5 to 20 %
+MARGIN = 3  # texels around continuations that are made too
 SLOW = 8  # texels at least over which the tone passes; twice the cut's depth where that is more
 
 
@@ -59,9 +60,9 @@ def weld_seams(
     """
     plane, strips = Plane(maps), _changeable_strips(topology, maps, changeable)
     covered = uv_mask(topology.mesh, plane.size, topology.material, gutter=0)
-    near = None if strips is None else seam_tree(strips, plane.size)
+    near = None if strips is None else nearest_samples(strips, plane.size)
     if strips is not None and near is not None:
-        _give_way(plane, strips, near, covered if changeable is None else covered & changeable, run)
+        _give_way(plane, strips, near, covered, changeable, run)
     if fill:
         _fill_gutters(maps, topology, strips, near, covered, changeable, 0.0)
 
@@ -71,7 +72,7 @@ def fill_gutters(maps: Mapping[MapKind, NDArray[Any]], topology: Topology, chang
     it (`MIXED`); arguments as of `weld_seams`."""
     strips = _changeable_strips(topology, maps, changeable)
     size = Plane(maps).size
-    near = None if strips is None else seam_tree(strips, size)
+    near = None if strips is None else nearest_samples(strips, size)
     covered = uv_mask(topology.mesh, size, topology.material, gutter=0)
     _fill_gutters(maps, topology, strips, near, covered, changeable, MIXED)
 
@@ -91,7 +92,7 @@ def _fill_gutters(
     maps: Mapping[MapKind, NDArray[Any]],
     topology: Topology,
     strips: Strips | None,
-    near: cKDTree | None,
+    near: Nearest | None,
     covered: Mask,
     changeable: Mask | None,
     share: float,
@@ -105,44 +106,49 @@ def _fill_gutters(
         fill_ghosts(plane, ghosts, cubic=True)
         if share > 0:
             free = covered if changeable is None else covered & changeable
-            fill_ghosts(plane, border_texels(strips, plane.size, free, share, near), cubic=True)
-            fill_ghosts(plane, ghosts, cubic=True)
+            mixed = border_texels(strips, plane.size, free, share, near)
+            fill_ghosts(plane, mixed, cubic=True)
+            fill_ghosts(plane, beside(ghosts, mixed, plane.size), cubic=True)
         known = with_ghosts(known, ghosts)
     fill_ring(maps, ring_around(known, changeable))
 
 
-def _give_way(plane: Plane, strips: Strips, near: cKDTree, free: Mask, run: Run) -> None:
+def _give_way(plane: Plane, strips: Strips, near: Nearest, covered: Mask, changeable: Mask | None, run: Run) -> None:
     """Write the texels of one side that take up the pattern of the other."""
-    cut = cut_strips(plane, strips, run)
+    cut = cut_strips(plane, strips, covered, run)
+    free = _in_strips(plane, strips, cut) & (covered if changeable is None else covered & changeable)
     # nothing is written before all is read
-    given = [_given(plane, strips, cut, near, texels) for texels in centres(_in_strips(plane, strips) & free)]
+    given = [_given(plane, strips, cut, near, texels) for texels in centres(free)]
     for texels, values in given:
         plane.write(texels, values)
     run.step(0.7)
 
 
-def needed_tokens(topology: Topology, size: int, block: int) -> Mask:
-    """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too, and
-    those around them: a strip's texels fan out at bends, and are read with a cubic filter."""
-    wanted = np.zeros((size // block, size // block), np.bool_)
+def needed_texels(topology: Topology, size: int) -> Mask:
+    """Texels, bool (size, size), that the continuations of charts lie in, for them to be made too, as far as the other
+    side's chart goes, and `MARGIN` around: a strip's texels fan out at bends, and are read with a cubic filter."""
+    wanted = np.zeros((size, size), np.uint8)
     strips = seam_strips(topology, size)
-    if strips is not None:
-        for depth in range(0, WIDTH, block // 2):
-            place = np.mod(np.floor(strips.continued(slice(None), depth * strips.inward)), size).astype(np.int64)
-            wanted[place[:, 1] // block, place[:, 0] // block] = True
-    around = cv2.dilate(np.pad(wanted, 1, mode="wrap").astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.asarray(around[1:-1, 1:-1] > 0)
+    if strips is None:
+        return wanted > 0
+    inside = depths_inside(strips, uv_mask(topology.mesh, size, topology.material, gutter=0))
+    for depth in range(0, WIDTH + 1, 2):
+        some = np.flatnonzero(inside >= depth - 1)
+        place = np.mod(np.floor(strips.continued(some, depth * strips.inward[some])), size).astype(np.int64)
+        wanted[place[:, 1], place[:, 0]] = 1
+    around = cv2.copyMakeBorder(wanted, *[MARGIN] * 4, cv2.BORDER_WRAP)
+    around = cv2.dilate(around, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
+    return np.asarray(around[MARGIN:-MARGIN, MARGIN:-MARGIN] > 0)
 
 
-def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Doubles) -> tuple[Doubles, Floats]:
+def _given(plane: Plane, strips: Strips, cut: Cut, near: Nearest, texels: Doubles) -> tuple[Doubles, Floats]:
     """The texels of strips that change, and their new values."""
-    nearest = near.query(texels, workers=THREADS)[1]
+    nearest = near.query(texels, 2 * WIDTH)[1]
     mine = nearest < len(strips.gives)
     texels, nearest = texels[mine], nearest[mine]
     offset = plane.shortest(texels - strips.gives[nearest])
-    into, depth = np.einsum("nj,nj->n", offset, strips.inward[nearest]), cut.depth[nearest]
-    reach = np.clip(2 * depth, SLOW, WIDTH)
-    chosen = (depth > 0) & (into > -1) & (into < reach)
+    into, depth, reach = np.einsum("nj,nj->n", offset, strips.inward[nearest]), cut.depth[nearest], _reach(cut)[nearest]
+    chosen = (depth > 0) & (into > -1) & (into < np.minimum(reach, cut.inside[nearest] + 1))
     texels, nearest, offset, into, depth, reach = (
         part[chosen] for part in (texels, nearest, offset, into, depth, reach)
     )
@@ -155,8 +161,15 @@ def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Double
     return texels, np.asarray(own + sharp * (new - own - tone) + slow * tone, np.float32)
 
 
-def _in_strips(plane: Plane, strips: Strips) -> Mask:
-    marked = np.zeros((plane.size, plane.size), np.uint8)
+def _reach(cut: Cut) -> NDArray[np.int64]:
+    """Of each sample how many texels deep the giving side changes; 0 where the seam stays."""
+    return np.where(cut.depth > 0, np.clip(2 * cut.depth, SLOW, WIDTH), 0)
+
+
+def _in_strips(plane: Plane, strips: Strips, cut: Cut) -> Mask:
+    """The texels that may change."""
+    marked, reach = np.zeros((plane.size, plane.size), np.uint8), _reach(cut)
     for depth in range(WIDTH):
-        marked[plane.cells(strips.gives + (depth + 0.5) * strips.inward)] = 1
+        some = reach > depth
+        marked[plane.cells(strips.gives[some] + (depth + 0.5) * strips.inward[some])] = 1
     return np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0)
