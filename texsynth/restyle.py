@@ -84,7 +84,6 @@ Floats = NDArray[np.float32]
 WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
-LATTICE_SIDE = 512  # texels a side at which it is seen whether an exemplar's pattern repeats
 MUCH_LARGER = 1.9  # times the side of the result: an exemplar of which a part is seen
 MADE = 0.83  # of a run, after which what was made is published
 
@@ -155,12 +154,13 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     asset = sources.asset
     with run.stage("load", 0.015, 0.02):
         topology = None if asset is None else asset.topology
-        level = topology is not None and options.fit == "surface" and _has_courses(sources.exemplars[0], options)
-        ground = choose_ground(topology, sources.exemplars[0].size[1], options, level=level)
+        ready = _Ready(options.maps)
+        first = sources.exemplars[0]
+        ground = choose_ground(topology, first.size[1], options, lambda density: ready.has_courses(first, density))
         if ground.quarters:
             turned = tuple(quarter_turned(each, ground.quarters) for each in sources.exemplars)
             sources = replace(sources, exemplars=turned)
-        prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
+        prepared = [ready.prepared(material, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
     if asset is not None and topology is not None and _takes_geometry(asset, options):
         with run.stage("geometry", 0.02, 0.03):
@@ -256,6 +256,24 @@ def end_work(out: Path) -> None:
     (out / PREVIEW).unlink(missing_ok=True)
 
 
+class _Ready:
+    """Exemplars, of which the last that was prepared is at hand."""
+
+    def __init__(self, maps: tuple[MapKind, ...]) -> None:
+        self._maps = maps
+        self._last: tuple[Material, float, Exemplar] | None = None
+
+    def prepared(self, material: Material, density: float) -> Exemplar:
+        """As `prepare_exemplar`."""
+        if self._last is None or self._last[0] is not material or self._last[1] != density:
+            self._last = material, density, prepare_exemplar(material, self._maps, density)
+        return self._last[2]
+
+    def has_courses(self, material: Material, density: float) -> bool:
+        """Whether its pattern repeats, as bricks, tiles and planks do, in one direction at least."""
+        return len(self.prepared(material, density).lattice.waves) > 0
+
+
 # --- what guides ------------------------------------------------------------------------------------------------
 
 
@@ -264,12 +282,6 @@ def _albedo_of(exemplar: Exemplar) -> Floats:
     if MapKind.ALBEDO not in exemplar.maps:
         raise bad_input("model", "it leads by albedo, which the exemplar has not", "give an exemplar with albedo")
     return np.ascontiguousarray(exemplar.stack[:, :, channels_of(exemplar.maps)[0]])
-
-
-def _has_courses(exemplar: Material, options: Options) -> bool:
-    """Whether its pattern repeats, as bricks, tiles and planks do, in one direction at least."""
-    reduced_by = max(1.0, min(exemplar.size) / LATTICE_SIDE)
-    return len(prepare_exemplar(exemplar, options.maps, reduced_by).lattice.waves) > 0
 
 
 def _takes_geometry(asset: Asset, options: Options) -> bool:

@@ -38,7 +38,7 @@ def _find(places, within, points, size, side, order, starts, distance, number): 
         x, y = places[n, 0], places[n, 1]
         middle_x, middle_y = min(int(x) // CELL, side - 1), min(int(y) // CELL, side - 1)
         right, down = x - middle_x * CELL, y - middle_y * CELL
-        inner = min(min(right, CELL - right), min(down, CELL - down))
+        inner = min(right, CELL - right, down, CELL - down)
         best, found = most * most, len(points)
         ring = 0
         # what lies outside a ring of cells is at least as far as its edge; beyond half of the texture all was seen

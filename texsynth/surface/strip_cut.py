@@ -26,8 +26,8 @@ FORBIDDEN = np.float32(1e6)
 @dataclass(frozen=True)
 class Cut:
     """depth: int64 (N,), of each sample of the strips, texels into the giving side; 0 leaves the seam as it is.
-    inside: int64 (N,), as `depths_inside`. tone: float16 (N, WIDTH + 1, channels), by how much the continued texture is brighter than the side's own at each
-    depth, smoothed."""
+    inside: int64 (N,), as `depths_inside`. tone: float16 (N, WIDTH + 1, channels), by how much the continued texture is
+    brighter than the side's own at each depth, smoothed."""
 
     depth: NDArray[np.int64]
     inside: NDArray[np.int64]
