@@ -19,8 +19,9 @@ from texsynth.run import Run
 from texsynth.sample_asset import write_sample_asset
 from texsynth.surface.ghosts import RING
 from texsynth.surface.mesh import Mesh, load_mesh
+from texsynth.surface.plane import Plane
 from texsynth.surface.raster import uv_mask
-from texsynth.surface.strip_cut import TAPER, _cheapest
+from texsynth.surface.strip_cut import TAPER, _cheapest, cut_strips, depths_inside
 from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_notes import uv_notes
@@ -321,3 +322,19 @@ def test_a_restyled_mesh_shows_no_seams_unless_they_are_to_be_left(tmp_path: Pat
     for kind in ("albedo", "normal", "roughness"):
         assert steps["weld"][kind] < 1.3
         assert steps["leave"][kind] > 1.5 * steps["weld"][kind]
+
+
+def test_a_cut_stays_in_the_chart_that_gives_way() -> None:
+    """The giving chart is 12 texels deep; beyond it are texels that would match at no cost."""
+    mesh = two_squares()
+    uvs = mesh.uvs.copy()
+    uvs[4:, 0] = 0.6 + (uvs[4:, 0] - uvs[4:, 0].min()) / np.ptp(uvs[4:, 0]) * 12 / SIZE
+    thin = Mesh(mesh.positions, mesh.normals, uvs, mesh.triangles, mesh.material_index)
+    strips, covered = strips_of(thin), uv_mask(thin, SIZE, 0, gutter=0)
+    assert strips.gives[:, 0].min() > 0.5 * SIZE
+    inside = depths_inside(strips, covered)
+    assert set(inside) <= {12, 13}
+    texels = random_maps()[MapKind.ALBEDO]
+    texels[:, round(0.6 * SIZE) + 14 :] = 128
+    cut = cut_strips(Plane({MapKind.ALBEDO: texels}), strips, covered, Run())
+    assert cut.depth.max() <= 13
