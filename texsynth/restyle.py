@@ -435,7 +435,8 @@ def _in_texture(
     plane, texture = ground.plane, ground.texture
     assert plane is not None
     assert texture is not None
-    rebake = in_texture(plane, texture.mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
+    background = np.rint(exemplar.stack.mean(axis=(0, 1)) * 255) / np.float32(255)  # codes, which rounding leaves even
+    rebake = in_texture(plane, texture.mesh, options.size, maps, background)
     finish = _Finish(content, sources, options.size)
     held = _held_as(sources, options)
     made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, held, work, "fitted_", run)
