@@ -38,7 +38,7 @@ from texsynth.surface.ghosts import (
 )
 from texsynth.surface.nearest import Nearest
 from texsynth.surface.plane import Doubles, Floats, Plane
-from texsynth.surface.raster import uv_mask
+from texsynth.surface.raster import dilate_wrapped, uv_mask
 from texsynth.surface.strip_cut import WIDTH, Cut, cut_strips, depths_inside
 from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.uv_topology import Topology
@@ -136,9 +136,7 @@ def needed_texels(topology: Topology, size: int) -> Mask:
         some = np.flatnonzero(inside >= depth - 1)
         place = np.mod(np.floor(strips.continued(some, depth * strips.inward[some])), size).astype(np.int64)
         wanted[place[:, 1], place[:, 0]] = 1
-    around = cv2.copyMakeBorder(wanted, *[MARGIN] * 4, cv2.BORDER_WRAP)
-    around = cv2.dilate(around, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
-    return np.asarray(around[MARGIN:-MARGIN, MARGIN:-MARGIN] > 0)
+    return dilate_wrapped(wanted, MARGIN) > 0
 
 
 def _given(plane: Plane, strips: Strips, cut: Cut, near: Nearest, texels: Doubles) -> tuple[Doubles, Floats]:
