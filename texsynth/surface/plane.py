@@ -62,10 +62,6 @@ class Plane:
         place = np.mod(np.floor(points), self.size).astype(np.int64)
         return place[:, 1], place[:, 0]
 
-    def shortest(self, offset: Doubles) -> Doubles:
-        """The same offset the short way round."""
-        return np.asarray(np.mod(offset + self.size / 2, self.size) - self.size / 2, np.float64)
-
 
 def _top(texels: NDArray[Any]) -> int:
     """What stands for 1."""

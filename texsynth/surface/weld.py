@@ -15,7 +15,8 @@ chart's tangent frame to the other's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -46,7 +47,6 @@ from texsynth.surface.uv_topology import Topology
 Mask = NDArray[np.bool_]
 FADE = 1.5  # texels to either side of the cut over which the two patterns mix
 MIXED = 0.1  # share of the mirror image at a seam that texels take up: resampling a plane leaves a step of 5 to 20 %
-MARGIN = 3  # texels around continuations that are made too
 SLOW = 8  # texels at least over which the tone passes; twice the cut's depth where that is more
 
 
@@ -116,58 +116,77 @@ def _fill_gutters(
 def _give_way(plane: Plane, strips: Strips, near: Nearest, covered: Mask, changeable: Mask | None, run: Run) -> None:
     """Write the texels of one side that take up the pattern of the other."""
     cut = cut_strips(plane, strips, covered, run)
-    free = _in_strips(plane, strips, cut) & (covered if changeable is None else covered & changeable)
+    free = covered if changeable is None else covered & changeable
+    reach = np.where(cut.depth > 0, np.minimum(_slow(cut.depth), cut.inside + 1), 0)
     # nothing is written before all is read
-    given = [_given(plane, strips, cut, near, texels) for texels in centres(free)]
+    given = [(part.texels, _given(plane, strips, cut, part)) for part in _in_strips(strips, near, free, reach)]
     for texels, values in given:
         plane.write(texels, values)
     run.step(0.7)
 
 
 def needed_texels(topology: Topology, size: int) -> Mask:
-    """Texels, bool (size, size), that the continuations of charts lie in, for them to be made too, as far as the other
-    side's chart goes, and `MARGIN` around: a strip's texels fan out at bends, and are read with a cubic filter."""
+    """Texels, bool (size, size), that welding reads of the continuations of charts, for them to be made too."""
     wanted = np.zeros((size, size), np.uint8)
     strips = seam_strips(topology, size)
     if strips is None:
         return wanted > 0
-    inside = depths_inside(strips, uv_mask(topology.mesh, size, topology.material, gutter=0))
-    for depth in range(0, WIDTH + 1, 2):
-        some = np.flatnonzero(inside >= depth - 1)
-        place = np.mod(np.floor(strips.continued(some, depth * strips.inward[some])), size).astype(np.int64)
-        wanted[place[:, 1], place[:, 0]] = 1
-    return dilate_wrapped(wanted, MARGIN) > 0
+    covered = uv_mask(topology.mesh, size, topology.material, gutter=0)
+    inside = depths_inside(strips, covered)
+    for depth in range(1, WIDTH + 1):  # what `cut_strips` compares
+        some = np.flatnonzero(inside >= depth)
+        _mark(wanted, strips.continued(some, (depth - 0.5) * strips.inward[some]))
+    reach = np.minimum(WIDTH, inside + 1)
+    for part in _in_strips(strips, nearest_samples(strips, size), covered, reach):
+        _mark(wanted, strips.continued(part.nearest, part.offset))
+    return dilate_wrapped(wanted, 2) > 0  # a cubic filter reads so far
 
 
-def _given(plane: Plane, strips: Strips, cut: Cut, near: Nearest, texels: Doubles) -> tuple[Doubles, Floats]:
-    """The texels of strips that change, and their new values."""
-    nearest = near.query(texels, 2 * WIDTH)[1]
-    mine = nearest < len(strips.gives)
-    texels, nearest = texels[mine], nearest[mine]
-    offset = plane.shortest(texels - strips.gives[nearest])
-    into, depth, reach = np.einsum("nj,nj->n", offset, strips.inward[nearest]), cut.depth[nearest], _reach(cut)[nearest]
-    chosen = (depth > 0) & (into > -1) & (into < np.minimum(reach, cut.inside[nearest] + 1))
-    texels, nearest, offset, into, depth, reach = (
-        part[chosen] for part in (texels, nearest, offset, into, depth, reach)
-    )
-    own = plane.values(texels)
-    new = plane.values(strips.continued(nearest, offset), cubic=True)
+def _mark(texels: NDArray[np.uint8], places: Doubles) -> None:
+    cell = np.mod(np.floor(places), len(texels)).astype(np.int64)
+    texels[cell[:, 1], cell[:, 0]] = 1
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some texels of strips by their centres (x, y), the nearest samples, the offsets from these, and how deep they
+    lie in the giving side."""
+
+    texels: Doubles
+    nearest: NDArray[np.int64]
+    offset: Doubles
+    into: Doubles
+
+
+def _in_strips(strips: Strips, near: Nearest, free: Mask, reach: NDArray[np.int64]) -> Iterator[_Part]:
+    """The texels of the giving sides that are `free`, as deep as `reach` has it for each sample."""
+    size = len(free)
+    marked = np.zeros((size, size), np.uint8)
+    for depth in range(WIDTH):
+        some = reach > depth
+        _mark(marked, strips.gives[some] + (depth + 0.5) * strips.inward[some])
+    for texels in centres((cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0) & free):
+        nearest = near.query(texels, 2 * WIDTH)[1]
+        mine = nearest < len(strips.gives)
+        place, nearest = texels[mine], nearest[mine]
+        offset = np.mod(place - strips.gives[nearest] + size / 2, size) - size / 2  # the short way round
+        into = np.einsum("nj,nj->n", offset, strips.inward[nearest])
+        chosen = (into > -1) & (into < reach[nearest])
+        yield _Part(place[chosen], nearest[chosen], offset[chosen], into[chosen])
+
+
+def _slow(depth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Texels over which the tone passes."""
+    return np.clip(2 * depth, SLOW, WIDTH)
+
+
+def _given(plane: Plane, strips: Strips, cut: Cut, part: _Part) -> Floats:
+    """The new values of texels of strips."""
+    nearest, into, depth = part.nearest, part.into, cut.depth[part.nearest]
+    own = plane.values(part.texels)
+    new = plane.values(strips.continued(nearest, part.offset), cubic=True)
     new = plane.turned(new, strips.turn[nearest].swapaxes(1, 2))
     tone = cut.tone[nearest, np.clip(np.rint(into + 0.5), 0, WIDTH).astype(np.int64)].astype(np.float32)
     sharp = np.clip((depth - into) / (2 * np.minimum(FADE, depth - 0.5)) + 0.5, 0, 1)[:, None]
-    slow = np.clip(1 - into / reach, 0, 1)[:, None]
-    return texels, np.asarray(own + sharp * (new - own - tone) + slow * tone, np.float32)
-
-
-def _reach(cut: Cut) -> NDArray[np.int64]:
-    """Of each sample how many texels deep the giving side changes; 0 where the seam stays."""
-    return np.where(cut.depth > 0, np.clip(2 * cut.depth, SLOW, WIDTH), 0)
-
-
-def _in_strips(plane: Plane, strips: Strips, cut: Cut) -> Mask:
-    """The texels that may change."""
-    marked, reach = np.zeros((plane.size, plane.size), np.uint8), _reach(cut)
-    for depth in range(WIDTH):
-        some = reach > depth
-        marked[plane.cells(strips.gives[some] + (depth + 0.5) * strips.inward[some])] = 1
-    return np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0)
+    slow = np.clip(1 - into / _slow(depth), 0, 1)[:, None]
+    return np.asarray(own + sharp * (new - own - tone) + slow * tone, np.float32)
