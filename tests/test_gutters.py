@@ -29,7 +29,7 @@ from texsynth.surface.plane import Plane
 from texsynth.surface.raster import UvRaster, uv_mask
 from texsynth.surface.strips import seam_strips
 from texsynth.surface.uv_topology import Topology
-from texsynth.surface.weld import needed_tokens, weld_seams
+from texsynth.surface.weld import needed_texels, weld_seams
 
 SIZE, SIDE = 512, 96
 MAGENTA = (255, 0, 255)
@@ -47,8 +47,8 @@ def publish(mesh: Mesh, out: Path, *, guarded: bool) -> Levels:
     """Green noise on the surface and where the pipeline makes texels, magenta elsewhere; welded and published."""
     texels = np.zeros((SIZE, SIZE, 3), np.uint8)
     texels[..., 1] = np.random.default_rng(0).integers(120, 256, (SIZE, SIZE))
-    blocks = uv_mask(mesh, SIZE).reshape(SIZE // BLOCK, BLOCK, SIZE // BLOCK, BLOCK).any(axis=(1, 3))
-    blocks |= needed_tokens(Topology(mesh, None), SIZE, BLOCK)
+    made = uv_mask(mesh, SIZE) | needed_texels(Topology(mesh, None), SIZE)
+    blocks = made.reshape(SIZE // BLOCK, BLOCK, SIZE // BLOCK, BLOCK).any(axis=(1, 3))
     texels[~np.kron(blocks, np.ones((BLOCK, BLOCK), np.bool_))] = MAGENTA
     if guarded:
         weld_seams({MapKind.ALBEDO: texels}, Topology(mesh, None), None, Run())

@@ -19,14 +19,15 @@ from texsynth.run import Run
 from texsynth.sample_asset import write_sample_asset
 from texsynth.surface.ghosts import RING
 from texsynth.surface.mesh import Mesh, load_mesh
+from texsynth.surface.plane import Plane
 from texsynth.surface.raster import uv_mask
-from texsynth.surface.strip_cut import TAPER, _cheapest
+from texsynth.surface.strip_cut import TAPER, _cheapest, cut_strips, depths_inside
 from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.uv_seams import sample_seams, seam_error
 from texsynth.surface.uv_topology import Topology
-from texsynth.surface.weld import needed_tokens, weld_seams
+from texsynth.surface.weld import needed_texels, weld_seams
 from texsynth.train.procedural import generate, write
 
 SIZE = 256
@@ -243,7 +244,7 @@ def test_of_a_mesh_without_seams_only_the_gutters_are_filled_beyond_what_was_mad
         changed = (maps[kind] != before[kind]).any(axis=2)
         assert not (changed & (made | ~around)).any()
         assert changed.any()
-    assert not needed_tokens(Topology(one, 0), SIZE, 8).any()
+    assert not needed_texels(Topology(one, 0), SIZE).any()
 
 
 def test_normals_turn_with_their_charts() -> None:
@@ -321,3 +322,19 @@ def test_a_restyled_mesh_shows_no_seams_unless_they_are_to_be_left(tmp_path: Pat
     for kind in ("albedo", "normal", "roughness"):
         assert steps["weld"][kind] < 1.3
         assert steps["leave"][kind] > 1.5 * steps["weld"][kind]
+
+
+def test_a_cut_stays_in_the_chart_that_gives_way() -> None:
+    """The giving chart is 12 texels deep; beyond it are texels that would match at no cost."""
+    mesh = two_squares()
+    uvs = mesh.uvs.copy()
+    uvs[4:, 0] = 0.6 + (uvs[4:, 0] - uvs[4:, 0].min()) / np.ptp(uvs[4:, 0]) * 12 / SIZE
+    thin = Mesh(mesh.positions, mesh.normals, uvs, mesh.triangles, mesh.material_index)
+    strips, covered = strips_of(thin), uv_mask(thin, SIZE, 0, gutter=0)
+    assert strips.gives[:, 0].min() > 0.5 * SIZE
+    inside = depths_inside(strips, covered)
+    assert set(inside) <= {12, 13}
+    texels = random_maps()[MapKind.ALBEDO]
+    texels[:, round(0.6 * SIZE) + 14 :] = 128
+    cut = cut_strips(Plane({MapKind.ALBEDO: texels}), strips, covered, Run())
+    assert cut.depth.max() <= 13

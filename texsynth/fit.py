@@ -3,7 +3,7 @@ scale and one way up, and is carried into the texture afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from texsynth.surface.raster import uv_mask
 from texsynth.surface.rebake import Rebake, carried, to_plane, to_texture
 from texsynth.surface.turns import turned_normals
 from texsynth.surface.uv_topology import Topology
-from texsynth.surface.weld import needed_tokens
+from texsynth.surface.weld import needed_texels
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -54,10 +54,16 @@ class Ground:
     quarters: int = 0
 
 
-def choose_ground(surface: Topology | None, exemplar_width: int, options: Options, *, level: bool = False) -> Ground:
+def choose_ground(
+    surface: Topology | None,
+    exemplar_width: int,
+    options: Options,
+    has_courses: Callable[[float], bool] = lambda density: False,
+) -> Ground:
     """The plane of a mesh's surface where that is asked for and can be had, else the texture.
 
-    exemplar_width: texels; with `style_size` they say how many there are to a metre. level: as of `plan_plane`.
+    exemplar_width: texels; with `style_size` they say how many there are to a metre. has_courses: whether its
+    pattern repeats, at so many of its texels per texel of the ground; then charts are bent to keep it level.
     """
     tiles = options.tileable, options.tileable
     if surface is None:
@@ -66,7 +72,7 @@ def choose_ground(surface: Topology | None, exemplar_width: int, options: Option
     offered = mean * options.density if options.style_size is None else exemplar_width / options.style_size
     if options.fit == "surface" and not options.tileable and fits(surface):
         wanted = min(mean, offered)  # a finer plane would hold nothing more
-        join = options.seams == "weld"
+        join, level = options.seams == "weld", has_courses(offered / wanted)
         plane = plan_plane(surface, options.size, wanted, options.grain, join=join, level=level)
         return Ground(
             plane.size, Topology(plane.mesh, None, fitted=True), plane, surface, offered / plane.density, (False, False)
@@ -83,9 +89,11 @@ def wanted_tokens(ground: Ground, region: Region | None, options: Options) -> Ma
     masks = list[Mask]()
     if ground.surface is not None:
         mesh, material = ground.surface.mesh, ground.surface.material
-        masks.append(any_in_blocks(uv_mask(mesh, ground.size, material, gutter_width(ground.size)), BLOCK))
-        if options.seams == "weld":
-            masks[-1] |= needed_tokens(ground.surface, ground.size, BLOCK)
+        if options.seams == "weld":  # further out gutters are filled
+            made = uv_mask(mesh, ground.size, material) | needed_texels(ground.surface, ground.size)
+        else:
+            made = uv_mask(mesh, ground.size, material, gutter_width(ground.size))
+        masks.append(any_in_blocks(made, BLOCK))
     if region is not None and ground.plane is None:
         masks.append(any_in_blocks(region.inside, BLOCK))
     elif region is not None and ground.plane is not None and ground.texture is not None:

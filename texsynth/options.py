@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -152,7 +152,7 @@ class Options:
     @property
     def storage(self) -> Storage:
         """The files that the maps become."""
-        return choose_storage(self.target, self.format, self.compression)
+        return replace(choose_storage(self.target, self.format, self.compression), narrow=self.format == "png")
 
 
 def parse_maps(text: str) -> tuple[MapKind, ...]:

@@ -84,7 +84,6 @@ Floats = NDArray[np.float32]
 WORK = ".work"  # the state of an unfinished run, in OUT
 PREVIEW = "progress.png"
 BAND = 256  # texel rows that are gathered and written at once
-LATTICE_SIDE = 512  # texels a side at which it is seen whether an exemplar's pattern repeats
 MUCH_LARGER = 1.9  # times the side of the result: an exemplar of which a part is seen
 MADE = 0.83  # of a run, after which what was made is published
 
@@ -155,12 +154,13 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     asset = sources.asset
     with run.stage("load", 0.015, 0.02):
         topology = None if asset is None else asset.topology
-        level = topology is not None and options.fit == "surface" and _has_courses(sources.exemplars[0], options)
-        ground = choose_ground(topology, sources.exemplars[0].size[1], options, level=level)
+        ready = _Ready(options.maps)
+        first = sources.exemplars[0]
+        ground = choose_ground(topology, first.size[1], options, lambda density: ready.has_courses(first, density))
         if ground.quarters:
             turned = tuple(quarter_turned(each, ground.quarters) for each in sources.exemplars)
             sources = replace(sources, exemplars=turned)
-        prepared = [prepare_exemplar(material, options.maps, ground.density) for material in sources.exemplars]
+        prepared = [ready.prepared(material, ground.density) for material in sources.exemplars]
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
     if asset is not None and topology is not None and _takes_geometry(asset, options):
         with run.stage("geometry", 0.02, 0.03):
@@ -221,7 +221,7 @@ def _enlarged(
     with run.stage("gather", 0.8, MADE):
         finish = _Finish(None, sources, ground.size)
         rows = bands(made, ground.torus)
-        canvases = _write_bands(rows, exemplar.maps, finish, ground.size, options, work, "", run)
+        canvases = _write_bands(rows, exemplar.maps, finish, ground.size, _held_as(sources, options), work, "", run)
     topology = sources.asset.topology
     if topology is not None and options.seams == "weld":
         _in_place(canvases, lambda maps: fill_gutters(maps, topology, _inside(sources.region)))
@@ -256,6 +256,24 @@ def end_work(out: Path) -> None:
     (out / PREVIEW).unlink(missing_ok=True)
 
 
+class _Ready:
+    """Exemplars, of which the last that was prepared is at hand."""
+
+    def __init__(self, maps: tuple[MapKind, ...]) -> None:
+        self._maps = maps
+        self._last: tuple[Material, float, Exemplar] | None = None
+
+    def prepared(self, material: Material, density: float) -> Exemplar:
+        """As `prepare_exemplar`."""
+        if self._last is None or self._last[0] is not material or self._last[1] != density:
+            self._last = material, density, prepare_exemplar(material, self._maps, density)
+        return self._last[2]
+
+    def has_courses(self, material: Material, density: float) -> bool:
+        """Whether its pattern repeats, as bricks, tiles and planks do, in one direction at least."""
+        return len(self.prepared(material, density).lattice.waves) > 0
+
+
 # --- what guides ------------------------------------------------------------------------------------------------
 
 
@@ -264,12 +282,6 @@ def _albedo_of(exemplar: Exemplar) -> Floats:
     if MapKind.ALBEDO not in exemplar.maps:
         raise bad_input("model", "it leads by albedo, which the exemplar has not", "give an exemplar with albedo")
     return np.ascontiguousarray(exemplar.stack[:, :, channels_of(exemplar.maps)[0]])
-
-
-def _has_courses(exemplar: Material, options: Options) -> bool:
-    """Whether its pattern repeats, as bricks, tiles and planks do, in one direction at least."""
-    reduced_by = max(1.0, min(exemplar.size) / LATTICE_SIDE)
-    return len(prepare_exemplar(exemplar, options.maps, reduced_by).lattice.waves) > 0
 
 
 def _takes_geometry(asset: Asset, options: Options) -> bool:
@@ -404,7 +416,7 @@ def _gather_maps(
         return band
 
     bands = (rows(first, min(first + BAND, size)) for first in range(0, size, BAND))
-    canvases = _write_bands(bands, kinds, finish, size, options, work, "", run)
+    canvases = _write_bands(bands, kinds, finish, size, _held_as(sources, options), work, "", run)
     return canvases, covered
 
 
@@ -423,12 +435,26 @@ def _in_texture(
     plane, texture = ground.plane, ground.texture
     assert plane is not None
     assert texture is not None
-    rebake = in_texture(plane, texture.mesh, options.size, maps, exemplar.stack.mean(axis=(0, 1)))
+    background = np.rint(exemplar.stack.mean(axis=(0, 1)) * 255) / np.float32(255)  # codes, which rounding leaves even
+    rebake = in_texture(plane, texture.mesh, options.size, maps, background)
     finish = _Finish(content, sources, options.size)
-    made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, options, work, "fitted_", run)
+    held = _held_as(sources, options)
+    made = _write_bands(rebake.bands(), exemplar.maps, finish, options.size, held, work, "fitted_", run)
     for canvas in canvases.values():
         canvas.path.unlink()
     return made
+
+
+def _held_as(sources: Sources, options: Options) -> Callable[[MapKind], np.dtype[Any]]:
+    """How many bits canvases have. On a mesh normals are resampled, turned and mixed before they are published; rounded
+    to 8 bits each time, nearly flat ones came to steps at seams."""
+    on_mesh = sources.asset is not None and sources.asset.topology is not None
+
+    def dtype(kind: MapKind) -> np.dtype[Any]:
+        wide = options.format == "exr" or (on_mesh and kind is MapKind.NORMAL)
+        return np.dtype(np.uint16 if wide else np.uint8)
+
+    return dtype
 
 
 def _write_bands(
@@ -436,16 +462,15 @@ def _write_bands(
     kinds: tuple[MapKind, ...],
     finish: _Finish | None,
     size: int,
-    options: Options,
+    held_as: Callable[[MapKind], np.dtype[Any]],
     work: Path,
     prefix: str,
     run: Run,
 ) -> dict[MapKind, Canvas]:
     """Canvases of `size` x `size` texels from encoded bands, float32 (rows, size, K), from the top."""
-    dtype: np.dtype[Any] = np.dtype(np.uint16 if options.format == "exr" else np.uint8)
-    top = np.float32(np.iinfo(dtype).max)
     canvases = {
-        kind: Canvas.create(work / f"{prefix}{kind}.raw", kind, size, size, CHANNELS[kind], dtype) for kind in kinds
+        kind: Canvas.create(work / f"{prefix}{kind}.raw", kind, size, size, CHANNELS[kind], held_as(kind))
+        for kind in kinds
     }
     first = 0
     for band in bands:
@@ -453,7 +478,8 @@ def _write_bands(
         if finish is not None:
             finish.relief(band, kinds, first)
         for kind, part in zip(kinds, channels_of(kinds), strict=True):
-            made = (band[:, :, part] * top + np.float32(0.5)).astype(dtype)
+            dtype = canvases[kind].dtype
+            made = (band[:, :, part] * np.float32(np.iinfo(dtype).max) + np.float32(0.5)).astype(dtype)
             canvases[kind].write_rows(first, made if finish is None else finish.region(made, kind, first))
         first += len(band)
         fault_point("gather_band")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mipmap.chain import level_sizes
 from mipmap.charts import ChartFilter
 from mipmap.dds import DdsWriter
+from mipmap.diffusion import Diffusion
 from mipmap.encode import Quality, encode_chain
 from mipmap.exr import ExrWriter
 from mipmap.filters import Wrap
@@ -45,13 +46,14 @@ class Storage:
     """The files that maps become.
 
     target, container: what they are for and what holds them. compression: how long block encoders search.
-    chain: how the mip levels are filtered.
+    chain: how the mip levels are filtered. narrow: whether a PNG of a map that is held in 16 bits has 8 (`Diffusion`).
     """
 
     target: Target = TARGETS["source"]
     container: Container = "png"
     compression: Quality = "fast"
     chain: ChainOptions = DEFAULTS
+    narrow: bool = False
 
     @property
     def in_blocks(self) -> bool:
@@ -65,13 +67,18 @@ class Storage:
             return [first]
         return [first, *(f"{MIPS}/{kind}.{k}.{self.container}" for k in range(1, len(level_sizes(height, width))))]
 
+    def png_dtype(self, source: Rows) -> np.dtype[Any]:
+        """Of the texels of a PNG that a map becomes."""
+        held = source.dtype if source.dtype.kind == "u" else np.dtype(np.uint16)
+        return np.dtype(np.uint8) if self.narrow else held
+
     def facts(self, kind: MapKind, source: Rows) -> dict[str, Any]:
         """What the manifest says about how one map is stored (`texsynth.publish`)."""
         texel_format = self.target.texel_format(kind) if self.in_blocks else None
         if texel_format is not None:
             bits, space = 8, texel_format.colour_space
         else:
-            bits = 16 if self.container == "exr" else 8 * _code_dtype(source).itemsize
+            bits = 16 if self.container == "exr" else 8 * self.png_dtype(source).itemsize
             space = "srgb" if kind is MapKind.ALBEDO and self.container == "png" else "linear"
         return {
             "channels": CHANNELS[kind],
@@ -207,15 +214,19 @@ def _write_pictures(
     as_float = storage.container == "exr"
     read = _read(sources, as_float=as_float)
     height, width = sources[kind].shape[:2]
+    dtype = storage.png_dtype(read[kind])
     writers: list[PngWriter | ExrWriter] = []
+    narrowed = list[Diffusion]()
     for file, (rows, columns) in zip(files, level_sizes(height, width), strict=True):
         shape = (rows, columns, CHANNELS[kind])
         if as_float:
             writers.append(ExrWriter(file.write, file.patch, shape))
         else:
-            writers.append(PngWriter(file.write, shape, read[kind].dtype, srgb=kind is MapKind.ALBEDO))
+            writers.append(PngWriter(file.write, shape, dtype, srgb=kind is MapKind.ALBEDO))
+        narrowed.append(Diffusion(columns, CHANNELS[kind]))
     for level, first_row, texels in _levels(kind, read, storage, gutters, as_float=as_float):
-        writers[level].write_rows(texels)
+        narrow = not as_float and texels.dtype != dtype
+        writers[level].write_rows(narrowed[level].rounded(texels) if narrow else texels)
         if level == 0:
             fault_point("publish_band")
             yield (first_row + texels.shape[0]) / height
@@ -263,10 +274,6 @@ def _write_blocks(
 def _in_codes(kind: MapKind, source: Rows) -> Rows:
     """Rows of integers as files of integers store them: floating point as 16 bits, anything else as it is."""
     return source if source.dtype.kind == "u" else _Codes(kind, source)
-
-
-def _code_dtype(source: Rows) -> np.dtype[Any]:
-    return source.dtype if source.dtype.kind == "u" else np.dtype(np.uint16)
 
 
 class _Codes:

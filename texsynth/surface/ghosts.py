@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from texsynth.material import MapKind
+from texsynth.surface.nearest import Nearest
 from texsynth.surface.plane import Doubles, Floats, Plane
 from texsynth.surface.reach import Ints, nearest_texels
 from texsynth.surface.strips import Strips
@@ -27,7 +27,6 @@ GUTTER = 8  # texels beyond a border that show what lies across; size / 256 wher
 RING = 16  # texels around charts that no background is left in
 BORDER = 1.5  # texels inside a seam over which both sides mix on mip levels
 AT_ONCE = 1 << 16  # texels that are worked on together
-THREADS = 2  # that look for the nearest samples
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,30 @@ class Ghosts:
     turn: Doubles
     share: NDArray[np.float32] | None = None
 
+    def some(self, chosen: Mask) -> Ghosts:
+        """Only these texels."""
+        share = None if self.share is None else self.share[chosen]
+        return Ghosts(self.texels[chosen], self.places[chosen], self.turn[chosen], share)
+
 
 def gutter_width(size: int) -> int:
     """Texels beyond a chart's border that belong to it, in a texture of `size` x `size`."""
     return max(GUTTER, size // 256)
 
 
-def seam_tree(strips: Strips, size: int) -> cKDTree:
+def nearest_samples(strips: Strips, size: int) -> Nearest:
     """To find the nearest sample of either side; the first half are those of the giving side."""
-    return cKDTree(np.mod(np.concatenate([strips.gives, strips.keeps]), size), boxsize=size)
+    return Nearest(np.concatenate([strips.gives, strips.keeps]), size)
 
 
 def ghost_texels(
-    strips: Strips, size: int, covered: Mask, width: int, changeable: Mask | None = None, near: cKDTree | None = None
+    strips: Strips, size: int, covered: Mask, width: int, changeable: Mask | None = None, near: Nearest | None = None
 ) -> list[Ghosts]:
     """All within `width` texels of the charts, `covered`, whose place across the seam is covered, in parts.
 
-    changeable: bool (size, size), only those; near: `seam_tree(strips, size)` where it is at hand.
+    changeable: bool (size, size), only those; near: `nearest_samples(strips, size)` where it is at hand.
     """
-    near = seam_tree(strips, size) if near is None else near
+    near = nearest_samples(strips, size) if near is None else near
     grown = cv2.dilate(covered.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8))
     beyond = (grown > 0) & ~covered
     free = beyond if changeable is None else beyond & changeable
@@ -80,6 +84,13 @@ def _shown(plane: Plane, ghosts: Ghosts, cubic: bool) -> Floats:
         return values
     own = plane.values(ghosts.texels)
     return np.asarray(own + ghosts.share[:, None] * (values - own), np.float32)
+
+
+def beside(ghosts: Sequence[Ghosts], changed: Sequence[Ghosts], size: int) -> list[Ghosts]:
+    """Those ghosts whose places are within two texels, which a cubic filter reads, of texels that were changed."""
+    marked = np.zeros((size, size), np.bool_)
+    near = cv2.dilate(with_ghosts(marked, changed).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return [each.some(_in_chart(near, each.places)) for each in ghosts]
 
 
 def with_ghosts(known: Mask, ghosts: Sequence[Ghosts]) -> Mask:
@@ -114,7 +125,7 @@ def centres(mask: Mask) -> Iterator[Doubles]:
         yield np.stack([columns[part] + 0.5, rows[part] + 0.5], axis=1)
 
 
-def border_texels(strips: Strips, size: int, covered: Mask, share: float, near: cKDTree) -> list[Ghosts]:
+def border_texels(strips: Strips, size: int, covered: Mask, share: float, near: Nearest) -> list[Ghosts]:
     """The texels of charts within `BORDER` of a seam, and as places their mirror images across it: of what lies there
     they take `share` at the seam itself, and less the further they are from it."""
     marked = np.zeros((size, size), np.uint8)
@@ -124,13 +135,13 @@ def border_texels(strips: Strips, size: int, covered: Mask, share: float, near: 
     near_seams = cv2.dilate(marked, np.ones((5, 5), np.uint8)) > 0
     found = []
     for texels in centres(near_seams & covered):
-        distance, nearest = near.query(texels, workers=THREADS)
+        distance, nearest = near.query(texels, BORDER)
         found.append(_mirrored(strips, size, covered, share, texels[distance < BORDER], nearest[distance < BORDER]))
     return found
 
 
-def _across(strips: Strips, size: int, near: cKDTree, covered: Mask, width: int, texels: Doubles) -> Ghosts:
-    distance, nearest = near.query(texels, workers=THREADS)
+def _across(strips: Strips, size: int, near: Nearest, covered: Mask, width: int, texels: Doubles) -> Ghosts:
+    distance, nearest = near.query(texels, 2 * width)
     close = distance < 2 * width
     texels, nearest = texels[close], nearest[close]
     joint = _joint(strips, size, texels, nearest)

@@ -21,13 +21,14 @@ from texsynth.surface.ghosts import (
     Ghosts,
     Mask,
     Repeats,
+    beside,
     border_texels,
     fill_ghosts,
     fill_ring,
     ghost_texels,
     gutter_width,
+    nearest_samples,
     ring_around,
-    seam_tree,
     with_ghosts,
 )
 from texsynth.surface.plane import Plane
@@ -47,12 +48,13 @@ class _Border:
 
     ghosts: list[Ghosts]
     mixed: list[Ghosts]
+    again: list[Ghosts]
     ring: list[Repeats]
 
     def fill(self, maps: dict[MapKind, NDArray[Any]]) -> None:
         plane = Plane(maps)
         fill_ring(maps, self.ring)  # ghosts read a texel beyond charts
-        for ghosts in (self.ghosts, self.mixed, self.ghosts):
+        for ghosts in (self.ghosts, self.mixed, self.again):
             fill_ghosts(plane, ghosts)
         fill_ring(maps, self.ring)
 
@@ -96,8 +98,8 @@ class Gutters:
 def _border(strips: Strips | None, covered: Mask, owned: Mask, level: int) -> _Border:
     size = len(covered)
     if strips is None:
-        return _Border([], [], ring_around(owned))
-    near = seam_tree(strips, size)
+        return _Border([], [], [], ring_around(owned))
+    near = nearest_samples(strips, size)
     ghosts = ghost_texels(strips, size, covered, ACROSS, near=near)
     mixed = border_texels(strips, size, covered, min(MIXED * level, MOST_MIXED), near)
-    return _Border(ghosts, mixed, ring_around(with_ghosts(owned, ghosts)))
+    return _Border(ghosts, mixed, beside(ghosts, mixed, size), ring_around(with_ghosts(owned, ghosts)))

@@ -26,6 +26,7 @@ class Plane:
     def __init__(self, maps: Mapping[MapKind, NDArray[Any]]) -> None:
         self._maps = maps
         self.size = int(next(iter(maps.values())).shape[0])
+        self.channels = sum(each.shape[2] for each in maps.values())
 
     def values(self, points: Doubles, *, cubic: bool = False) -> Floats:
         """Bilinear, or Catmull-Rom, which keeps more of the detail and may leave 0..1."""
@@ -61,17 +62,13 @@ class Plane:
         place = np.mod(np.floor(points), self.size).astype(np.int64)
         return place[:, 1], place[:, 0]
 
-    def shortest(self, offset: Doubles) -> Doubles:
-        """The same offset the short way round."""
-        return np.asarray(np.mod(offset + self.size / 2, self.size) - self.size / 2, np.float64)
-
 
 def _top(texels: NDArray[Any]) -> int:
     """What stands for 1."""
     return int(np.iinfo(texels.dtype).max) if texels.dtype.kind == "u" else 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def _sample(texels, points, cubic, scale, out):  # type: ignore[no-untyped-def]
     """Of (H, W, C) texels at points (x, y), repeated beyond the edges."""
     height, width, channels = texels.shape
@@ -96,10 +93,11 @@ def _sample(texels, points, cubic, scale, out):  # type: ignore[no-untyped-def]
             for k in range(taps):
                 place[axis, k] = low
                 low = low + 1 if low + 1 < length else np.int64(0)
-        out[n] = 0
-        for j in range(taps):
-            for i in range(taps):
-                weight = weights[1, j] * weights[0, i] * scale
-                if weight != 0:
-                    for c in range(channels):
-                        out[n, c] += weight * texels[place[1, j], place[0, i], c]
+        for c in range(channels):
+            value = np.float32(0)  # summed in a register: half of the time of sums in `out`
+            for j in range(taps):
+                row = np.float32(0)
+                for i in range(taps):
+                    row += weights[0, i] * np.float32(texels[place[1, j], place[0, i], c])
+                value += weights[1, j] * row
+            out[n, c] = value * scale

@@ -43,7 +43,7 @@ def uv_mask(mesh: Mesh, size: int, material_index: int | None = None, gutter: in
     _fill_wrapped(corners, bits, mask)
     if gutter > 0:
         _outline_wrapped(corners, bits, mask)
-        mask = _dilate_wrapped(mask, min(gutter, size))
+        mask = dilate_wrapped(mask, min(gutter, size))
     return mask.view(np.bool_)
 
 
@@ -68,7 +68,7 @@ def _snap(uvs: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], int, 
     return fixed - moved * tile, bits, moved
 
 
-def _dilate_wrapped(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+def dilate_wrapped(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     """Square dilation by `radius` with repeat at the borders."""
     padded = cv2.copyMakeBorder(mask, radius, radius, radius, radius, cv2.BORDER_WRAP)
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)

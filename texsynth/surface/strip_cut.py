@@ -26,26 +26,45 @@ FORBIDDEN = np.float32(1e6)
 @dataclass(frozen=True)
 class Cut:
     """depth: int64 (N,), of each sample of the strips, texels into the giving side; 0 leaves the seam as it is.
-    tone: float16 (N, WIDTH + 1, channels), by how much the continued texture is brighter than the side's own at each
-    depth, smoothed."""
+    inside: int64 (N,), as `depths_inside`. tone: float16 (N, WIDTH + 1, channels), by how much the continued texture is
+    brighter than the side's own at each depth, smoothed."""
 
     depth: NDArray[np.int64]
+    inside: NDArray[np.int64]
     tone: NDArray[np.float16]
 
 
-def cut_strips(plane: Plane, strips: Strips, run: Run) -> Cut:
-    """The best cut of every chain, by itself."""
-    depths, tones = [], []
+def depths_inside(strips: Strips, covered: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """int64 (N,): how many texels, 1 to `WIDTH`, it goes on into the giving side's chart from each sample. What lies
+    beyond is of another chart or of none.
+
+    covered: bool (size, size), the texels of charts.
+    """
+    size = len(covered)
+    grown = cv2.dilate(covered.astype(np.uint8), np.ones((3, 3), np.uint8))  # a border is between texels
+    inside, going_on = np.ones(len(strips.gives), np.int64), np.ones(len(strips.gives), np.bool_)
+    for depth in range(2, WIDTH + 1):
+        cell = np.mod(np.floor(strips.gives + (depth - 0.5) * strips.inward), size).astype(np.int64)
+        going_on &= grown[cell[:, 1], cell[:, 0]] > 0
+        inside += going_on
+    return inside
+
+
+def cut_strips(plane: Plane, strips: Strips, covered: NDArray[np.bool_], run: Run) -> Cut:
+    """The best cut of every chain, by itself, inside the charts that give way. covered: as of `depths_inside`."""
+    depths, tones, inside = [], [], depths_inside(strips, covered)
     for first, last in _parts(strips):
         run.step(0.5 * first / len(strips.closed))
         starts = strips.starts[first : last + 1]
-        own, new = _textures(plane, strips, slice(int(starts[0]), int(starts[-1])))
-        cost = np.sqrt(np.mean((own - new) ** 2, axis=2))
+        samples = slice(int(starts[0]), int(starts[-1]))
+        difference = _differences(plane, strips, samples, inside[samples])
+        cost = np.sqrt(np.mean(difference**2, axis=2))
         cost[:, 0] *= STRAIGHT
+        cost[np.arange(WIDTH + 1) > inside[samples, None]] = FORBIDDEN
         starts = starts - starts[0]
         depths.append(_cheapest(cost, starts, strips.closed[first:last], TAPER))
-        tones.append(_tone(new - own, starts))
-    return Cut(np.concatenate(depths), np.concatenate(tones))
+        tones.append(_tone(difference, starts))
+    return Cut(np.concatenate(depths), inside, np.concatenate(tones))
 
 
 def _parts(strips: Strips) -> Iterator[tuple[int, int]]:
@@ -57,17 +76,21 @@ def _parts(strips: Strips) -> Iterator[tuple[int, int]]:
             first = last
 
 
-def _textures(plane: Plane, strips: Strips, samples: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """float32 (N, WIDTH + 1, channels): at each depth the side's own texture and the other one's continued; at depth 0
-    those half a texel to either side of the seam, which is the step that is seen if nothing is done."""
-    columns = []
+def _differences(plane: Plane, strips: Strips, samples: slice, inside: NDArray[np.int64]) -> NDArray[np.float32]:
+    """float32 (N, WIDTH + 1, channels): at each depth by how much the other side's texture, continued, is above the
+    side's own; at depth 0 half a texel to either side of the seam, which is the step that is seen if nothing is done;
+    deeper than `inside` as it is there."""
+    numbers = np.arange(samples.start, samples.stop)
+    found = np.empty((len(numbers), WIDTH + 1, plane.channels), np.float32)
     for depth in range(WIDTH + 1):
-        offset = max(depth - 0.5, 0.5) * strips.inward[samples]
-        own = plane.values(strips.gives[samples] + offset)
-        there = plane.values(strips.continued(samples, offset if depth else -offset))
-        columns.append((own, plane.turned(there, strips.turn[samples].swapaxes(1, 2))))
-    own, new = (np.stack(column, axis=1) for column in zip(*columns, strict=True))
-    return own, new
+        some = inside >= depth
+        chosen = numbers[some]
+        offset = max(depth - 0.5, 0.5) * strips.inward[chosen]
+        own = plane.values(strips.gives[chosen] + offset)
+        there = plane.values(strips.continued(chosen, offset if depth else -offset))
+        found[some, depth] = plane.turned(there, strips.turn[chosen].swapaxes(1, 2)) - own
+        found[~some, depth] = found[~some, depth - 1]
+    return found
 
 
 def _tone(difference: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.float16]:

@@ -15,31 +15,32 @@ chart's tangent frame to the other's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from texsynth.material import MapKind
 from texsynth.run import Run
 from texsynth.surface.ghosts import (
-    THREADS,
+    beside,
     border_texels,
     centres,
     fill_ghosts,
     fill_ring,
     ghost_texels,
     gutter_width,
+    nearest_samples,
     ring_around,
-    seam_tree,
     with_ghosts,
 )
+from texsynth.surface.nearest import Nearest
 from texsynth.surface.plane import Doubles, Floats, Plane
-from texsynth.surface.raster import uv_mask
-from texsynth.surface.strip_cut import WIDTH, Cut, cut_strips
+from texsynth.surface.raster import dilate_wrapped, uv_mask
+from texsynth.surface.strip_cut import WIDTH, Cut, cut_strips, depths_inside
 from texsynth.surface.strips import Strips, seam_strips
 from texsynth.surface.uv_topology import Topology
 
@@ -59,9 +60,9 @@ def weld_seams(
     """
     plane, strips = Plane(maps), _changeable_strips(topology, maps, changeable)
     covered = uv_mask(topology.mesh, plane.size, topology.material, gutter=0)
-    near = None if strips is None else seam_tree(strips, plane.size)
+    near = None if strips is None else nearest_samples(strips, plane.size)
     if strips is not None and near is not None:
-        _give_way(plane, strips, near, covered if changeable is None else covered & changeable, run)
+        _give_way(plane, strips, near, covered, changeable, run)
     if fill:
         _fill_gutters(maps, topology, strips, near, covered, changeable, 0.0)
 
@@ -71,7 +72,7 @@ def fill_gutters(maps: Mapping[MapKind, NDArray[Any]], topology: Topology, chang
     it (`MIXED`); arguments as of `weld_seams`."""
     strips = _changeable_strips(topology, maps, changeable)
     size = Plane(maps).size
-    near = None if strips is None else seam_tree(strips, size)
+    near = None if strips is None else nearest_samples(strips, size)
     covered = uv_mask(topology.mesh, size, topology.material, gutter=0)
     _fill_gutters(maps, topology, strips, near, covered, changeable, MIXED)
 
@@ -91,7 +92,7 @@ def _fill_gutters(
     maps: Mapping[MapKind, NDArray[Any]],
     topology: Topology,
     strips: Strips | None,
-    near: cKDTree | None,
+    near: Nearest | None,
     covered: Mask,
     changeable: Mask | None,
     share: float,
@@ -105,58 +106,87 @@ def _fill_gutters(
         fill_ghosts(plane, ghosts, cubic=True)
         if share > 0:
             free = covered if changeable is None else covered & changeable
-            fill_ghosts(plane, border_texels(strips, plane.size, free, share, near), cubic=True)
-            fill_ghosts(plane, ghosts, cubic=True)
+            mixed = border_texels(strips, plane.size, free, share, near)
+            fill_ghosts(plane, mixed, cubic=True)
+            fill_ghosts(plane, beside(ghosts, mixed, plane.size), cubic=True)
         known = with_ghosts(known, ghosts)
     fill_ring(maps, ring_around(known, changeable))
 
 
-def _give_way(plane: Plane, strips: Strips, near: cKDTree, free: Mask, run: Run) -> None:
+def _give_way(plane: Plane, strips: Strips, near: Nearest, covered: Mask, changeable: Mask | None, run: Run) -> None:
     """Write the texels of one side that take up the pattern of the other."""
-    cut = cut_strips(plane, strips, run)
+    cut = cut_strips(plane, strips, covered, run)
+    free = covered if changeable is None else covered & changeable
+    reach = np.where(cut.depth > 0, np.minimum(_slow(cut.depth), cut.inside + 1), 0)
     # nothing is written before all is read
-    given = [_given(plane, strips, cut, near, texels) for texels in centres(_in_strips(plane, strips) & free)]
+    given = [(part.texels, _given(plane, strips, cut, part)) for part in _in_strips(strips, near, free, reach)]
     for texels, values in given:
         plane.write(texels, values)
     run.step(0.7)
 
 
-def needed_tokens(topology: Topology, size: int, block: int) -> Mask:
-    """Blocks, bool (size / block, size / block), that the continuations of charts lie in, for them to be made too, and
-    those around them: a strip's texels fan out at bends, and are read with a cubic filter."""
-    wanted = np.zeros((size // block, size // block), np.bool_)
+def needed_texels(topology: Topology, size: int) -> Mask:
+    """Texels, bool (size, size), that welding reads of the continuations of charts, for them to be made too."""
+    wanted = np.zeros((size, size), np.uint8)
     strips = seam_strips(topology, size)
-    if strips is not None:
-        for depth in range(0, WIDTH, block // 2):
-            place = np.mod(np.floor(strips.continued(slice(None), depth * strips.inward)), size).astype(np.int64)
-            wanted[place[:, 1] // block, place[:, 0] // block] = True
-    around = cv2.dilate(np.pad(wanted, 1, mode="wrap").astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.asarray(around[1:-1, 1:-1] > 0)
+    if strips is None:
+        return wanted > 0
+    covered = uv_mask(topology.mesh, size, topology.material, gutter=0)
+    inside = depths_inside(strips, covered)
+    for depth in range(1, WIDTH + 1):  # what `cut_strips` compares
+        some = np.flatnonzero(inside >= depth)
+        _mark(wanted, strips.continued(some, (depth - 0.5) * strips.inward[some]))
+    reach = np.minimum(WIDTH, inside + 1)
+    for part in _in_strips(strips, nearest_samples(strips, size), covered, reach):
+        _mark(wanted, strips.continued(part.nearest, part.offset))
+    return dilate_wrapped(wanted, 2) > 0  # a cubic filter reads so far
 
 
-def _given(plane: Plane, strips: Strips, cut: Cut, near: cKDTree, texels: Doubles) -> tuple[Doubles, Floats]:
-    """The texels of strips that change, and their new values."""
-    nearest = near.query(texels, workers=THREADS)[1]
-    mine = nearest < len(strips.gives)
-    texels, nearest = texels[mine], nearest[mine]
-    offset = plane.shortest(texels - strips.gives[nearest])
-    into, depth = np.einsum("nj,nj->n", offset, strips.inward[nearest]), cut.depth[nearest]
-    reach = np.clip(2 * depth, SLOW, WIDTH)
-    chosen = (depth > 0) & (into > -1) & (into < reach)
-    texels, nearest, offset, into, depth, reach = (
-        part[chosen] for part in (texels, nearest, offset, into, depth, reach)
-    )
-    own = plane.values(texels)
-    new = plane.values(strips.continued(nearest, offset), cubic=True)
+def _mark(texels: NDArray[np.uint8], places: Doubles) -> None:
+    cell = np.mod(np.floor(places), len(texels)).astype(np.int64)
+    texels[cell[:, 1], cell[:, 0]] = 1
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some texels of strips by their centres (x, y), the nearest samples, the offsets from these, and how deep they
+    lie in the giving side."""
+
+    texels: Doubles
+    nearest: NDArray[np.int64]
+    offset: Doubles
+    into: Doubles
+
+
+def _in_strips(strips: Strips, near: Nearest, free: Mask, reach: NDArray[np.int64]) -> Iterator[_Part]:
+    """The texels of the giving sides that are `free`, as deep as `reach` has it for each sample."""
+    size = len(free)
+    marked = np.zeros((size, size), np.uint8)
+    for depth in range(WIDTH):
+        some = reach > depth
+        _mark(marked, strips.gives[some] + (depth + 0.5) * strips.inward[some])
+    for texels in centres((cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0) & free):
+        nearest = near.query(texels, 2 * WIDTH)[1]
+        mine = nearest < len(strips.gives)
+        place, nearest = texels[mine], nearest[mine]
+        offset = np.mod(place - strips.gives[nearest] + size / 2, size) - size / 2  # the short way round
+        into = np.einsum("nj,nj->n", offset, strips.inward[nearest])
+        chosen = (into > -1) & (into < reach[nearest])
+        yield _Part(place[chosen], nearest[chosen], offset[chosen], into[chosen])
+
+
+def _slow(depth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Texels over which the tone passes."""
+    return np.clip(2 * depth, SLOW, WIDTH)
+
+
+def _given(plane: Plane, strips: Strips, cut: Cut, part: _Part) -> Floats:
+    """The new values of texels of strips."""
+    nearest, into, depth = part.nearest, part.into, cut.depth[part.nearest]
+    own = plane.values(part.texels)
+    new = plane.values(strips.continued(nearest, part.offset), cubic=True)
     new = plane.turned(new, strips.turn[nearest].swapaxes(1, 2))
     tone = cut.tone[nearest, np.clip(np.rint(into + 0.5), 0, WIDTH).astype(np.int64)].astype(np.float32)
     sharp = np.clip((depth - into) / (2 * np.minimum(FADE, depth - 0.5)) + 0.5, 0, 1)[:, None]
-    slow = np.clip(1 - into / reach, 0, 1)[:, None]
-    return texels, np.asarray(own + sharp * (new - own - tone) + slow * tone, np.float32)
-
-
-def _in_strips(plane: Plane, strips: Strips) -> Mask:
-    marked = np.zeros((plane.size, plane.size), np.uint8)
-    for depth in range(WIDTH):
-        marked[plane.cells(strips.gives + (depth + 0.5) * strips.inward)] = 1
-    return np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)) > 0)
+    slow = np.clip(1 - into / _slow(depth), 0, 1)[:, None]
+    return np.asarray(own + sharp * (new - own - tone) + slow * tone, np.float32)
