@@ -22,7 +22,7 @@ from texsynth.run import Run
 
 # By the names of the installed package: before Python 3.12.8 the process that loads them finds nothing in this folder,
 # and says nothing of it.
-LOADED = ["texsynth.cli", "texsynth.mips", "texsynth.restyle"]
+LOADED = ["texsynth.cli", "texsynth.mips", "texsynth.restyle", "texsynth.bake.command", "texsynth_rpc.server"]
 PATIENCE = 300.0  # seconds
 
 
