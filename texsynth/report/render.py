@@ -111,8 +111,8 @@ def render_mesh(
         occlusion = _occlusion(seen.inverse_depth, camera)
         behind = seen
         _shade_all(image, triangle, seen.weights, occlusion, mesh, index, stacks, frames, camera, light, shadow)
-    linear = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)  # the mean of each pixel's samples
-    return np.rint(_encode(linear) * 255).astype(np.uint8)
+    mean = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)  # of each pixel's samples
+    return np.rint(_encode(np.asarray(mean, np.float32)) * 255).astype(np.uint8)
 
 
 # ---- materials
