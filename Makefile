@@ -13,7 +13,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test page train soak clean
+.PHONY: help demo test types pytest page train soak clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -36,10 +36,16 @@ demo: .venv/.installed
 	$(BIN)/texsynth sample-asset -o $(DEMO)/asset
 	$(BIN)/texsynth restyle $(DEMO)/asset/asset.glb --style $(DEMO)/exemplar -o $(DEMO)/result --size $(SIZE) --preset draft
 
+# Types are checked beside the tests, which often wait.
 test: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory -j 2 types pytest
+
+types: .venv/.installed-test
 	$(BIN)/mypy
+
+pytest: .venv/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 page:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 from texsynth.bake.manifest import load_manifest
@@ -36,9 +37,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bake(manifest: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "texsynth", "bake", str(manifest), "-o", str(out), *more]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return forked.texsynth("bake", manifest, "-o", out, *more, environment=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def states(out: Path) -> dict[str, str]:

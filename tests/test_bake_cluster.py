@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import forked
 import pytest
 
 from texsynth.bake.cluster import Plan, plan_actors
@@ -146,7 +147,7 @@ def cluster(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def here(shop: Path, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Digests of what a bake on this machine makes of the gravel."""
     out = tmp_path_factory.mktemp("here")
-    done = finished(texsynth_bake(manifest_of(shop, "here.toml", '["materials/gravel"]'), out, env=bucket.environment))
+    done = baked(manifest_of(shop, "here.toml", '["materials/gravel"]'), out, env=bucket.environment)
     assert done[0] == 0, done
     return digests(out / "gravel")
 
@@ -154,6 +155,12 @@ def here(shop: Path, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -
 def texsynth_bake(manifest: Path | str, out: Path | str, *more: str, env: Environment) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "texsynth", "bake", str(manifest), "-o", str(out), "--json", *more]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def baked(manifest: Path | str, out: Path | str, *more: str, env: Environment) -> tuple[int, dict[str, int], str]:
+    """As `finished`, of a bake that nothing happens to."""
+    done = forked.texsynth("bake", manifest, "-o", out, "--json", *more, environment=env)
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, dict[str, int], str]:
@@ -237,8 +244,8 @@ def test_an_actor_killed_in_the_middle_of_a_job_costs_nothing_but_time(
 
     assert verify(out / "cloth") == []
     assert digests(out / "gravel") == here
-    again = texsynth_bake(manifest, out, "--ray", cluster.address, env=cluster.environment)
-    assert finished(again)[1] == {"made": 0, "kept": 2, "failed": 0, "left": 0}
+    again = baked(manifest, out, "--ray", cluster.address, env=cluster.environment)
+    assert again[1] == {"made": 0, "kept": 2, "failed": 0, "left": 0}
 
 
 def test_an_interrupted_bake_on_the_cluster_goes_on_without_it(shop: Path, cluster: Cluster, tmp_path: Path) -> None:
@@ -250,7 +257,7 @@ def test_an_interrupted_bake_on_the_cluster_goes_on_without_it(shop: Path, clust
     status, counts, messages = finished(process)
     assert (status, counts["left"]) == (130, 1), messages
     assert layout.exists(), "it kept its checkpoint"
-    status, counts, messages = finished(texsynth_bake(manifest, tmp_path, env=cluster.environment))
+    status, counts, messages = baked(manifest, tmp_path, env=cluster.environment)
     assert (status, counts["made"]) == (0, 1), messages
     assert messages.count('"layout"') <= 2, "of the layout it only tells the beginning and the end"
 
@@ -258,7 +265,7 @@ def test_an_interrupted_bake_on_the_cluster_goes_on_without_it(shop: Path, clust
 def test_more_workers_than_cores_are_refused(shop: Path, cluster: Cluster, tmp_path: Path) -> None:
     manifest = manifest_of(shop, "many.toml", '["materials/gravel"]')
     more = ("--ray", cluster.address, "--workers", "3")
-    status, _, messages = finished(texsynth_bake(manifest, tmp_path, *more, env=cluster.environment))
+    status, _, messages = baked(manifest, tmp_path, *more, env=cluster.environment)
     assert status == 2
     assert json.loads(messages)["message"].startswith("workers: 3 are more than the cluster's 2 cores")
 
@@ -266,17 +273,15 @@ def test_more_workers_than_cores_are_refused(shop: Path, cluster: Cluster, tmp_p
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", "127.0.0.1:port"])
 def test_a_cluster_that_is_not_there_is_told_in_one_line(shop: Path, tmp_path: Path, address: str) -> None:
     manifest = manifest_of(shop, "nowhere.toml", '["materials/gravel"]')
-    status, _, messages = finished(texsynth_bake(manifest, tmp_path, "--ray", address, env=os.environ))
+    status, _, messages = baked(manifest, tmp_path, "--ray", address, env=os.environ)
     assert status in (2, 3)
     assert address in json.loads(messages)["message"]
 
 
 def test_without_ray_or_s3fs_it_says_what_to_install(shop: Path, tmp_path: Path) -> None:
     manifest = manifest_of(shop, "without.toml", '["materials/gravel"]')
-    script = "import sys; sys.modules |= {'ray': None, 's3fs': None}; from texsynth.cli import main; sys.exit(main())"
     for arguments in (["-o", str(tmp_path), "--ray", "local"], ["-o", "s3://shop/out", "--scratch", str(tmp_path)]):
-        command = [sys.executable, "-c", script, "bake", str(manifest), *arguments]
-        done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        done = forked.texsynth("bake", manifest, *arguments, without=["ray", "s3fs"])
         assert done.returncode == 3
         assert "pip install 'texsynth[cluster]'" in done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
@@ -331,8 +336,7 @@ def test_a_bake_from_s3_to_s3_on_the_cluster_keeps_what_is_whole(
     bucket.put("bake.toml", (DRAFT + '["materials/gr*"]').encode())
     more = ("--scratch", str(tmp_path / "scratch"))
     on = ("--ray", cluster.address)
-    process = texsynth_bake("s3://shop/bake.toml", "s3://shop/out/", *more, *on, env=cluster.environment)
-    status, counts, messages = finished(process)
+    status, counts, messages = baked("s3://shop/bake.toml", "s3://shop/out/", *more, *on, env=cluster.environment)
     assert (status, counts["made"]) == (0, 1), messages
     assert digests(bucket.download("out/gravel/", tmp_path / "first")) == here
     assert {"out/summary.html", "out/summary.csv", "out/summary.json"} <= set(bucket.names("out/"))
@@ -343,8 +347,7 @@ def test_a_bake_from_s3_to_s3_on_the_cluster_keeps_what_is_whole(
 
     def again() -> dict[str, int]:  # by another machine: one with nothing in its scratch
         shutil.rmtree(tmp_path / "scratch")
-        process = texsynth_bake("s3://shop/bake.toml", "s3://shop/out", *more, env=bucket.environment)
-        status, counts, messages = finished(process)
+        status, counts, messages = baked("s3://shop/bake.toml", "s3://shop/out", *more, env=bucket.environment)
         assert status == 0, messages
         return counts
 
@@ -366,12 +369,12 @@ def test_an_interrupted_bake_to_s3_shows_nothing_there_and_goes_on(shop: Path, b
     process.communicate()
     assert bucket.names("broken/albedo/") == []
     (layout,) = tmp_path.rglob("layout.npz")
-    status, counts, messages = finished(texsynth_bake(*arguments, env=bucket.environment))
+    status, counts, messages = baked(*arguments, env=bucket.environment)
     assert (status, counts["made"]) == (0, 1), messages
     assert not layout.exists()
     assert verify(bucket.download("broken/albedo/", tmp_path / "result")) == []
     elsewhere = (*arguments[:-1], str(tmp_path / "other"))
-    assert finished(texsynth_bake(*elsewhere, env=bucket.environment))[1]["kept"] == 1
+    assert baked(*elsewhere, env=bucket.environment)[1]["kept"] == 1
 
 
 @pytest.mark.parametrize(
@@ -388,8 +391,7 @@ def test_urls_that_lead_nowhere_are_told_in_one_line(
 ) -> None:
     bucket.put("few.toml", (DRAFT + '["materials/cloth"]').encode())
     bucket.put("empty.toml", (DRAFT + '["materials/none*"]').encode())
-    process = texsynth_bake(manifest, out, "--scratch", str(tmp_path), env=bucket.environment)
-    status, _, messages = finished(process)
+    status, _, messages = baked(manifest, out, "--scratch", str(tmp_path), env=bucket.environment)
     assert status == 2
     assert words in json.loads(messages)["message"]
 

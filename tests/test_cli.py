@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -26,10 +27,15 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
 
 
-def texsynth(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def texsynth(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return forked.texsynth(*arguments, cwd=ROOT, environment=ENVIRONMENT)
+
+
+def python_m_texsynth(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """As a person starts it, with all that Python does before."""
     return subprocess.run(
         [sys.executable, "-m", "texsynth", *map(str, arguments)],
-        cwd=cwd,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
@@ -76,7 +82,7 @@ def test_help_answers_in_a_blink_and_names_every_command() -> None:
     durations = []
     for _ in range(3):
         began = time.monotonic()
-        done = texsynth("--help")
+        done = python_m_texsynth("--help")
         durations.append(time.monotonic() - began)
     assert done.returncode == 0
     for command in ("restyle", "synthesize", "measure", "verify", "view", "doctor", "procedural", "sample-asset"):
@@ -85,7 +91,7 @@ def test_help_answers_in_a_blink_and_names_every_command() -> None:
 
 
 def test_no_argument_at_all_shows_the_help() -> None:
-    done = texsynth()
+    done = python_m_texsynth()
     assert done.returncode == 0
     assert "Usage" in done.stdout
 
@@ -111,7 +117,7 @@ def test_the_defaults_of_the_command_line_are_those_of_options(command: object) 
 
 
 def test_version_is_printed() -> None:
-    done = texsynth("--version")
+    done = python_m_texsynth("--version")
     assert (done.returncode, done.stdout) == (0, "texsynth 0.1.0\n")
 
 
@@ -173,7 +179,8 @@ def test_content_outside_0_to_1_is_refused(photo: Path, tmp_path: Path) -> None:
 
 def test_a_missing_exemplar_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert_refused(texsynth("synthesize", tmp_path / "none.png", "-o", out), tmp_path / "none.png", "does not exist")
+    done = python_m_texsynth("synthesize", tmp_path / "none.png", "-o", out)
+    assert_refused(done, tmp_path / "none.png", "does not exist")
     assert not out.exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mipmap.metrics.gl_context import GlUnavailable
+from mipmap.gl_context import GlUnavailable
 from texsynth.sample_asset import write_sample_asset
 from texsynth.surface.gbuffer import GBuffer, GBufferRaster
 from texsynth.surface.gbuffer_gl import GlGBufferRaster

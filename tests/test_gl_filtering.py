@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mipmap.gl_context import GlUnavailable, gl_displays
 from mipmap.metrics import ExactSampler, Texture, View, see, trusted_sampler
-from mipmap.metrics.gl_context import GlUnavailable, gl_displays
 from mipmap.metrics.gl_sampler import GlSampler
 from mipmap.metrics.gl_trial import Trial, try_sampler
 from mipmap.metrics.images import Image

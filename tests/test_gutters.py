@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mipmap.metrics.gl_context import GlUnavailable
+from mipmap.gl_context import GlUnavailable
 from texsynth.image_io import read_image
 from texsynth.material import MapKind
 from texsynth.model.latent import BLOCK

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from texsynth.processor import multiplies_bfloat16, processor_flags
 from texsynth.profiles import DEVICES, choose_compute, cuda_fault
 from texsynth.sample_asset import write_sample_asset
 
-ROOT = Path(__file__).resolve().parent.parent
 TORUS = (True, True)
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -117,11 +115,9 @@ def test_a_device_that_answers_but_does_not_compute_is_not_taken(monkeypatch: py
 
 def test_the_command_ends_with_one_line_and_status_3_before_it_reads_anything(tmp_path: Path) -> None:
     write_sample_asset(tmp_path / "asset")
-    done = subprocess.run(
-        [sys.executable, "-m", "texsynth", "synthesize", str(tmp_path / "asset" / "asset.glb"),
-         "-o", str(tmp_path / "out"), "--size", "64", "--profile", "desktop"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    done = forked.texsynth(
+        "synthesize", tmp_path / "asset" / "asset.glb", "-o", tmp_path / "out", "--size", "64", "--profile", "desktop",
+        environment=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert done.stdout == ""

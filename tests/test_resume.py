@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import synthesized
+from forked import synthesized, texsynth
 
 from texsynth.image_io import save_image
 from texsynth.options import Options
@@ -29,9 +29,14 @@ OPTIONS = Options(size=128, preset="draft", seed=7)
 AGAIN = replace(OPTIONS, resume=True)
 
 
-def command(exemplar: Path, out: Path, *more: str) -> list[str]:
+def words(exemplar: Path, out: Path, *more: str) -> list[str]:
+    """After `texsynth`."""
     options = ["--size", str(OPTIONS.size), "--preset", OPTIONS.preset, "--seed", str(OPTIONS.seed)]
-    return [sys.executable, "-m", "texsynth", "synthesize", str(exemplar), "-o", str(out), *options, *more]
+    return ["synthesize", str(exemplar), "-o", str(out), *options, *more]
+
+
+def command(exemplar: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "texsynth", *words(exemplar, out)]
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -95,7 +100,7 @@ def test_a_run_killed_at_one_named_place_after_the_other_ends_in_the_same_bytes(
     for fault in faults:
         assert synthesized(gravel, out, AGAIN, fault) == -signal.SIGKILL, fault
         assert not (out / "material.json").exists(), f"nothing is published when killed at {fault}"
-    done = run(command(gravel, out, "--resume"))
+    done = texsynth(*words(gravel, out, "--resume"))
     assert done.returncode == 0, done.stderr
     assert_complete(out, uninterrupted[0])
 
@@ -155,7 +160,7 @@ def test_resuming_with_other_options_is_refused_in_one_line_with_status_2(
     change: tuple[str, str], gravel: Path, interrupted: Path
 ) -> None:
     before = {path: path.read_bytes() for path in interrupted.rglob("*") if path.is_file()}
-    done = run(command(gravel, interrupted, "--resume", *change))
+    done = texsynth(*words(gravel, interrupted, "--resume", *change))
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("texsynth: error: ")]
     assert len(errors) == 1
@@ -172,8 +177,7 @@ def test_state_that_cannot_be_written_is_one_line_and_no_crash(tmp_path: Path) -
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    arguments = command(tmp_path / "photo.png", tmp_path / "out")
-    done = run([sys.executable, "-c", code, *arguments[3:]])
+    done = run([sys.executable, "-c", code, *words(tmp_path / "photo.png", tmp_path / "out")])
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("texsynth: error: ")
     assert "File too large" in done.stderr.splitlines()[-1]

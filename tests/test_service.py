@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -414,9 +415,7 @@ def test_a_service_that_is_stopped_while_its_worker_loads_ends(tmp_path: Path) -
 
 def test_two_services_do_not_share_a_folder_and_no_other_address_is_listened_on(server: Server) -> None:
     def refused(*arguments: str) -> str:
-        run = [sys.executable, "-m", "texsynth", "serve", *arguments]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "grpc")])}
-        done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = forked.texsynth("serve", *arguments)
         assert done.returncode == 2
         return done.stderr.splitlines()[-1]
 

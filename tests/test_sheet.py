@@ -10,16 +10,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import imageio.v3 as iio
 import numpy as np
 import pytest
 from checkpoints import change, small_sd15, small_sdxl
 
 from texsynth.errors import ErrorKind, TexsynthError
+from texsynth.fault import VARIABLE
 from texsynth.image_io import save_image
 from texsynth.material import MapKind
 from texsynth.model.diffusers_model import SD15, SDXL, identify
@@ -30,7 +31,6 @@ from texsynth.run import Progress, Run
 from texsynth.sample_asset import write_sample_asset
 from texsynth.sheet import reduction_for
 
-ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -82,10 +82,9 @@ def test_the_command_line_killed_between_noise_levels_resumes_to_the_same_bytes(
     gravel: Path, sd15: Path, led: Path, tmp_path: Path
 ) -> None:
     def texsynth(*more: str, fault: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "texsynth", "synthesize", str(gravel), "-o", str(tmp_path / "out")]
-        command += ["--size", "128", "--preset", "draft", "--seed", "7", "--model", str(sd15), *more]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TEXSYNTH_FAULT": fault} if fault else {})
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        command = ["synthesize", gravel, "-o", tmp_path / "out", "--size", "128", "--preset", "draft", "--seed", "7"]
+        environment = os.environ | ({VARIABLE: fault} if fault else {})
+        return forked.texsynth(*command, "--model", sd15, *more, environment=environment)
 
     assert texsynth(fault="sheet_level:3").returncode == -signal.SIGKILL
     assert (tmp_path / "out/.work/sheet.npz").is_file()
@@ -215,12 +214,8 @@ def test_an_exemplar_without_albedo_cannot_lead(gravel: Path, sd15: Path, tmp_pa
 
 
 def test_without_the_extra_one_line_says_what_to_install(gravel: Path, sd15: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.modules['diffusers'] = None\nfrom texsynth.cli import main\nsys.exit(main(sys.argv[1:]))\n"
-    arguments = ["synthesize", str(gravel), "-o", str(tmp_path / "out"), "--size", "64", "--model", str(sd15)]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
-        text=True, check=False, timeout=300,
-    )  # fmt: skip
+    arguments = ["synthesize", gravel, "-o", tmp_path / "out", "--size", "64", "--model", sd15]
+    done = forked.texsynth(*arguments, without=["diffusers"])
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("texsynth: error: ")]
     assert len(errors) == 1 and errors[0].endswith("run: pip install 'texsynth[diffusers]'")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -66,7 +67,7 @@ class Shop:
 def shop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("materials")
     write(generate("gravel", SIZE, 1), folder / "first")
-    write(generate("gravel", SIZE, 1), folder / "second")
+    shutil.copytree(folder / "first", folder / "second")
     albedo = folder / "second" / "albedo.png"
     picture = cv2.imread(str(albedo))
     picture[:200, :200] = 255 - picture[:200, :200]

@@ -10,15 +10,15 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
 import pytest
-from service_process import LONG, QUICK, ROOT, Server, eventually, maps_of, serving, until
+from service_process import LONG, QUICK, Server, eventually, maps_of, serving, until
 from texsynth_rpc.database import Database
 from texsynth_rpc.devices import VISIBLE, worker_environments
 from texsynth_rpc.jobs import JobStore, Limits
@@ -38,11 +38,7 @@ def work(client: Client, exemplar: Path, **options: object) -> jobs_pb2.Work:
 
 
 def verify(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "texsynth", "verify", str(folder), *more]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "grpc")])
-    return subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False, cwd=folder
-    )
+    return forked.texsynth("verify", folder, *more, cwd=folder)
 
 
 def ended(client: Client, job: str) -> jobs_pb2.Job:

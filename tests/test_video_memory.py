@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mipmap.gl_context import GlUnavailable
 from mipmap.metrics import MemoryWatch, Texture, chain_bytes, geometry_bytes, gpu_format, occupancy
-from mipmap.metrics.gl_context import GlUnavailable
 from mipmap.metrics.gpu_formats import BLOCKS
 from mipmap.metrics.memory_counters import ATI, NVX, Counter, GlCounter, NvmlCounter, TorchCounter, open_counter
 

@@ -13,13 +13,13 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import cv2
+import forked
 import numpy as np
 import pytest
 import service_process
@@ -332,10 +332,8 @@ def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         where = f"127.0.0.1:{taken.getsockname()[1]}"
-        command = [sys.executable, "-m", "texsynth", "serve", "--listen", "127.0.0.1:0", "--web", where]
-        done = subprocess.run(
-            [*command, "--data", str(tmp_path / "data")], capture_output=True, text=True, check=False, timeout=60
-        )
+        arguments = "--listen", "127.0.0.1:0", "--web", where, "--data", tmp_path / "data"
+        done = forked.texsynth("serve", *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"texsynth: error: web: {where} cannot be bound")
     assert len(done.stderr.splitlines()) == 1

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mipmap.gl_context import GlUnavailable
 from mipmap.metrics import evenness, largest_verbatim
-from mipmap.metrics.gl_context import GlUnavailable
 from texsynth import __version__
 from texsynth.blend import Blend, blended, ranks_of_relief
 from texsynth.canvas import Canvas

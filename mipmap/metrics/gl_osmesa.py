@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mipmap.metrics.gl_context import GlUnavailable, choose_platform
+from mipmap.gl_context import GlUnavailable, choose_platform
 
 CORE_PROFILE = 0x34  # PyOpenGL's names for the profiles go by each other's
 

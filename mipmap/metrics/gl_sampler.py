@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.metrics.gl_context import GlContext, GlUnavailable
-from mipmap.metrics.gl_program import linked_program
+from mipmap.gl_context import GlContext, GlUnavailable
+from mipmap.gl_program import linked_program
 from mipmap.metrics.images import Image
 from mipmap.metrics.oblique import ANISOTROPY, View
 from mipmap.metrics.textures import Texture

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import ndimage
 
+from mipmap.gl_context import GlUnavailable, gl_displays
 from mipmap.metrics.child import ask
 from mipmap.metrics.fidelity import ANGLES, ExactSampler, Sampler
-from mipmap.metrics.gl_context import GlUnavailable, gl_displays
 from mipmap.metrics.gl_sampler import GlSampler
 from mipmap.metrics.oblique import View, see
 from mipmap.metrics.textures import Texture

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from mipmap.gl_context import GlContext, GlUnavailable, gl_displays
 from mipmap.metrics.child import ask
-from mipmap.metrics.gl_context import GlContext, GlUnavailable, gl_displays
 
 # https://registry.khronos.org/OpenGL/extensions/NVX/NVX_gpu_memory_info.txt and .../ATI/ATI_meminfo.txt; all in KiB.
 NVX, NVX_TOTAL, NVX_AVAILABLE = "GL_NVX_gpu_memory_info", 0x9048, 0x9049

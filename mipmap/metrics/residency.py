@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mipmap.metrics.gl_context import GlContext, GlUnavailable
+from mipmap.gl_context import GlContext, GlUnavailable
 from mipmap.metrics.gpu_formats import chain_bytes
 from mipmap.metrics.memory_counters import counting_display, gl_counter
 from mipmap.metrics.memory_watch import MemoryWatch, VideoMemory

@@ -2,7 +2,7 @@
 
 Metallic-roughness shading as in glTF 2.0 (appendix B) under `environment`; every mip level is the given one, filtered
 trilinearly and with as much anisotropy as the driver has, up to 16x; colours are decoded from sRGB before filtering;
-Khronos' PBR Neutral as tone curve. A context is had without a window, through EGL (`mipmap.metrics.gl_context`).
+Khronos' PBR Neutral as tone curve. A context is had without a window, through EGL (`mipmap.gl_context`).
 Plain arrays in, plain arrays out, so that a process that has nothing but NumPy and PyOpenGL can do it.
 """
 
@@ -16,8 +16,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.metrics.gl_context import GlContext, GlUnavailable, gl_displays
-from mipmap.metrics.gl_program import linked_program
+from mipmap.gl_context import GlContext, GlUnavailable, gl_displays
+from mipmap.gl_program import linked_program
 from texsynth.report.environment import ROUGHNESSES, prefiltered, split_sum_table
 
 Floats = NDArray[np.float32]

@@ -29,13 +29,13 @@ from texsynth.material import MapKind, Material, TextureMap
 from texsynth.published import Image, Published
 from texsynth.report.render import render_mesh, render_plane, render_sphere
 from texsynth.report.turntable import ANIMATION, SIDE
-from texsynth.report.views import centre_crop, reduced, telling_place
+from texsynth.report.views import centre_crop, lit_side, reduced, telling_place
 from texsynth.run import Run, write_atomically, write_json_atomically
 from texsynth.surface.mesh import MeshAsset
 
 FRAME = 512  # side of a frame of the viewer in CSS pixels; at zoom 1:1 a frame shows as many texels
 OVERVIEW = 1024  # longest side of what the renders sample
-HERO, SMALL = 640, 420  # sides of the large and the small renders
+HERO, SMALL = 640, 420  # sides of the large and the small renders, of large results
 MOST_BYTES = 8_000_000
 _QUALITIES = (88, 78, 66, 50)  # JPEG; the first whose page stays under MOST_BYTES
 _CHAIN = 256  # mip levels up to this side are shown
@@ -157,35 +157,35 @@ def _pictures(published: Published, subject: _Subject, run: Run) -> _Pictures:
 def _lit(published: Published, subject: _Subject) -> Iterator[_Picture]:
     exemplar, asset, replaced = subject.exemplar, subject.asset, subject.replaced
     maps = {kind: published.whole(kind, OVERVIEW) for kind in published.kinds}
+    large, small = (lit_side(most, max(published.size)) for most in (HERO, SMALL))
     if asset is not None:
         old = [{kind: reduced(texture, OVERVIEW) for kind, texture in m.maps.items()} for m in asset.materials]
         # What the run did not make (metalness, opacity) stays as the asset had it.
         new = [before | maps if replaced in (None, i) else before for i, before in enumerate(old)]
         name = asset.path.stem
-        yield _Picture(
-            render_mesh(asset.mesh, new or maps, HERO), "New material on the mesh", f"{name} with the new material, lit"
-        )
+        picture = render_mesh(asset.mesh, new or maps, large)
+        yield _Picture(picture, "New material on the mesh", f"{name} with the new material, lit")
         if old:
-            yield _Picture(render_mesh(asset.mesh, old, SMALL), "Before", f"{name} with its old material, lit")
+            yield _Picture(render_mesh(asset.mesh, old, small), "Before", f"{name} with its old material, lit")
     scale = float(subject.manifest.get("options", {}).get("density", 1.0))
     extent = int(max(1, min(*published.size, min(exemplar.size) / scale)))
-    centre, size = _telling_centre(published), SMALL
+    centre = _telling_centre(published)
     wanted = f"{extent} texels from pole to pole"
     result = {kind: _part(published, kind, centre, extent, OVERVIEW)[0] for kind in published.kinds}
     given = {
         kind: reduced(centre_crop(texture, max(1, round(extent * scale))), OVERVIEW)
         for kind, texture in exemplar.maps.items()
     }
-    first = HERO if asset is None else SMALL  # preview.png shows the first picture
+    first = large if asset is None else small  # preview.png shows the first picture
     yield _Picture(render_sphere(result, first), "Result on a sphere", f"a lit sphere with the new material, {wanted}")
-    yield _Picture(render_sphere(given, size), "Exemplar on a sphere", f"a lit sphere with the exemplar, {wanted}")
+    yield _Picture(render_sphere(given, small), "Exemplar on a sphere", f"a lit sphere with the exemplar, {wanted}")
     yield _Picture(
-        render_plane(maps, size), "Whole result on a plane", "the new material lit on a plane seen at an angle"
+        render_plane(maps, small), "Whole result on a plane", "the new material lit on a plane seen at an angle"
     )
     if asset is None:
         seen = "the exemplar lit on a plane seen at an angle"
         whole = {kind: reduced(texture, OVERVIEW) for kind, texture in exemplar.maps.items()}
-        yield _Picture(render_plane(whole, size), "Whole exemplar on a plane", seen)
+        yield _Picture(render_plane(whole, small), "Whole exemplar on a plane", seen)
 
 
 def _views(published: Published, subject: _Subject) -> Iterator[_View]:

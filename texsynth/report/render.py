@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float32]
 
 _FIELD_OF_VIEW = math.radians(28)  # a long lens: little distortion, as in product photographs
 _MARGIN = 0.84  # how much of the frame the object fills
-_SHADOW_SIZE = 1024
+_MOST_SHADOW = 1024  # texels a side of the shadow map, which has at most two a pixel of the picture
 _THREADS = 2
 
 # Where a soft shadow is probed, in radii: a spiral of equal areas, (n, 2) each.
@@ -89,10 +89,10 @@ def render_mesh(
         across, tall, deep = np.ptp(mesh.positions, axis=0)
         elevation = 16 + 18 * max(0.0, 1 - 2 * tall / max(math.hypot(across, deep), 1e-9))
     camera = _camera(mesh.positions.astype(np.float64), side, azimuth, elevation)
-    light = _light(mesh.positions.astype(np.float64), camera)
+    light = _light(mesh.positions.astype(np.float64), camera, min(_MOST_SHADOW, 2 * size))
     frames = tangent_frames(mesh)
 
-    seen_from_light = visible(_project(light, mesh.positions), mesh.triangles, _SHADOW_SIZE, _SHADOW_SIZE)
+    seen_from_light = visible(_project(light, mesh.positions), mesh.triangles, light.side, light.side)
     shadow = np.where(seen_from_light.inverse_depth > 0, 1 / np.maximum(seen_from_light.inverse_depth, 1e-30), np.inf)
     shadow = shadow.astype(np.float32)
     image = _background(side, camera, light, shadow, float(mesh.positions[:, 1].min()), ground)
@@ -111,8 +111,8 @@ def render_mesh(
         occlusion = _occlusion(seen.inverse_depth, camera)
         behind = seen
         _shade_all(image, triangle, seen.weights, occlusion, mesh, index, stacks, frames, camera, light, shadow)
-    linear = image.reshape(size, supersample, size, supersample, 3).mean(axis=(1, 3))
-    return np.rint(_encode(linear) * 255).astype(np.uint8)
+    mean = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)  # of each pixel's samples
+    return np.rint(_encode(np.asarray(mean, np.float32)) * 255).astype(np.uint8)
 
 
 # ---- materials
@@ -208,8 +208,8 @@ def _camera(positions: NDArray[np.float64], side: int, azimuth: float, elevation
     return _Camera(eye, axes, side / (2 * math.tan(_FIELD_OF_VIEW / 2)), side, radius)
 
 
-def _light(positions: NDArray[np.float64], camera: _Camera) -> _Camera:
-    """The key light as a distant camera: from the viewer's upper left, framing the whole mesh."""
+def _light(positions: NDArray[np.float64], camera: _Camera, side: int) -> _Camera:
+    """The key light as a distant camera of `side` pixels: from the viewer's upper left, framing the whole mesh."""
     direction = camera.axes.T @ np.array([-0.50, 0.62, 0.60])
     direction[1] = max(direction[1], 0.35)  # never from below the floor
     direction /= np.linalg.norm(direction)
@@ -221,8 +221,8 @@ def _light(positions: NDArray[np.float64], camera: _Camera) -> _Camera:
     return _Camera(
         centre + distance * direction,
         axes,
-        _SHADOW_SIZE * distance / (2.2 * camera.radius),
-        _SHADOW_SIZE,
+        side * distance / (2.2 * camera.radius),
+        side,
         camera.radius,
     )
 

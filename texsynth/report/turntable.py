@@ -20,18 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mipmap.metrics.gl_context import GlUnavailable
+from mipmap.gl_context import GlUnavailable
 from texsynth.published import Published
 from texsynth.report.gl_render import Scene, View
 from texsynth.report.gl_scene import made_levels, published_levels, scene_of, views_around
 from texsynth.report.turntable_process import VIEWS, save_scene
-from texsynth.report.views import reduced
+from texsynth.report.views import lit_side, reduced
 from texsynth.run import Run, write_atomically
 from texsynth.surface.mesh import MeshAsset
 
 STRIP, ANIMATION = "turntable.png", "turntable.webp"
 IN_STRIP, FRAMES = 8, 16  # views; a slow driver draws every other one, or every fourth
-SIDE = 512  # pixels a view
+SIDE = 512  # pixels a view, of a large result
 MOST_TEXELS = 2 * SIDE  # a side of the largest level that such a view can show
 PATIENCE_S = 60  # for a driver to take another step: its context, its shaders, each view
 ROUND_MS, QUALITY = 2560, 80  # once around
@@ -55,13 +55,14 @@ def make_turntable(out: Path, published: Published, asset: MeshAsset, replaced: 
     new = published_levels(published, MOST_TEXELS)
     old = [made_levels({kind: reduced(each, SIDE) for kind, each in m.maps.items()}) for m in asset.materials]
     materials = [before | new if replaced in (None, number) else before for number, before in enumerate(old)]
-    turntable = draw(scene_of(asset.mesh, materials or [new]), list(views_around(asset.mesh, FRAMES)), run)
+    side = lit_side(SIDE, max(published.size))
+    turntable = draw(scene_of(asset.mesh, materials or [new]), list(views_around(asset.mesh, FRAMES)), run, side)
     write_atomically(out / STRIP, strip(turntable))
     write_atomically(out / ANIMATION, animation(turntable))
     return turntable
 
 
-def draw(scene: Scene, views: Sequence[View], run: Run, side: int = SIDE) -> Turntable:
+def draw(scene: Scene, views: Sequence[View], run: Run, side: int) -> Turntable:
     """The views, drawn in a process of its own. Raises as `make_turntable`."""
     with tempfile.TemporaryDirectory(prefix="texsynth-turntable-") as folder:
         save_scene(Path(folder), scene, views)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.metrics.gl_context import GlUnavailable
+from mipmap.gl_context import GlUnavailable
 from texsynth.report.gl_render import GlRenderer, Scene, Surface, View
 
 BUDGET_S = 3  # of all views

@@ -9,6 +9,7 @@ from texsynth.material import CHANNELS, MapKind, TextureMap, encode_linear
 from texsynth.published import Image, eight_bits
 
 _BAND = 256
+_LEAST_SIDE = 160  # pixels of a lit picture, for the shape that carries the material
 
 
 def reduced(texture: TextureMap, most: int) -> Image:
@@ -35,6 +36,12 @@ def reduced(texture: TextureMap, most: int) -> Image:
             mean /= np.maximum(np.linalg.norm(mean, axis=2, keepdims=True), 1e-6)
         out[start : start + count] = encode_linear(texture.kind, mean, np.dtype(np.uint8))
     return out
+
+
+def lit_side(most: int, texels: int) -> int:
+    """Pixels a side of a lit picture of a result of `texels` a side: `most`, but not more than two a texel, since those
+    show nothing new, and take most of the time of a small result."""
+    return min(most, max(_LEAST_SIDE, 2 * texels))
 
 
 def centre_crop(texture: TextureMap, side: int) -> TextureMap:

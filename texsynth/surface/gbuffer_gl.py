@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.metrics.gl_context import GlContext, GlUnavailable, gl_displays
+from mipmap.gl_context import GlContext, GlUnavailable, gl_displays
+from mipmap.gl_program import linked_program
 from mipmap.metrics.gl_osmesa import OsMesaContext
-from mipmap.metrics.gl_program import linked_program
 from texsynth.surface.gbuffer import GBuffer, TriangleFacts, triangle_facts
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.raster import UvRaster

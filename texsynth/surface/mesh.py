@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from texsynth.errors import bad_input, from_os_error
@@ -225,6 +224,8 @@ def _placed_geometries(container: Gltf) -> list[_Placed]:
 
     The bare copy holds triangles only: no image is decoded here, and a material is nothing but its number.
     """
+    import trimesh  # half a second
+
     with refusing_unreadable(container.path):
         scene = trimesh.load_scene(io.BytesIO(_bare_glb(container)), file_type="glb", process=False)
         placed = []

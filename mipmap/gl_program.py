@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mipmap.metrics.gl_context import GlUnavailable
+from mipmap.gl_context import GlUnavailable
 
 
 def linked_program(gl: Any, vertex: str, fragment: str) -> int:
