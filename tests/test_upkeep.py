@@ -120,11 +120,15 @@ def test_a_gpu_is_one_worker_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def test_a_tenant_keeps_no_more_bytes_than_it_may(gravel: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "data", "--tenant-gb", "0.002") as server, server.client() as client:
-        first = client.wait(client.synthesize(gravel, **QUICK).id)  # of which the report is the most
+    data = tmp_path / "data"
+    with serving(data) as server, server.client() as client:
+        first = client.wait(client.synthesize(gravel, **QUICK).id)
+        kept = sum(path.stat().st_size for path in (data / "objects").glob("??/*"))
+    room = kept * 3 // 2  # for one job and a half
+    with serving(data, "--tenant-gb", str(room / 1e9)) as server, server.client() as client:
         large = tmp_path / "large.png"
-        large.write_bytes(os.urandom(1_000_000))
-        with pytest.raises(ServiceError, match=r"you keep [0-9]+ of 2000000 bytes") as refused:
+        large.write_bytes(os.urandom(kept))
+        with pytest.raises(ServiceError, match=rf"you keep [0-9]+ of {room} bytes") as refused:
             client.upload(large)
         assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         asked = work(client, gravel, **QUICK, seed=2)
