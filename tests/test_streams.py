@@ -24,7 +24,7 @@ from service_process import ROOT, Guarded, Server, serving
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.scheduler import Added, Rules, Scheduler
 from texsynth_rpc.streamed_map import StreamedMap
-from texsynth_rpc.v1 import jobs_pb2, streams_pb2, textures_pb2
+from texsynth_rpc.v1 import jobs_pb2, streams_pb2, streams_pb2_grpc, textures_pb2
 from texsynth_rpc.viewer import BATCH
 
 import grpc
@@ -509,6 +509,25 @@ def test_a_stopping_service_ends_streams_and_the_next_one_goes_on(tmp_path: Path
                 assert sum(sent) == sum(t.memory() for t in again.textures.values()) - held
 
     run(receive())
+
+
+def test_a_client_that_leaves_before_its_hello_is_no_failure_of_the_service(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as log:
+        server, leave = Server(tmp_path / "data", stderr=log), threading.Event()
+
+        def silent() -> Iterator[Request]:
+            leave.wait(60)
+            yield from ()
+
+        with grpc.insecure_channel(server.address) as channel:
+            opened = streams_pb2_grpc.StreamServiceStub(channel).Open(silent())
+            with server.client() as client:  # whose answer comes after the stream was opened
+                client.scene("empty")
+            opened.cancel()
+            leave.set()
+        assert server.stop() == 0
+        log.seek(0)
+        assert "Traceback" not in log.read()
 
 
 HELLO = streams_pb2.Hello(scene="whole", credit=1)

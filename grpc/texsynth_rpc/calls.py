@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 # A database whose file cannot be read is CORRUPT to SQLite until it can.
 OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT)
+ENDED = (aio.AbortError, aio.InternalError)  # it was refused; the client has left, so that nothing can be sent to it
 Behaviour = Callable[..., Any]
 
 
@@ -56,7 +57,7 @@ class Calls(aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
                     try:
                         async for response in behaviour(request, context):
                             yield response
-                    except aio.AbortError:
+                    except ENDED:
                         raise
                     except Exception as error:
                         await _hide(error, context, method)
@@ -69,7 +70,7 @@ class Calls(aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
             with self._counted(method, context):
                 try:
                     return await behaviour(request, context)
-                except aio.AbortError:
+                except ENDED:
                     raise
                 except Exception as error:
                     await _hide(error, context, method)
@@ -82,7 +83,7 @@ class Calls(aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
         try:
             yield
             code = _said(context)
-        except aio.AbortError:
+        except ENDED:
             code = _said(context)
             raise
         finally:
