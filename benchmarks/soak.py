@@ -3,10 +3,11 @@
     python benchmarks/soak.py [--minutes 30] [--clients 4]
 
 Clients submit small jobs of every kind, watch them, cancel half-way, retry, delete, fetch, send bad requests and break
-off streams; every two minutes they rest for half of one. Every second the service and its worker are measured. After a
-warm-up of a fifth of the time nothing may grow: the slope of a line through each curve, an hour, against its bar; of
-the memory through the lowest of every two minutes, a rest among them: a job's own comes and goes, a worker keeps freed
-memory for the next job until none follows, and a leak is what stays. Leaves results.json and soak.png in OUT.
+off streams; after each minute and a half they rest until no job is left, and a quarter of a minute more. Every second
+the service and its worker are measured. After a warm-up of a fifth of the time nothing may grow: the slope of a line
+through each curve, an hour, against its bar; of the memory through the ends of the rests: a job's own comes and goes, a
+worker keeps freed memory for the next job until none follows, and a leak is what stays. Leaves results.json and
+soak.png in OUT.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from exemplars import generated
 from reporting import Row, row, show, write_results
 from service import Service
@@ -32,10 +32,10 @@ from texsynth_rpc.v1 import jobs_pb2
 import grpc
 from plugin_bridge.client import Client, JobFailed, ServiceError
 
-Floats = npt.NDArray[np.float64]
 EVERY = 1.0  # seconds between two measurements
-PERIOD = 120  # measurements from rest to rest, of which the lowest counts, of the memory
-REST = 30  # of them without calls: a worker gives freed memory back after ten seconds
+CALLS = 90  # seconds from rest to rest
+REST = 15  # seconds without a job: a worker gives freed memory back after ten
+LEFT = (jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING)
 BARS = {"memory": 20.0, "descriptors": 5.0, "threads": 2.0}  # growth an hour: MB, files, threads
 UNITS = {"memory": "MB", "descriptors": "", "threads": ""}
 
@@ -59,7 +59,7 @@ def main() -> int:
     try:
         for caller in callers:
             caller.start()
-        curves = watch(service, arguments.minutes * 60, awake)
+        curves, rests = watch(service, arguments.minutes * 60, awake)
         stop.set()
         awake.set()
         for caller in callers:
@@ -69,10 +69,10 @@ def main() -> int:
         awake.set()
         service.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    rows = summary(curves)
+    rows = summary(curves, rests)
     show(f"soak, {arguments.minutes:g} min, {sum(counts.of.values())} calls", rows)
     plot(curves, arguments.out / "soak.png")
-    write_results(arguments.out, "soak", arguments, rows, {"calls": counts.of, "curves": curves})
+    write_results(arguments.out, "soak", arguments, rows, {"calls": counts.of, "curves": curves, "rests": rests})
     print(", ".join(f"{count} {name}" for name, count in sorted(counts.of.items())))
     return 0 if counts.of and all(line.passed is not False for line in rows) else 1
 
@@ -172,20 +172,31 @@ def break_off(client: Client, exemplar: Path, folder: Path, chance: random.Rando
 ACTS = (finish, finish, cancel, late, measure, upload, ask, err, break_off)
 
 
-def watch(service: Service, seconds: float, awake: threading.Event) -> dict[str, list[list[float]]]:
-    """[seconds, value] of each curve, measured until the time is over; `awake` is set but in the rests."""
-    began, curves = time.monotonic(), dict[str, list[list[float]]]()
-    while time.monotonic() - began < seconds:
-        if len(curves.get("service memory", [])) % PERIOD < PERIOD - REST:
-            awake.set()
-        else:
-            awake.clear()
-        time.sleep(EVERY)
-        now = time.monotonic() - began
-        for name, process in (("service", service.process.pid), ("worker", child_of(service.process.pid))):
-            for what, value in measured(process).items():
-                curves.setdefault(f"{name} {what}", []).append([now, value])
-    return curves
+def watch(service: Service, seconds: float, awake: threading.Event) -> tuple[dict[str, list[list[float]]], list[int]]:
+    """[seconds, value] of each curve, measured until the time is over, and which of the values end a rest.
+
+    `awake` is set but in the rests.
+    """
+    began, curves, rests = time.monotonic(), dict[str, list[list[float]]](), list[int]()
+    awake.set()
+    called = idle = began
+    with Client(service.address) as client:
+        while (now := time.monotonic()) < began + seconds:
+            if awake.is_set():
+                if now > called + CALLS:
+                    awake.clear()
+                idle = now
+            elif any(job.state in LEFT for job in client.jobs()):
+                idle = now
+            elif now > idle + REST:
+                rests.append(len(curves["service memory"]) - 1)
+                awake.set()
+                called = now
+            time.sleep(EVERY)
+            for name, process in (("service", service.process.pid), ("worker", child_of(service.process.pid))):
+                for what, value in measured(process).items():
+                    curves.setdefault(f"{name} {what}", []).append([time.monotonic() - began, value])
+    return curves, rests
 
 
 def child_of(process: int) -> int:
@@ -204,27 +215,22 @@ def measured(process: int) -> dict[str, float]:
     }
 
 
-def summary(curves: dict[str, list[list[float]]]) -> list[Row]:
+def summary(curves: dict[str, list[list[float]]], rests: list[int]) -> list[Row]:
     rows = []
     for name, curve in curves.items():
         what = name.split()[1]
-        times, values = np.array(curve)[len(curve) // 5 // PERIOD * PERIOD :].T
-        most = float(values.max())
-        if what == "memory":
-            times, values = lowest(times, values)
-        slope = float(np.polyfit(times / 3600, values, 1)[0]) if len(times) > 2 else float("nan")
+        warm = len(curve) // 5
+        most = max(value for _, value in curve[warm:])
+        counted = [curve[at] for at in rests if at >= warm] if what == "memory" else curve[warm:]
+        if len(counted) < 3:
+            raise SystemExit(f"{len(counted)} rests after the warm-up are too few: give more --minutes")
+        times, values = np.array(counted).T
+        slope = float(np.polyfit(times / 3600, values, 1)[0])
         unit, bar = f", {UNITS[what]}" if UNITS[what] else "", BARS[what]
         passes = partial(_none_above, bar)
         rows.append(row(f"{name} grows an hour{unit}", f"<= {bar:g}", [("", slope)], passes))
         rows.append(row(f"{name}, most{unit}", "-", [("", most)]))
     return rows
-
-
-def lowest(times: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """The lowest value of each PERIOD of measurements, and when."""
-    starts = range(0, len(values) - PERIOD + 1, PERIOD)
-    where = [start + int(values[start : start + PERIOD].argmin()) for start in starts]
-    return times[where], values[where]
 
 
 def _none_above(bar: float, values: list[float]) -> bool:
