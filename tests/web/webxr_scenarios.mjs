@@ -263,7 +263,7 @@ const scenarios = {
       const render = renderer.render.bind(renderer);
       renderer.render = (scene, from) => from !== camera && render(scene, from); // only the feedback: so large a view takes seconds
     });
-    await page.setViewportSize({ width: 2048, height: 1152 });
+    await page.setViewportSize({ width: 4096, height: 2304 }); // of which half as many pixels each way are drawn
     await page.evaluate((name) => {
       const { surfaces, stage, camera, orbit } = window.texsynth;
       for (const { shown } of surfaces.all.get(name).slots.values()) shown.shape.levels[0] = { width: 8192, height: 8192 };
