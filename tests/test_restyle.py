@@ -421,9 +421,8 @@ def test_a_mesh_restyled_for_a_gpu_has_its_files_and_a_mesh_that_shows_the_same_
     given = next(iter(trimesh.load(pictures / "asset.glb", process=False).geometry.values()))
     shown = next(iter(trimesh.load(tmp_path / "asset.glb", process=False).geometry.values()))
     assert np.array_equal(np.asarray(shown.visual.material.baseColorTexture), image(pictures / "albedo.png"))
-    assert np.array_equal(
-        np.asarray(shown.visual.material.normalTexture), np.asarray(given.visual.material.normalTexture)
-    )
+    normals = (np.asarray(each.visual.material.normalTexture).astype(int) for each in (shown, given))
+    assert np.abs(np.subtract(*normals)).max() <= 1  # those of pictures are rounded by error diffusion
     assert "<!--levels-->" in (tmp_path / "report.html").read_text()
     wanted = read_image(pictures / "albedo.png").texels.astype(int)
     stored = read_image(tmp_path / f"albedo.{container}").texels

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mipmap.diffusion import Diffusion
 from mipmap.gl_context import GlUnavailable
 from mipmap.metrics import evenness, largest_verbatim
 from texsynth import __version__
@@ -557,14 +556,10 @@ def _glb_maps(out: Path, maps: dict[str, Any], canvases: dict[MapKind, Canvas], 
     """What the mesh shows: the published pictures, or where only GPUs read the files the texels that went into them."""
     if not options.storage.in_blocks:
         return {kind: out / maps[kind]["file"] for kind in canvases}
-    shown = dict[MapKind, Any]()
-    for kind, canvas in canvases.items():
-        texels = np.memmap(canvas.path, canvas.dtype, "r", shape=canvas.shape)
-        if canvas.dtype == np.uint16 and max(canvas.shape) <= EMBED_SIZE:
-            shown[kind] = Diffusion(canvas.width, canvas.channels).rounded(texels)
-        else:
-            shown[kind] = reduced(TextureMap(kind, texels), EMBED_SIZE)
-    return shown
+    return {
+        kind: reduced(TextureMap(kind, np.memmap(canvas.path, canvas.dtype, "r", shape=canvas.shape)), EMBED_SIZE)
+        for kind, canvas in canvases.items()
+    }
 
 
 def _not_asked(exemplar: Material, options: Options) -> list[str]:
