@@ -69,9 +69,9 @@ def main() -> int:
         awake.set()
         service.stop()
         shutil.rmtree(folder, ignore_errors=True)
+    plot(curves, arguments.out / "soak.png")  # also where there is too little for a summary
     rows = summary(curves, rests)
     show(f"soak, {arguments.minutes:g} min, {sum(counts.of.values())} calls", rows)
-    plot(curves, arguments.out / "soak.png")
     write_results(arguments.out, "soak", arguments, rows, {"calls": counts.of, "curves": curves, "rests": rests})
     print(", ".join(f"{count} {name}" for name, count in sorted(counts.of.items())))
     return 0 if counts.of and all(line.passed is not False for line in rows) else 1
@@ -223,7 +223,7 @@ def summary(curves: dict[str, list[list[float]]], rests: list[int]) -> list[Row]
         most = max(value for _, value in curve[warm:])
         counted = [curve[at] for at in rests if at >= warm] if what == "memory" else curve[warm:]
         if len(counted) < 3:
-            raise SystemExit(f"{len(counted)} rests after the warm-up are too few: give more --minutes")
+            raise SystemExit(f"{name}: {len(counted)} values after the warm-up are too few: give more --minutes")
         times, values = np.array(counted).T
         slope = float(np.polyfit(times / 3600, values, 1)[0])
         unit, bar = f", {UNITS[what]}" if UNITS[what] else "", BARS[what]

@@ -101,8 +101,7 @@ class TextureStream:
 
     async def __aiter__(self) -> AsyncIterator[streams_pb2.OpenResponse]:
         """Every response, after it was carried out, and chunk by chunk; a chunk's `complete` names the levels that are
-        whole by it. Raises ServiceError for what another try would
-        not mend."""
+        whole by it. Raises ServiceError for what another try would not mend."""
         retries = Retries(self._client.patience)
         while True:
             self._begin()

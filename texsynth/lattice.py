@@ -27,8 +27,8 @@ WHOLE = 0.3  # turns over the exemplar that count as a whole number of them: wha
 WHOLE_CRISP = 0.1  # the same of a lattice whose points are alike by more than CRISP
 CRISP = 0.7
 LEAST_SHARE = 0.045  # of the energy in the means of the rows, where these have a period
-# Of 173 training materials without shorter periods, those that have this correlation at half a side, and no other lag
-# within this of it, are the ones of two slabs, panels or courses a side.
+# Of 173 training materials without shorter periods, those of two slabs, panels or courses a side have this correlation at
+# half a side, and no other lag within this of it; so have three whose halves are copies, of rock, wood and flames.
 HALF, HALF_LEAD = 0.45, 0.2
 SHORTER = 0.8  # of the height at half a side: a shorter period as high as that is preferred
 FRAMED = 0.2  # share in the means of the rows, and in those of the columns, of an exemplar that is one framed panel
@@ -104,8 +104,9 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
             whole = np.round(turns[:, axis])
             near = np.abs(turns[:, axis] - whole) < (_whole(strength) if len(waves) == 2 else WHOLE)
             turns[near, axis] = whole[near]
-    tolerance = float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04))
-    return Lattice(turns / extent / reduce, EXACT if np.abs(turns).sum(axis=1).max() <= 2 else tolerance, strength)
+    are_sides = np.abs(turns).sum(axis=1).max() <= 2  # or halves of them
+    tolerance = EXACT if are_sides else float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04))
+    return Lattice(turns / extent / reduce, tolerance, strength)
 
 
 def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
@@ -321,7 +322,8 @@ def _refined(correlation: Doubles, basis: Doubles) -> Doubles:
 
 
 def _row_lattices(correlation: Doubles, wraps: tuple[bool, bool]) -> tuple[Doubles, float]:
-    """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy."""
+    """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy; half a
+    side too where the exemplar wraps, though no lag is longer."""
     profiles, shares = _profiles(correlation)
     waves, strength, left = [], 0.0, 1.0
     for axis in (0, 1) if shares[0] > shares[1] else (1, 0):
