@@ -27,8 +27,8 @@ WHOLE = 0.3  # turns over the exemplar that count as a whole number of them: wha
 WHOLE_CRISP = 0.1  # the same of a lattice whose points are alike by more than CRISP
 CRISP = 0.7
 LEAST_SHARE = 0.045  # of the energy in the means of the rows, where these have a period
-# Of 173 training materials without shorter periods, those of two slabs, panels or courses a side have this correlation at
-# half a side, and no other lag within this of it; so have three whose halves are copies, of rock, wood and flames.
+# Of 173 training materials without shorter periods, those of two slabs, panels or courses a side have this correlation
+# at half a side, and no other lag within this of it; so have three whose halves are copies, of rock, wood and flames.
 HALF, HALF_LEAD = 0.45, 0.2
 SHORTER = 0.8  # of the height at half a side: a shorter period as high as that is preferred
 FRAMED = 0.2  # share in the means of the rows, and in those of the columns, of an exemplar that is one framed panel
@@ -322,8 +322,9 @@ def _refined(correlation: Doubles, basis: Doubles) -> Doubles:
 
 
 def _row_lattices(correlation: Doubles, wraps: tuple[bool, bool]) -> tuple[Doubles, float]:
-    """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy; half a
-    side too where the exemplar wraps, though no lag is longer."""
+    """Periods of the row means and of the column means (planks, courses), where these carry enough of the energy.
+
+    Half a side counts too where the exemplar wraps, though no lag is longer."""
     profiles, shares = _profiles(correlation)
     waves, strength, left = [], 0.0, 1.0
     for axis in (0, 1) if shares[0] > shares[1] else (1, 0):
