@@ -85,7 +85,7 @@ class Client(Connection):
             part.finish()
 
     def input(self, path: PathLike, progress: Told = no_one) -> jobs_pb2.Input:
-        """Upload what the engine is to read: one file, a folder of maps, or a mesh with the files beside it."""
+        """Upload what the engine is to read: one file, a folder of maps, or a mesh with the files that it names."""
         path = Path(path)
         sent = [(name, self.upload(file, progress)) for file, name in messages.files_of(path)]
         return messages.input_of(path, sent)

@@ -12,12 +12,11 @@ from typing import Any
 from google.protobuf import json_format
 from texsynth_rpc.v1 import jobs_pb2
 
+from plugin_bridge import references
 from plugin_bridge.connection import PathLike
 from plugin_bridge.errors import JobFailed
 
-MESHES_WITH_FILES = (".gltf", ".obj", ".ply")  # they refer to others; a .glb holds them
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".tga", ".exr", ".hdr", ".ktx2", ".dds")
-BESIDE_MESHES = (*IMAGES, ".bin", ".mtl")
 REFUSED = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')  # in names, by the service
 BAKED = ("exemplar", "asset", "reference")  # inputs of an entry of a bake
 FILES, INPUTS = ("region", "blend"), ("second",)  # options that are files: by digest, and as an Input
@@ -25,18 +24,14 @@ FILES, INPUTS = ("region", "blend"), ("second",)  # options that are files: by d
 
 def files_of(path: Path) -> list[tuple[Path, str]]:
     """What an input consists of, each with its name in the job: a file, the maps of a folder, or a mesh with the files
-    beside it, the mesh first. Raises OSError, and ValueError for a folder without images."""
+    that it names, the mesh first. Raises OSError, and ValueError for a folder without images."""
     if path.is_dir():
         # Poly Haven's packages keep the maps in a subfolder, where the engine looks too.
         found = _maps_in(path) or (_maps_in(path / "textures") if (path / "textures").is_dir() else [])
         if not found:
             raise ValueError(f"{path}: holds no images; give a folder of maps, or one image")
         return [(p, p.name) for p in found]
-    files = [(path, path.name)]
-    if path.suffix.lower() in MESHES_WITH_FILES:
-        beside = sorted(p for p in path.parent.rglob("*") if p.suffix.lower() in BESIDE_MESHES)
-        files += [(p, p.relative_to(path.parent).as_posix()) for p in beside]
-    return files
+    return [(path, path.name)] + [(path.parent / name, name) for name in references.named_by(path)]
 
 
 def _maps_in(folder: Path) -> list[Path]:

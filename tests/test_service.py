@@ -453,9 +453,9 @@ def test_the_clients_command_line(
 def test_files_of_a_mesh_travel_with_it(server: Server, tmp_path: Path) -> None:
     (tmp_path / "textures").mkdir()
     (tmp_path / "chair.obj").write_text("mtllib chair.mtl\n")
-    (tmp_path / "chair.mtl").write_text("newmtl wood\n")
+    (tmp_path / "chair.mtl").write_text("newmtl wood\nmap_Kd textures/wood.png\n")
     (tmp_path / "textures" / "wood.png").write_bytes(b"png")
-    (tmp_path / "unrelated.txt").write_text("no")
+    (tmp_path / "unrelated.png").write_bytes(b"holiday")
     with server.client() as client:
         given = client.input(tmp_path / "chair.obj")
     assert given.main == "chair.obj"
