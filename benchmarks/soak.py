@@ -5,7 +5,8 @@
 Clients submit small jobs of every kind, watch them, cancel half-way, retry, delete, fetch, send bad requests and break
 off streams; after each minute and a half they rest until no job is left, and a quarter of a minute more. Every second
 the service and its worker are measured. After a warm-up of a fifth of the time nothing may grow: the slope of a line
-through each curve, an hour, against its bar; of the memory through the ends of the rests: a job's own comes and goes, a
+through each curve, an hour, against its bar (through those of a worker and of the one that replaces it after 200 jobs
+lines of one slope); of the memory through the ends of the rests: a job's own comes and goes, a
 worker keeps freed memory for the next job until none follows, and a leak is what stays. Leaves results.json and
 soak.png in OUT.
 """
@@ -37,6 +38,7 @@ CALLS = 90  # seconds from rest to rest
 REST = 15  # seconds without a job: a worker gives freed memory back after ten
 LEFT = (jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_RUNNING)
 BARS = {"memory": 20.0, "descriptors": 5.0, "threads": 2.0}  # growth an hour: MB, files, threads
+WARM_UP = 0.2  # of the time: of the service, and of a worker that replaces another
 UNITS = {"memory": "MB", "descriptors": "", "threads": ""}
 
 
@@ -173,7 +175,7 @@ ACTS = (finish, finish, cancel, late, measure, upload, ask, err, break_off)
 
 
 def watch(service: Service, seconds: float, awake: threading.Event) -> tuple[dict[str, list[list[float]]], list[int]]:
-    """[seconds, value] of each curve, measured until the time is over, and which of the values end a rest.
+    """[seconds, value, process] of each curve, measured until the time is over, and which of the values end a rest.
 
     `awake` is set but in the rests.
     """
@@ -195,7 +197,7 @@ def watch(service: Service, seconds: float, awake: threading.Event) -> tuple[dic
             time.sleep(EVERY)
             for name, process in (("service", service.process.pid), ("worker", child_of(service.process.pid))):
                 for what, value in measured(process).items():
-                    curves.setdefault(f"{name} {what}", []).append([time.monotonic() - began, value])
+                    curves.setdefault(f"{name} {what}", []).append([time.monotonic() - began, value, process])
     return curves, rests
 
 
@@ -219,18 +221,30 @@ def summary(curves: dict[str, list[list[float]]], rests: list[int]) -> list[Row]
     rows = []
     for name, curve in curves.items():
         what = name.split()[1]
-        warm = len(curve) // 5
-        most = max(value for _, value in curve[warm:])
-        counted = [curve[at] for at in rests if at >= warm] if what == "memory" else curve[warm:]
-        if len(counted) < 3:
-            raise SystemExit(f"{name}: {len(counted)} values after the warm-up are too few: give more --minutes")
-        times, values = np.array(counted).T
-        slope = float(np.polyfit(times / 3600, values, 1)[0])
+        warm = curve[-1][0] * WARM_UP
+        most = max(value for seconds, value, _ in curve if seconds >= warm)
+        counted = [curve[at] for at in rests] if what == "memory" else curve
+        slope = growth(curve, counted, warm)
+        if slope is None:
+            raise SystemExit(f"{name}: too few values after the warm-up: give more --minutes")
         unit, bar = f", {UNITS[what]}" if UNITS[what] else "", BARS[what]
         passes = partial(_none_above, bar)
         rows.append(row(f"{name} grows an hour{unit}", f"<= {bar:g}", [("", slope)], passes))
         rows.append(row(f"{name}, most{unit}", "-", [("", most)]))
     return rows
+
+
+def growth(curve: list[list[float]], counted: list[list[float]], warm: float) -> float | None:
+    """The slope, an hour, that lines through the `counted` values of each process have in common, each from `warm`
+    seconds after the process began: a worker that replaced another starts anew. None for too few values."""
+    born = {process: seconds for seconds, _, process in reversed(curve)}
+    times, values, free = list[float](), list[float](), 0
+    for process, first in born.items():
+        settled = np.array([[t / 3600, value] for t, value, p in counted if p == process and t >= first + warm])
+        if len(settled):
+            middled = settled - settled.mean(axis=0)
+            times, values, free = [*times, *middled[:, 0]], [*values, *middled[:, 1]], free + len(settled) - 1
+    return float(np.dot(times, values) / np.dot(times, times)) if free > 1 else None
 
 
 def _none_above(bar: float, values: list[float]) -> bool:
@@ -247,7 +261,7 @@ def plot(curves: dict[str, list[list[float]]], path: Path) -> None:
     for axis, what in zip(axes, BARS, strict=True):
         for name, curve in curves.items():
             if name.endswith(what):
-                times, values = np.array(curve).T
+                times, values, _ = np.array(curve).T
                 axis.plot(times / 60, values, label=name.split()[0])
         axis.set_ylabel(f"{what}, {UNITS[what]}" if UNITS[what] else what)
         axis.set_ylim(bottom=0)

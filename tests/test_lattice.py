@@ -295,3 +295,35 @@ def test_grain_along_one_side_does_not_make_a_panel() -> None:
     grain = ndimage.gaussian_filter(rng.normal(size=256), 2, mode="wrap")
     image = grain[:, None] + 0.5 * ndimage.gaussian_filter(rng.normal(size=(256, 256)), 1, mode="wrap")
     assert len(find_lattice(np.asarray(image[:, :, None] / image.std(), np.float32), TORUS).waves) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_halves_that_are_copies_of_each_other_are_no_two_courses(seed: int) -> None:
+    half = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(128, 256)), (1.5, 8), mode="wrap")
+    image = np.concatenate([half, np.roll(half, 128, axis=1)])
+    assert len(find_lattice((image / image.std())[:, :, None].astype(np.float32), TORUS).waves) == 0
+
+
+def courses(offsets: ArrayLike, loose: float, seed: int) -> Floats:
+    """float32 (400, 400, 1): courses of 25 texels between strong joints, in each of them bricks of 50 between faint
+    ones, moved by one of `offsets` and up to some times `loose`, as a hand lays them."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:400, 0:400]
+    course = y // 25
+    at = (x + (np.array(offsets)[np.arange(16) % len(np.array(offsets))] + rng.normal(0, loose, 16))[course]) % 400
+    image = 0.6 + rng.normal(0, 0.15, (16, 8))[course, (at // 50).astype(int)] + 0.05 * rng.normal(size=(400, 400))
+    image = np.where(at % 50 < 4, image - 0.35, image)
+    image = np.where(y % 25 < 5, 0.1, image)
+    return np.asarray(image[:, :, None] / image.std(), np.float32)
+
+
+@pytest.mark.parametrize("bond", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+def test_the_lattice_of_hand_laid_courses_moves_each_onto_another(seed: int, bond: bool) -> None:
+    offsets = [0, 25] if bond else np.random.default_rng([seed, 1]).integers(0, 50, 16)
+    lattice = find_lattice(courses(offsets, 3, seed), TORUS)
+    periods = np.linalg.pinv(lattice.waves).T
+    moves = periods @ (np.array([[1 / 25, 0], [-1 / 50, 1 / 50]]).T if bond else np.array([[1 / 25], [0]]))
+    np.testing.assert_allclose(moves[:, :1], np.round(moves[:, :1]), atol=0.02)
+    if bond and len(periods) == 2:
+        np.testing.assert_allclose(moves, np.round(moves), atol=0.1)

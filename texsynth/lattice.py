@@ -26,10 +26,17 @@ SHORTEST_PERIOD = 12  # texels; a finer repetition lies inside one or two latent
 WHOLE = 0.3  # turns over the exemplar that count as a whole number of them: what a hand lays is that far off
 WHOLE_CRISP = 0.1  # the same of a lattice whose points are alike by more than CRISP
 CRISP = 0.7
+# Rows of this share hide what lies along them, unless the points of a plane lattice are as much higher than they are.
+STRONG_ROWS, ABOVE_ROWS = 0.3, 0.1
+OFF_ROWS = 0.12  # of a period: a lattice that moves rows so far beside others does not have them
+FINER = 1.3  # times as many points: not the same lattice, a little off
 LEAST_SHARE = 0.045  # of the energy in the means of the rows, where these have a period
 # Of 173 training materials without shorter periods, those of two slabs, panels or courses a side have this correlation
 # at half a side, and no other lag within this of it; so have three whose halves are copies, of rock, wood and flames.
 HALF, HALF_LEAD = 0.45, 0.2
+# Such copies are alike at one lag by more than COPY, and on average over the lags along half a side by less than
+# ALONG of that (by at most 0.09; panels and courses that are copies by at least 0.25: their joints go all the way).
+COPY, ALONG = 0.5, 0.15
 SHORTER = 0.8  # of the height at half a side: a shorter period as high as that is preferred
 FRAMED = 0.2  # share in the means of the rows, and in those of the columns, of an exemplar that is one framed panel
 EXACT = 0.004  # cycles: halves of an exemplar's sides are long, and no estimate; of 256 texels this is one
@@ -90,6 +97,8 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
         return NO_LATTICE
     correlation = ndimage.gaussian_filter(_autocorrelation(image, wraps), 0.8)
     waves, strength = _plane_lattice(correlation, extent, wraps, highest=False)
+    if len(waves):
+        waves, strength = _beside_rows(correlation, extent, wraps, waves, strength)
     if len(waves) == 0:
         waves, strength = _row_lattices(correlation, wraps)
     if len(waves) == 0:
@@ -98,15 +107,22 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
         waves, strength = _framed(correlation, wraps)
     if len(waves) == 0:
         return NO_LATTICE
-    turns = waves * extent
-    for axis in range(2):
-        if wraps[axis]:  # a tiling exemplar holds whole numbers of periods
-            whole = np.round(turns[:, axis])
-            near = np.abs(turns[:, axis] - whole) < (_whole(strength) if len(waves) == 2 else WHOLE)
-            turns[near, axis] = whole[near]
+    turns = _in_whole_turns(waves * extent, wraps, strength)
+    if len(turns) == 2 and (kept := _on_rows(turns / extent, correlation, wraps)) is not None:
+        turns = kept * extent
+    elif len(turns) == 2:
+        waves, strength = _row_lattices(correlation, wraps)
+        turns = _in_whole_turns(waves * extent, wraps, strength)
     are_sides = np.abs(turns).sum(axis=1).max() <= 2  # or halves of them
     tolerance = EXACT if are_sides else float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04))
     return Lattice(turns / extent / reduce, tolerance, strength)
+
+
+def _in_whole_turns(turns: Doubles, wraps: tuple[bool, bool], strength: float) -> Doubles:
+    """Turns of waves (n, 2) over an exemplar, of which one that tiles holds whole numbers of periods."""
+    whole = np.round(turns)
+    near = np.abs(turns - whole) < (_whole(strength) if len(turns) == 2 else WHOLE)
+    return np.where(near & np.array(wraps), whole, turns)
 
 
 def _autocorrelation(image: Doubles, wraps: tuple[bool, bool]) -> Doubles:
@@ -235,6 +251,47 @@ def _plane_lattice(
     return (closed if _alike(correlation, closed, waves) else waves), strength
 
 
+def _beside_rows(
+    correlation: Doubles, extent: Doubles, wraps: tuple[bool, bool], waves: Doubles, strength: float
+) -> tuple[Doubles, float]:
+    """A plane lattice, or what is left of it without strong rows (or columns).
+
+    The joints between the bricks of a course are faint beside those between courses, so of a lattice only a part may
+    have been found: a finer one in what the rows leave is the true one. Where there is none, and the rows are as high
+    as the points of the lattice, the bond has no rhythm: () for rows alone.
+    """
+    shares = _profiles(correlation)[1]
+    if max(shares) < STRONG_ROWS:
+        return waves, strength
+    left = correlation - correlation.mean(axis=int(shares[0] > shares[1]), keepdims=True)
+    left /= left[left.shape[0] // 2, left.shape[1] // 2]
+    found, _ = _plane_lattice(left, extent, wraps, highest=False)
+    if len(found) and abs(np.linalg.det(found)) > FINER * abs(np.linalg.det(waves)):
+        return found, strength
+    alone = len(found) == 0 and strength < max(shares) + ABOVE_ROWS
+    return (found if alone else waves), strength
+
+
+def _on_rows(waves: Doubles, correlation: Doubles, wraps: tuple[bool, bool]) -> Doubles | None:
+    """Waves (2, 2) of the lattice whose periods move strong rows (or columns), where there are any, exactly onto
+    others; None where those of `waves` do not even nearly."""
+    profiles, shares = _profiles(correlation)
+    periods = np.linalg.inv(waves)  # one a column
+    for axis in range(2):
+        row = _profile_period(profiles[axis]) if shares[axis] >= STRONG_ROWS else None
+        if row is None:
+            continue
+        count = len(profiles[axis]) / row
+        if wraps[axis] and abs(count - round(count)) < WHOLE:
+            row = len(profiles[axis]) / round(count)
+        moves = periods[axis] / row
+        whole = np.round(moves)
+        if (np.abs(moves - whole)[np.abs(moves) > 0.5] > OFF_ROWS).any():
+            return None
+        periods[axis] = np.where(np.abs(moves) > 0.5, whole * row, periods[axis])
+    return np.asarray(np.linalg.inv(periods))
+
+
 def _whole(strength: float) -> float:
     """Turns that count as whole ones, of a plane lattice."""
     return WHOLE_CRISP if strength > CRISP else WHOLE
@@ -328,7 +385,7 @@ def _row_lattices(correlation: Doubles, wraps: tuple[bool, bool]) -> tuple[Doubl
     profiles, shares = _profiles(correlation)
     waves, strength, left = [], 0.0, 1.0
     for axis in (0, 1) if shares[0] > shares[1] else (1, 0):
-        if shares[axis] < LEAST_SHARE * left:
+        if shares[axis] < LEAST_SHARE * left or (wraps[axis] and _is_copy(correlation, axis)):
             continue
         period = _profile_period(profiles[axis])
         half = _height_at_half(profiles[axis], period) if wraps[axis] else 0.0
@@ -341,7 +398,25 @@ def _row_lattices(correlation: Doubles, wraps: tuple[bool, bool]) -> tuple[Doubl
         waves.append(wave)
         strength = max(strength, shares[axis], half)
         left -= shares[axis]  # fainter joints across strong ones show in what these leave
+    if len(waves) == 2 and not _stacked(correlation, waves[0], waves[1]):
+        waves.pop()
     return np.array(waves).reshape(-1, 2), strength
+
+
+def _stacked(correlation: Doubles, first: Doubles, second: Doubles) -> bool:
+    """Whether joints across go on from row to row, not half a period of theirs farther as in a running bond. first,
+    second: waves of the rows and of the joints, each along an axis, in cycles per texel."""
+    radius = np.array(correlation.shape) // 2
+    row, joint = 1 / first.sum(), 1 / second.sum()
+    ahead, aside = (first > 0) * row, (second > 0) * joint
+    if (ahead > radius - 3).any():
+        return True  # two rows a side: nothing else is as far away
+    count = int((radius @ (second > 0) - 3) / joint - 0.5)
+    lags = ahead + np.arange(-count, count + 1)[:, None] * aside
+    on, between = (
+        float(ndimage.map_coordinates(correlation, (at + radius).T, order=1).mean()) for at in (lags, lags + aside / 2)
+    )
+    return on > between
 
 
 def _framed(correlation: Doubles, wraps: tuple[bool, bool]) -> tuple[Doubles, float]:
@@ -368,6 +443,13 @@ def _height_at_half(profile: Doubles, period: float | None) -> float:
         return half if half >= max(HALF, float(profile[n // 8 : 3 * n // 8].max()) + HALF_LEAD) else 0.0
     at = n // 2 + round(period)
     return half if half >= HALF and at < n and profile[at] < SHORTER * half else 0.0
+
+
+def _is_copy(correlation: Doubles, axis: int) -> bool:
+    """Whether one half of an exemplar along `axis` is the other half, moved: then these are no two courses."""
+    at_half = correlation.take(0, axis)
+    highest = float((at_half - correlation.mean(axis)).max())  # less the joints across, which are alike at every lag
+    return highest > COPY and float(at_half.mean()) < ALONG * highest
 
 
 def _profile_period(profile: Doubles) -> float | None:
