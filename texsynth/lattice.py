@@ -105,14 +105,14 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
         waves, strength = _plane_lattice(correlation, extent, wraps, highest=True)
     if len(waves) == 0:
         waves, strength = _framed(correlation, wraps)
-    if len(waves) == 0:
-        return NO_LATTICE
     turns = _in_whole_turns(waves * extent, wraps, strength)
     if len(turns) == 2 and (kept := _on_rows(turns / extent, correlation, wraps)) is not None:
         turns = kept * extent
     elif len(turns) == 2:
         waves, strength = _row_lattices(correlation, wraps)
         turns = _in_whole_turns(waves * extent, wraps, strength)
+    if len(turns) == 0:
+        return NO_LATTICE
     are_sides = np.abs(turns).sum(axis=1).max() <= 2  # or halves of them
     tolerance = EXACT if are_sides else float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04))
     return Lattice(turns / extent / reduce, tolerance, strength)
