@@ -6,9 +6,8 @@ Clients submit small jobs of every kind, watch them, cancel half-way, retry, del
 off streams; after each minute and a half they rest until no job is left, and a quarter of a minute more. Every second
 the service and its worker are measured. After a warm-up of a fifth of the time nothing may grow: the slope of a line
 through each curve, an hour, against its bar (through those of a worker and of the one that replaces it after 200 jobs
-lines of one slope); of the memory through the ends of the rests: a job's own comes and goes, a
-worker keeps freed memory for the next job until none follows, and a leak is what stays. Leaves results.json and
-soak.png in OUT.
+lines of one slope); of the memory through the ends of the rests: a job's own comes and goes, a worker keeps freed
+memory for the next job until none follows, and a leak is what stays. Leaves results.json and soak.png in OUT.
 """
 
 from __future__ import annotations

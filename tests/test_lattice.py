@@ -306,7 +306,7 @@ def test_halves_that_are_copies_of_each_other_are_no_two_courses(seed: int) -> N
 
 def courses(offsets: ArrayLike, loose: float, seed: int) -> Floats:
     """float32 (400, 400, 1): courses of 25 texels between strong joints, in each of them bricks of 50 between faint
-    ones, moved by one of `offsets` and up to some times `loose`, as a hand lays them."""
+    ones, moved by one of `offsets` and by normal deviations of `loose` texels, as a hand lays them."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:400, 0:400]
     course = y // 25

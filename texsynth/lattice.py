@@ -254,11 +254,11 @@ def _plane_lattice(
 def _beside_rows(
     correlation: Doubles, extent: Doubles, wraps: tuple[bool, bool], waves: Doubles, strength: float
 ) -> tuple[Doubles, float]:
-    """A plane lattice, or what is left of it without strong rows (or columns).
+    """A plane lattice, or the finer one in what strong rows (or columns) leave, or none, for rows alone.
 
     The joints between the bricks of a course are faint beside those between courses, so of a lattice only a part may
     have been found: a finer one in what the rows leave is the true one. Where there is none, and the rows are as high
-    as the points of the lattice, the bond has no rhythm: () for rows alone.
+    as the points of the lattice, the bond has no rhythm.
     """
     shares = _profiles(correlation)[1]
     if max(shares) < STRONG_ROWS:
