@@ -96,3 +96,37 @@ def test_a_process_keeps_little_of_what_its_jobs_freed() -> None:
     after_small, after_large = map(int, done.stdout.split())
     assert 25 <= after_small <= 50
     assert after_large <= 10
+
+
+# Eight threads that hold a buffer at the same time, each allocating from its own arena unless there is only one.
+THREADS = """
+import ctypes, sys, threading
+from texsynth.allocator import keep_freed_memory
+keep_freed_memory()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.fopen.restype = ctypes.c_void_p, [ctypes.c_size_t], ctypes.c_void_p
+c.fflush.argtypes, c.malloc_info.argtypes = [ctypes.c_void_p], [ctypes.c_int, ctypes.c_void_p]
+together = threading.Barrier(8)
+def hold():
+    c.malloc(10000)
+    together.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+c.malloc_info(0, c.fopen(b"/dev/stdout", b"w"))
+c.fflush(None)
+"""
+
+
+def test_threads_share_freed_memory() -> None:
+    if platform.libc_ver()[0] != "glibc":
+        return
+    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.count("<heap nr=") == 1
+    apart = subprocess.run(
+        [sys.executable, "-c", THREADS.replace("\nkeep_freed_memory()", "")],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert apart.stdout.count("<heap nr=") > 1

@@ -12,14 +12,16 @@ import sys
 from pathlib import Path
 
 # The names and numbers of <malloc.h>.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 # Buffers of a window are below 256 MiB; larger ones (a whole 8K map) still go back to the kernel when they are freed.
-_KEEP = {_M_MMAP_THRESHOLD: 256 << 20, _M_TRIM_THRESHOLD: 512 << 20, _M_TOP_PAD: 64 << 20}
+# One arena, or each thread keeps freed memory that no other uses: a worker's grew by 40 MB an hour of mixed jobs, most
+# of all 1.33 GB, and with one by none, 1.14 GB (`benchmarks/soak.py`, 20 minutes, side by side).
+_KEEP = {_M_MMAP_THRESHOLD: 256 << 20, _M_TRIM_THRESHOLD: 512 << 20, _M_TOP_PAD: 64 << 20, _M_ARENA_MAX: 1}
 
 
 def keep_freed_memory() -> bool:
-    """Set glibc's malloc thresholds for this process. True if all were accepted, False where there is no glibc.
+    """Set glibc's malloc for this process, before it starts threads. True if all was accepted, False without glibc.
 
     Measured with 60 attention steps of 1024 x 4096 (torch, one thread): 105,700 minor page faults without, 48,400 with
     (the first touch of 190 MB), the same as with the MALLOC_*_ variables set before the start, so no re-exec is needed.

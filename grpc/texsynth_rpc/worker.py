@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from texsynth.allocator import KeptMemory, keep_freed_memory
 from texsynth.errors import TexsynthError
 from texsynth.run import Progress, Run
 from texsynth_rpc.lent_models import of_this_process, without_paths
@@ -42,11 +43,10 @@ class _Worker:
         self._models = of_this_process()
 
     def main(self) -> None:
+        keep_freed_memory()
         threading.Thread(target=self._beat, daemon=True).start()
-        from texsynth.allocator import KeptMemory, keep_freed_memory
         from texsynth.restyle import restyle  # the slow imports  # noqa: F401
 
-        keep_freed_memory()
         memory = KeptMemory()
         self._tell(ready=True)
         threading.Thread(target=self._listen, daemon=True).start()
