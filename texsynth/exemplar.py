@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from texsynth.errors import bad_input
 from texsynth.lattice import Lattice, find_lattice
 from texsynth.material import CHANNELS, MapKind, Material
+from texsynth.wraps import goes_on
 
 Floats = NDArray[np.float32]
 
@@ -88,7 +89,7 @@ def prepare_exemplar(material: Material, maps: Sequence[MapKind], density: float
 def build_exemplar(stack: Floats, kinds: tuple[MapKind, ...]) -> Exemplar:
     """An `Exemplar` from a stack of encoded channels, float32 (H, W, K), that holds `kinds` in this order."""
     weighted = _weighted(stack, kinds)
-    wraps = _wraps(weighted)
+    wraps = goes_on(weighted)
     return Exemplar(kinds, np.ascontiguousarray(stack), weighted, wraps, find_lattice(weighted, wraps))
 
 
@@ -102,19 +103,6 @@ def _weighted(stack: Floats, kinds: tuple[MapKind, ...]) -> Floats:
         parts.append(values * np.float32(MAP_WEIGHT[kind] / max(deviation, FLAT)))
         first += channels
     return np.ascontiguousarray(np.concatenate(parts, axis=2), dtype=np.float32)
-
-
-def _wraps(weighted: Floats) -> tuple[bool, bool]:
-    """Does the last row continue in the first, the last column in the first column?
-
-    Yes when the step across the edge is no larger than the largest step between neighbouring rows (columns) inside: a
-    mean would refuse tiles whose edge is a joint.
-    """
-    rows = np.abs(np.diff(weighted, axis=0)).mean(axis=(1, 2)).max()
-    columns = np.abs(np.diff(weighted, axis=1)).mean(axis=(0, 2)).max()
-    across_rows = np.abs(weighted[0] - weighted[-1]).mean()
-    across_columns = np.abs(weighted[:, 0] - weighted[:, -1]).mean()
-    return bool(across_rows <= 1.15 * rows), bool(across_columns <= 1.15 * columns)
 
 
 def coarsest_scale(exemplar: Exemplar) -> int:
