@@ -25,7 +25,7 @@ LONGEST_SIDE = 512  # texels that the lattice is looked for at
 SLOW = 5  # parts of a side: what is as broad is tone, in which bricks differ
 STRENGTH = 0.25  # of a lattice that says more than the step
 # Of 294 training materials and two cuts of each, 142 and 294 sides have such a lattice. By these figures 132 and 72 go
-# on, by the step alone 134 and 172. Of the 72, 27 hold whole periods, and of 25 the lattice says nothing (along courses).
+# on, by the step alone 134 and 172. Of the 72, 27 hold whole periods, and of 25, along courses, it says nothing.
 GOES_ON, BREAKS_OFF = 0.15, 0.3
 ASIDE = 3  # times as long as ahead: of a running bond, the next brick of the same course
 NEAR = 2  # texels that what is compared across the edge may be off
