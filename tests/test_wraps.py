@@ -65,3 +65,12 @@ def test_what_has_no_lattice_is_judged_by_its_step(shape: tuple[int, int, int]) 
     assert goes_on(np.zeros(shape, np.float32)) == (True, True)
     ramp = np.broadcast_to(np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None], shape)
     assert goes_on(ramp) == (False, True)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(512, 64), (64, 512), (4096, 64), (64, 2048)])
+def test_a_narrow_exemplar_is_judged_too(shape: tuple[int, int]) -> None:
+    """Its lattice's periods lead farther aside than it is wide."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    slanted = ((y + x) % 64 < 6) | ((y - x) % 96 < 6)
+    assert all(isinstance(side, bool) for side in goes_on(slanted[:, :, None].astype(np.float32)))

@@ -89,9 +89,7 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     reduce = 1
     while max(weighted.shape[:2]) // reduce > LONGEST_LAGS:
         reduce *= 2
-    h, w = weighted.shape[0] // reduce, weighted.shape[1] // reduce
-    cells = weighted[: h * reduce, : w * reduce].reshape(h, reduce, w, reduce, -1)
-    image = cells.mean(axis=(1, 3), dtype=np.float64)  # a photo's twelve megapixels never stand in float64
+    image = averaged(weighted, reduce)
     extent = np.array(image.shape[:2], float)
     if np.ptp(image, axis=(0, 1)).max() < FLAT:
         return NO_LATTICE
@@ -116,6 +114,14 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     are_sides = np.abs(turns).sum(axis=1).max() <= 2  # or halves of them
     tolerance = EXACT if are_sides else float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04))
     return Lattice(turns / extent / reduce, tolerance, strength)
+
+
+def averaged(image: NDArray[np.float32], reduce: int) -> Doubles:
+    """Means of `reduce` x `reduce` texels of (H, W, K), what is over at the ends left out: a photo's twelve megapixels
+    never stand in float64."""
+    height, width = image.shape[0] // reduce, image.shape[1] // reduce
+    cells = image[: height * reduce, : width * reduce].reshape(height, reduce, width, reduce, -1)
+    return np.asarray(cells.mean(axis=(1, 3), dtype=np.float64))
 
 
 def _in_whole_turns(turns: Doubles, wraps: tuple[bool, bool], strength: float) -> Doubles:

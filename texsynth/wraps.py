@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from texsynth.lattice import Lattice, find_lattice
+from texsynth.lattice import Lattice, averaged, find_lattice
 
 Floats = NDArray[np.float32]
 
@@ -40,12 +40,9 @@ def goes_on(weighted: Floats) -> tuple[bool, bool]:
 
 
 def _lattice(weighted: Floats) -> tuple[Lattice, Floats]:
-    """The lattice that is seen without what is across the edges, in the texels of the reduced copy that is returned
-    too."""
-    reduce = -(-max(weighted.shape[:2]) // LONGEST_SIDE)
-    height, width = weighted.shape[0] // reduce, weighted.shape[1] // reduce
-    cells = weighted[: height * reduce, : width * reduce].reshape(height, reduce, width, reduce, -1)
-    reduced: Floats = cells.mean(axis=(1, 3))
+    """The lattice that is seen without what is across the edges, and a reduced copy, less its tone, whose texels it
+    counts in."""
+    reduced: Floats = averaged(weighted, -(-max(weighted.shape[:2]) // LONGEST_SIDE)).astype(np.float32)
     around = max(3, min(reduced.shape[:2]) // SLOW | 1)
     tone = cv2.blur(reduced, (around, around)).reshape(reduced.shape)
     return find_lattice(reduced, (False, False)), reduced - tone
@@ -74,28 +71,28 @@ def _phase_break(image: Floats, waves: NDArray[np.float64], strength: float) -> 
         return None
     steps = np.array(list(itertools.product(range(-4, 5), repeat=len(waves))))
     periods = steps @ np.linalg.pinv(waves).T
-    height = image.shape[0]
-    ahead = periods[(periods[:, 0] >= 0.9 * np.abs(periods[:, 1])) & (periods[:, 0] < 0.75 * height)]
-    ahead = ahead[ahead[:, 0] > 1]
+    height, width = image.shape[:2]
+    along, aside = periods[:, 0], np.abs(periods[:, 1])
+    ahead = periods[(along >= np.maximum(0.9 * aside, 2)) & (along < 0.75 * height) & (aside < 0.5 * width - NEAR)]
     if len(ahead) == 0:
         return None
     period = ahead[np.argmin(np.hypot(ahead[:, 0], ASIDE * ahead[:, 1]))]
-    down, aside = np.round(period).astype(int).tolist()
-    inside = _difference(image[:-down], image[down:], aside)
+    down, right = np.round(period).astype(int).tolist()
+    inside = _difference(image[:-down], image[down:], right)
     parts = [np.round(part * period).astype(int).tolist() for part in (0.35, 0.5, 0.65)]
-    between = max(_difference(image[:-y], image[y:], x) for y, x in parts if y)
+    between = max(_difference(image[:-y], image[y:], x) for y, x in parts)
     if between < LEAST_RISE * inside:
         return None
     beyond = np.concatenate([image[-down - NEAR :], image[: down + NEAR]])
     across = min(
-        _difference(image[-down:], beyond[NEAR + down + y : NEAR + 2 * down + y], aside + x)
+        _difference(image[-down:], beyond[NEAR + down + y : NEAR + 2 * down + y], right + x)
         for y in range(-NEAR, NEAR + 1)
         for x in range(-NEAR, NEAR + 1)
     )
     return (across - inside) / (between - inside)
 
 
-def _difference(first: Floats, second: Floats, aside: int) -> float:
-    """Mean absolute difference of rows and rows moved by `aside` columns."""
-    width = first.shape[1] - abs(aside)
-    return float(np.abs(first[:, max(0, -aside) :][:, :width] - second[:, max(0, aside) :][:, :width]).mean())
+def _difference(first: Floats, second: Floats, right: int) -> float:
+    """Mean absolute difference of rows and of rows that lie `right` columns farther."""
+    width = first.shape[1] - abs(right)
+    return float(np.abs(first[:, max(0, -right) :][:, :width] - second[:, max(0, right) :][:, :width]).mean())
