@@ -185,10 +185,12 @@ def test_a_fitted_lattice_closes_where_the_result_tiles_and_stays_as_it_is_elsew
     waves: list[tuple[float, float]], height: int, width: int, torus: tuple[bool, bool]
 ) -> None:
     lattice = Lattice(np.array(waves, float).reshape(-1, 2), 0.03, 0.5)
-    fitted = lattice.fitted((height, width), torus)
-    assert (fitted.tolerance, fitted.strength) == (lattice.tolerance, lattice.strength)
+    own, fitted = lattice.fitted((height, width), torus)
+    assert len(own.waves) == len(fitted.waves)
     if len(fitted.waves) == 0:
         return
+    assert own is lattice
+    assert (fitted.tolerance, fitted.strength) == (lattice.tolerance, lattice.strength)
     turns = fitted.waves * np.array([height, width])
     for axis in range(2):
         if torus[axis]:
@@ -203,18 +205,18 @@ def test_a_fitted_lattice_closes_where_the_result_tiles_and_stays_as_it_is_elsew
 )
 def test_a_fitted_lattice_neither_slants_nor_turns(turns: list[list[float]]) -> None:
     waves = np.array(turns) / 1024
-    change = np.linalg.solve(waves, Lattice(waves, 0.02, 0.5).fitted((1024, 1024), (True, True)).waves)
+    change = np.linalg.solve(waves, Lattice(waves, 0.02, 0.5).fitted((1024, 1024), (True, True))[1].waves)
     np.testing.assert_allclose(change[[0, 1], [1, 0]], 0, atol=1e-9)
     np.testing.assert_allclose(np.diag(change), 1, atol=0.07)
 
 
 def test_a_result_smaller_than_a_period_is_fitted_to_no_lattice() -> None:
     lattice = Lattice(np.array([[0.2, 0.0], [0.0, 0.4]]) / 64, 0.02, 0.5)
-    assert len(lattice.fitted((64, 64), (True, True)).waves) == 0
+    assert all(len(each.waves) == 0 for each in lattice.fitted((64, 64), (True, True)))
 
 
 def test_no_lattice_is_fitted_to_no_lattice() -> None:
-    assert len(NO_LATTICE.fitted((256, 256), (True, True)).waves) == 0
+    assert NO_LATTICE.fitted((256, 256), (True, True)) == (NO_LATTICE, NO_LATTICE)
 
 
 @pytest.mark.parametrize("periods", [(128 / 3, 32.0), (32.0, 128 / 3)])

@@ -52,6 +52,23 @@ def test_a_step_larger_than_all_others_counts_less_than_bricks_that_go_on() -> N
     assert goes_on(image) == (True, True)
 
 
+def slabs(first: int = 0, last: int = 256) -> Floats:
+    """float32 (last - first, 256, 1): of two courses of slabs that tile 256 rows, with soft joints on the edge, where
+    it is a little deeper, and in the middle."""
+    y = np.arange(256)
+    rows = 0.6 - 0.4 * np.exp(-0.5 * ((y - 128) / 3) ** 2) - 0.4 * np.exp(-0.5 * ((y - 255) / 3) ** 2)
+    rows[:3] -= 0.1
+    image = rows[:, None] + 0.02 * ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), 1)
+    return np.asarray(image[first:last, :, None] / image.std(), np.float32)
+
+
+def test_two_slabs_a_side_go_on_though_the_joint_on_the_edge_has_the_largest_step() -> None:
+    steps = np.abs(np.diff(slabs(), axis=0)).mean(axis=(1, 2))
+    assert np.abs(slabs()[0] - slabs()[-1]).mean() > 1.15 * steps.max()
+    assert goes_on(slabs())[0]
+    assert not goes_on(slabs(25))[0]
+
+
 def test_the_frame_of_a_panel_full_of_bricks_goes_on() -> None:
     panel = wall(250, 500)
     frame = np.full((290, 540, 1), panel.mean(), np.float32)

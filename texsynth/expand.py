@@ -142,7 +142,7 @@ def _refine(
         steps.done, steps.saved = state.counts
         return state.read_positions()
     guide, guide_keys = _guidance(exemplar, content, scale, (rows, columns), image.shape[:2])
-    keys = build_keys(image, exemplar.wraps, exemplar.lattice, scale, FLOOR, guide_keys)
+    keys = build_keys(image, exemplar.wraps, frame.own, scale, FLOOR, guide_keys)
     phases = frame.phases(scale)
     radius = PIECE_RADIUS * min(keys.size) / BLOCK
     balance = _Balance(keys, rows * columns)
@@ -157,7 +157,7 @@ def _refine(
     balance.potentials = state.potentials(step)
     for i in range(step, fine.steps):
         sigma = sigmas[i]
-        crisp = exemplar.lattice.strength >= CRISP
+        crisp = frame.own.strength >= CRISP
         now = replace(keys, tolerance=keys.tolerance * (min(1.0, sigma / 0.4) if crisp else 1.0))
         keep, fresh = step_weights(sigma, sigmas[i + 1])
         z, place = state.latent(i % 2), state.places(i % 2)

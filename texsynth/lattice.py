@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from texsynth.sides import with_sides
+
 Doubles = NDArray[np.float64]
 
 NEAR_POINTS = 24  # lattice points that are scored exactly; the farther ones are scored with some slack
@@ -44,6 +46,7 @@ MOST_TIMES = 5  # that a wave counts in a sum that is to be whole
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 SLANT = 100.0  # how much worse than a change of size, squared, one of direction is
 MOST_CHANGE = 0.34
+SIDE_CHANGE = 0.05  # of what repeats with a side: rows of texels are left out or come twice wherever its phase says so
 # By the number of waves: what whole numbers of turns may be, above those below them.
 _NEIGHBOURS = {n: np.array(list(itertools.product(range(-1, 3), repeat=2 * n))).reshape(-1, n, 2) for n in (1, 2)}
 
@@ -54,20 +57,25 @@ class Lattice:
 
     tolerance: the deviation of the phase (in cycles) that the exemplar itself shows; a crisp lattice has a small one.
     strength: mean autocorrelation at the lattice points, 0..1.
+    otherwise: of a lattice that repeats with a side of the exemplar: the one without that side, for results that have
+    no room for it.
     """
 
     waves: Doubles
     tolerance: float
     strength: float
+    otherwise: Lattice | None = None
 
-    def fitted(self, size: tuple[int, int], torus: tuple[bool, bool]) -> Lattice:
-        """The least changed lattice that closes in the directions of `torus` (y, x), for a result of `size` texels.
+    def fitted(self, size: tuple[int, int], torus: tuple[bool, bool]) -> tuple[Lattice, Lattice]:
+        """This lattice, and the least changed one that closes in the directions of `torus` (y, x), for a result of
+        `size` texels.
 
-        Being larger or smaller counts little: what is slanted or turned is seen at once. No lattice where it would have
-        to change its size by more than a third, as in a result that is smaller than a period.
+        Being larger or smaller counts little: what is slanted or turned is seen at once. Where it would have to change
+        its size by more than a third, as in a result that is smaller than a period, both are no lattice; where by more
+        than SIDE_CHANGE and there is one `otherwise`, that one.
         """
         if len(self.waves) == 0 or not any(torus):
-            return self
+            return self, self
         extent, closed = np.array(size, float), np.array(torus)
         turns = self.waves * extent
         whole = np.floor(turns) + _NEIGHBOURS[len(turns)]  # (n, waves, 2)
@@ -76,9 +84,12 @@ class Lattice:
         change = np.linalg.pinv(self.waves) @ (candidates - self.waves)
         cost = np.square(change).sum(axis=(1, 2)) + SLANT * (change[:, 0, 1] ** 2 + change[:, 1, 0] ** 2)
         best = int(np.argmin(cost))
-        if np.abs(change[best]).max() > MOST_CHANGE:
-            return replace(self, waves=NO_LATTICE.waves)
-        return replace(self, waves=candidates[best])
+        changed = np.abs(change[best]).max()
+        if self.otherwise is not None and changed > SIDE_CHANGE:
+            return self.otherwise.fitted(size, torus)
+        if changed > MOST_CHANGE:
+            return NO_LATTICE, NO_LATTICE
+        return self, replace(self, waves=candidates[best])
 
 
 NO_LATTICE = Lattice(np.zeros((0, 2)), 0.05, 0.0)
@@ -109,11 +120,19 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     elif len(turns) == 2:
         waves, strength = _row_lattices(correlation, wraps)
         turns = _in_whole_turns(waves * extent, wraps, strength)
-    if len(turns) == 0:
-        return NO_LATTICE
-    are_sides = np.abs(turns).sum(axis=1).max() <= 2  # or halves of them
+    found = _of_turns(turns, extent * reduce, strength)
+    if len(found.waves) == 0:
+        found = NO_LATTICE
+    sided = with_sides(image, correlation, *_profiles(correlation), turns, wraps)
+    if sided is turns:
+        return found
+    return replace(_of_turns(sided, extent * reduce, strength or 1.0), otherwise=found)
+
+
+def _of_turns(turns: Doubles, extent: Doubles, strength: float) -> Lattice:
+    are_sides = np.abs(turns).sum(axis=1).max(initial=0) <= 2  # or halves of them
     tolerance = EXACT if are_sides else float(np.clip(0.01 / max(strength, 1e-3), 0.012, 0.04))
-    return Lattice(turns / extent / reduce, tolerance, strength)
+    return Lattice(turns / extent, tolerance, strength)
 
 
 def averaged(image: NDArray[np.float32], reduce: int) -> Doubles:

@@ -56,13 +56,15 @@ LOOSEST_PHASE = 0.02  # cycles; at high noise a crisper lattice would only cost 
 class Frame:
     """What all levels share. size: (height, width) texels of the result, multiples of 8. torus: directions that tile.
 
-    lattice: the exemplar's lattice as the result has it (closed on the torus). origin: the lattice's random offset.
+    own: the exemplar's lattice, or as much of it as the result has room for. lattice: it as the result has it (closed
+    on the torus). origin: the lattice's random offset.
     shift: float32 (size / 8, 2), texels (y, x) by which the lattice lies further down and right at each token of the
     full size, or None for nowhere.
     """
 
     size: tuple[int, int]
     torus: tuple[bool, bool]
+    own: Lattice
     lattice: Lattice
     origin: tuple[float, float]
     seed: int
@@ -95,14 +97,14 @@ def plan_frame(
 
     lead: as of `sample_layout`; the lattice then lies as it does there.
     """
-    lattice = exemplar.lattice.fitted(size, torus)
+    own, lattice = exemplar.lattice.fitted(size, torus)
     origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size
-    frame = Frame(size, torus, lattice, (float(origin[0]), float(origin[1])), seed, shift)
+    frame = Frame(size, torus, own, lattice, (float(origin[0]), float(origin[1])), seed, shift)
     if lead is None or len(lattice.waves) == 0:
         return frame
     scale = coarsest_scale(exemplar)
     level = lead_at(lead, exemplar, scale, frame.tokens(scale))
-    return replace(frame, origin=origin_of(level, exemplar, scale, lattice, shift))
+    return replace(frame, origin=origin_of(level, exemplar, scale, own, lattice, shift))
 
 
 def sample_layout(
@@ -182,7 +184,7 @@ def _priors(
         tolerance = max(frame.lattice.tolerance, LOOSEST_PHASE)
         wanted = frame.phases(scale).reshape(rows * columns, -1)
         # kappa cos(d) falls like a Gaussian of `tolerance` cycles for kappa = 1 / (2 pi tolerance)^2
-        offered_phases: Doubles = places.astype(np.float64) @ exemplar.lattice.waves.T
+        offered_phases: Doubles = places.astype(np.float64) @ frame.own.waves.T
         parts.append(_cosine(wanted, offered_phases, 1 / (2 * math.pi * tolerance) ** 2))
     if content is not None:
         wanted_features = guidance_of_content(content, rows, columns).reshape(rows * columns, -1)

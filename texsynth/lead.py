@@ -92,13 +92,14 @@ def tokens_of(lead: Floats, latent: BlockPCA) -> Tensor:
     return tokens.reshape(latent.channels, lead.shape[0] // BLOCK, lead.shape[1] // BLOCK)
 
 
-def origin_of(lead: Floats, exemplar: Exemplar, scale: int, made: Lattice, shift: Floats | None) -> tuple[float, float]:
+def origin_of(
+    lead: Floats, exemplar: Exemplar, scale: int, own: Lattice, made: Lattice, shift: Floats | None
+) -> tuple[float, float]:
     """The offset (y, x), full-size texels, by which the lead shows the exemplar's lattice: lead(p) ~ exemplar(p + it).
 
-    lead: as `lead_at` makes it. made: the exemplar's lattice as the result has it. shift: as of `layout.Frame`. By the
-    phases of both pictures at the lattice's waves and their harmonics (phase correlation).
+    lead: as `lead_at` makes it. own, made: the exemplar's lattice, and as the result has it. shift: as of
+    `layout.Frame`. By the phases of both pictures at the lattice's waves and their harmonics (phase correlation).
     """
-    own = exemplar.lattice
     steps = np.arange(-HARMONICS, HARMONICS + 1)
     times = np.stack(np.meshgrid(*[steps] * len(own.waves), indexing="ij"), -1).reshape(-1, len(own.waves))
     image = halved(exemplar.weighted, int(math.log2(scale)))[:, :, :ALBEDO]

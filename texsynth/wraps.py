@@ -1,9 +1,10 @@
 """Does an exemplar go on across its edges: is its last row followed by its first, its last column by its first?
 
-Two signs. The step across an edge may be no larger than the largest step between neighbouring rows (columns) inside: a
-mean would refuse tiles whose edge is a joint. And where the exemplar has a lattice, that says more: a photo of
-bricks that is cut anywhere has no larger a step than at their joints, but its next brick comes too early; a wall whose
-joint lies on the edge, or whose file was compressed, may have one.
+Three signs. The step across an edge may be no larger than the largest step between neighbouring rows (columns) inside:
+a mean would refuse tiles whose edge is a joint. Where the exemplar has a lattice, that says more: a photo of bricks
+that is cut anywhere has no larger a step than at their joints, but its next brick comes too early; a wall whose joint
+lies on the edge, or whose file was compressed, may have one. And a cut hardly ever holds exactly two periods: two slabs
+a side, and what was made to tile from a copy moved by half a side, go on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from texsynth.lattice import Lattice, averaged, find_lattice
+from texsynth.lattice import FLAT, Lattice, averaged, find_lattice
 
 Floats = NDArray[np.float32]
 
@@ -29,6 +30,9 @@ STRENGTH = 0.25  # of a lattice that says more than the step
 GOES_ON, BREAKS_OFF = 0.15, 0.3
 ASIDE = 3  # times as long as ahead: of a running bond, the next brick of the same course
 NEAR = 2  # texels that what is compared across the edge may be off
+# Halves are alike, as nothing else near half a side is: of the 588 sides 79, of those of two cuts 2. Six of the 79 have
+# too large a step, at a joint or the frame of a panel that lies on the edge.
+ALIKE, LEAD = 0.5, 0.25
 LEAST_RISE = 1.08  # times the difference a period apart: what is no more different at half a period has none
 
 
@@ -53,7 +57,7 @@ def _axis_goes_on(weighted: Floats, reduced: Floats, lattice: Lattice, axis: int
     steps = np.abs(np.diff(lines, axis=0)).mean(axis=(1, 2))
     across = np.abs(lines[0] - lines[-1]).mean()
     broken = _phase_break(reduced.swapaxes(0, axis), np.roll(lattice.waves, axis, axis=1), lattice.strength)
-    if broken is not None and broken <= GOES_ON:
+    if (broken is not None and broken <= GOES_ON) or _halves_alike(reduced.swapaxes(0, axis)):
         return True
     beside = np.median(np.concatenate([steps[:BESIDE], steps[-BESIDE:]]))
     if broken is not None and broken >= BREAKS_OFF and across > LARGER_STEP * beside:
@@ -90,6 +94,20 @@ def _phase_break(image: Floats, waves: NDArray[np.float64], strength: float) -> 
         for x in range(-NEAR, NEAR + 1)
     )
     return (across - inside) / (between - inside)
+
+
+def _halves_alike(image: Floats) -> bool:
+    """Whether the means of the rows of `image` are alike half a side apart, to a row, and at no other lag near it."""
+    profile = image.mean(axis=1, dtype=np.float64)
+    half = len(profile) // 2
+
+    def alike(lag: int) -> float:
+        first, second = (part - part.mean(axis=0) for part in (profile[:-lag], profile[lag:]))
+        return float((first * second).sum() / max(np.sqrt((first**2).sum() * (second**2).sum()), FLAT))
+
+    beside = [lag for off in range(max(4, half // 32), half // 4) for lag in (half - off, half + off)]
+    at = max(map(alike, (half - 1, half, half + 1)))
+    return at >= ALIKE and at - max(map(alike, beside), default=at) >= LEAD
 
 
 def _difference(first: Floats, second: Floats, right: int) -> float:
