@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mipmap.metrics import texture_distance
-from texsynth.exemplar import Exemplar, coarsest_scale, prepare_exemplar
+from texsynth.exemplar import Exemplar, build_exemplar, coarsest_scale, prepare_exemplar
 from texsynth.layer import Texels, make_layer
 from texsynth.layout import plan_frame
 from texsynth.lead import in_colours_of, lead_at, tokens_of
@@ -77,6 +77,16 @@ def test_a_lead_keeps_the_phase_of_a_lattice(tmp_path: Path) -> None:
     frame = plan_frame(brick, brick.size, OPEN, 0, lead=moved)
     error = brick.lattice.waves @ (np.array(frame.origin) + (37, 21))
     assert float(np.abs(error - np.round(error)).max()) < 0.05
+
+
+@pytest.mark.parametrize("moved", [5, 37, 131])
+def test_a_lead_keeps_the_place_of_a_joint_that_is_there_once_a_side(moved: int) -> None:
+    grey = 0.6 + 0.02 * np.random.default_rng(0).normal(size=(512, 512, 1))
+    grey[100:106] = 0.2
+    panels = build_exemplar(np.repeat(grey, 3, 2).astype(np.float32), (MapKind.ALBEDO,))
+    np.testing.assert_allclose(panels.lattice.waves, [[1 / 512, 0]])
+    frame = plan_frame(panels, panels.size, OPEN, 0, lead=np.roll(albedo_of(panels), moved, 0))
+    assert abs((frame.origin[0] + moved + 256) % 512 - 256) < 2
 
 
 def test_a_lead_keeps_the_phase_of_a_lattice_that_is_shifted_from_place_to_place() -> None:

@@ -26,8 +26,9 @@ Doubles = NDArray[np.float64]
 
 ALBEDO = 3  # channels, the first of the stack
 MOST_GAIN = 4.0  # of contrast along any direction of colour: more would show the lead's noise
-HARMONICS = 3  # of each wave of the lattice
-PHASES = 64  # that are tried along each wave
+HARMONICS, PHASES = 3, 64  # of each wave of the lattice, and how many phases are tried along it
+LONG = 3  # waves with fewer turns over the exemplar have joints of a hundredth of their period
+LONG_HARMONICS, LONG_PHASES = 16, 512
 # Of the guidance by its tone at the finer levels, where large pieces are cut up and would otherwise be replaced by any
 # that fit. Rock, rusted metal and bark at 1024 texels, led by themselves with their quadrants exchanged, blurred and
 # faded: the result's albedo at 16 x 16 correlates with the lead's by 0.54, 0.48 and 0.43 without it, by 0.83, 0.82 and
@@ -100,15 +101,18 @@ def origin_of(
     lead: as `lead_at` makes it. own, made: the exemplar's lattice, and as the result has it. shift: as of
     `layout.Frame`. By the phases of both pictures at the lattice's waves and their harmonics (phase correlation).
     """
-    steps = np.arange(-HARMONICS, HARMONICS + 1)
-    times = np.stack(np.meshgrid(*[steps] * len(own.waves), indexing="ij"), -1).reshape(-1, len(own.waves))
+    long = np.abs(own.waves * exemplar.size).max(axis=1) < LONG
+    harmonics, phases = np.where(long, LONG_HARMONICS, HARMONICS), tuple(np.where(long, LONG_PHASES, PHASES).tolist())
+    steps = [np.arange(-most, most + 1) for most in harmonics]
+    times = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, len(own.waves))
     image = halved(exemplar.weighted, int(math.log2(scale)))[:, :, :ALBEDO]
     there = _spectrum(image, times @ own.waves, scale, None)
     here = _spectrum(lead, times @ made.waves, scale, shift)
     cross = (here * there.conj()).sum(axis=1)
-    tried = np.stack(np.meshgrid(*[np.arange(PHASES) / PHASES] * len(own.waves), indexing="ij"), -1)
-    fit = (cross * np.exp(-2j * np.pi * (tried @ times.T))).real.sum(axis=-1)
-    best = tried.reshape(-1, len(own.waves))[int(fit.argmax())]
+    spectrum = np.zeros(phases, np.complex128)
+    spectrum[tuple(times.T)] = cross  # negative harmonics count from the end
+    fit = np.fft.fftn(spectrum).real  # at every phase that is tried
+    best = np.array(np.unravel_index(int(fit.argmax()), phases)) / phases
     offset = np.linalg.pinv(made.waves) @ best
     return float(offset[0]), float(offset[1])
 
