@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from texsynth.bands import find_bands
 from texsynth.sides import with_sides
 
 Doubles = NDArray[np.float64]
@@ -45,6 +46,8 @@ EXACT = 0.004  # cycles: halves of an exemplar's sides are long, and no estimate
 MOST_TIMES = 5  # that a wave counts in a sum that is to be whole
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 SLANT = 100.0  # how much worse than a change of size, squared, one of direction is
+WEAK = 0.3  # lattices below it give way to bands of grain, which are sought in images of BANDS_SIDE texels
+BANDS_SIDE, BANDS_TOLERANCE = 512, 0.02
 MOST_CHANGE = 0.34
 SIDE_CHANGE = 0.05  # of what repeats with a side: rows of texels are left out or come twice wherever its phase says so
 # By the number of waves: what whole numbers of turns may be, above those below them.
@@ -120,6 +123,11 @@ def find_lattice(weighted: NDArray[np.float32], wraps: tuple[bool, bool]) -> Lat
     elif len(turns) == 2:
         waves, strength = _row_lattices(correlation, wraps)
         turns = _in_whole_turns(waves * extent, wraps, strength)
+    if strength < WEAK:
+        bands = find_bands(averaged(image, -(-max(image.shape[:2]) // BANDS_SIDE)), wraps)
+        if bands is not None:
+            turns = _in_whole_turns(bands[0], wraps, strength)
+            return Lattice(turns / extent / reduce, BANDS_TOLERANCE, bands[1])
     found = _of_turns(turns, extent * reduce, strength)
     if len(found.waves) == 0:
         found = NO_LATTICE
@@ -135,7 +143,7 @@ def _of_turns(turns: Doubles, extent: Doubles, strength: float) -> Lattice:
     return Lattice(turns / extent, tolerance, strength)
 
 
-def averaged(image: NDArray[np.float32], reduce: int) -> Doubles:
+def averaged(image: NDArray[np.floating[Any]], reduce: int) -> Doubles:
     """Means of `reduce` x `reduce` texels of (H, W, K), what is over at the ends left out: a photo's twelve megapixels
     never stand in float64."""
     height, width = image.shape[0] // reduce, image.shape[1] // reduce
