@@ -46,10 +46,10 @@ EXACT = 0.004  # cycles: halves of an exemplar's sides are long, and no estimate
 MOST_TIMES = 5  # that a wave counts in a sum that is to be whole
 LONGEST_LAGS = 1024  # larger exemplars are searched at reduced size
 SLANT = 100.0  # how much worse than a change of size, squared, one of direction is
-WEAK = 0.3  # lattices below it give way to bands of grain, which are sought in images of BANDS_SIDE texels
-BANDS_SIDE, BANDS_TOLERANCE = 512, 0.02
 MOST_CHANGE = 0.34
 SIDE_CHANGE = 0.05  # of what repeats with a side: rows of texels are left out or come twice wherever its phase says so
+WEAK = 0.3  # lattices below it give way to bands of grain, which are sought in images of BANDS_SIDE texels
+BANDS_SIDE, BANDS_TOLERANCE = 512, 0.02
 # By the number of waves: what whole numbers of turns may be, above those below them.
 _NEIGHBOURS = {n: np.array(list(itertools.product(range(-1, 3), repeat=2 * n))).reshape(-1, n, 2) for n in (1, 2)}
 

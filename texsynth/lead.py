@@ -28,7 +28,7 @@ ALBEDO = 3  # channels, the first of the stack
 MOST_GAIN = 4.0  # of contrast along any direction of colour: more would show the lead's noise
 HARMONICS, PHASES = 3, 64  # of each wave of the lattice, and how many phases are tried along it
 LONG = 3  # waves with fewer turns over the exemplar have joints of a hundredth of their period
-LONG_HARMONICS, LONG_PHASES = 16, 512
+LONG_HARMONICS, LONG_PHASES = 16, 512  # the former shared by two waves, whose harmonics are taken in pairs
 # Of the guidance by its tone at the finer levels, where large pieces are cut up and would otherwise be replaced by any
 # that fit. Rock, rusted metal and bark at 1024 texels, led by themselves with their quadrants exchanged, blurred and
 # faded: the result's albedo at 16 x 16 correlates with the lead's by 0.54, 0.48 and 0.43 without it, by 0.83, 0.82 and
@@ -102,7 +102,8 @@ def origin_of(
     `layout.Frame`. By the phases of both pictures at the lattice's waves and their harmonics (phase correlation).
     """
     long = np.abs(own.waves * exemplar.size).max(axis=1) < LONG
-    harmonics, phases = np.where(long, LONG_HARMONICS, HARMONICS), tuple(np.where(long, LONG_PHASES, PHASES).tolist())
+    harmonics = np.where(long, LONG_HARMONICS // len(own.waves), HARMONICS)
+    phases = tuple(np.where(long, LONG_PHASES, PHASES).tolist())
     steps = [np.arange(-most, most + 1) for most in harmonics]
     times = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, len(own.waves))
     image = halved(exemplar.weighted, int(math.log2(scale)))[:, :, :ALBEDO]

@@ -45,10 +45,10 @@ def with_sides(
             continue
         along = np.abs(turns[:, axis])
         if len(turns) < 2 and not (along > 0).any():
-            share = shares[axis] / (1 - (shares[1 - axis] if len(turns) else 0.0))
+            left = 1 - shares[1 - axis] if len(turns) else 1.0
             peaked, around = _peak(image.mean(axis=1 - axis))
-            one_joint = share >= JOINT_SHARE and peaked >= PEAKED and around >= AROUND
-            if one_joint or (len(turns) == 0 and share >= BOARDS_SHARE and peaked >= BOARDS_PEAKED):
+            one_joint = shares[axis] >= JOINT_SHARE * max(left, 0.0) and peaked >= PEAKED and around >= AROUND
+            if one_joint or (len(turns) == 0 and shares[axis] >= BOARDS_SHARE and peaked >= BOARDS_PEAKED):
                 return np.concatenate([np.eye(2)[[axis]], turns])
         elif len(turns) == 1 and shares[axis] >= BOARDS_SHARE and _uneven(profiles[axis], along[0]):
             return np.eye(2)[[axis]]
