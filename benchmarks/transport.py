@@ -70,8 +70,7 @@ def application(count: int) -> web.Application:
         listening = asyncio.create_task(listen())
         async for chunk in source.chunks():
             await response.send_bytes(chunk)
-        await response.close()
-        listening.cancel()
+        await listening  # until the page leaves: what a closing server sent last may be lost
         return response
 
     async def fetch(request: web.Request) -> web.StreamResponse:

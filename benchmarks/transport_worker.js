@@ -40,7 +40,8 @@ function socket(url) {
 async function fetched(url) {
   const name = crypto.randomUUID();
   let last = Promise.resolve();
-  say = (body) => (last = last.then(() => fetch(`${url}said/${name}`, { method: "POST", body }))); // in their order
+  const post = async (body) => (await fetch(`${url}said/${name}`, { method: "POST", body })).arrayBuffer(); // unread, it keeps its connection
+  say = (body) => (last = last.then(() => post(body))); // in their order
   grant(WINDOW); // the answer's headers may wait for its first bytes
   const answer = await fetch(`${url}fetch/${name}`);
   const reader = answer.body.getReader();
