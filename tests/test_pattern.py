@@ -23,7 +23,7 @@ from texsynth.run import Run
 from texsynth.surface.flatten import areas, flattened, linear_maps, triangle_shapes
 from texsynth.surface.mesh import Mesh, load_mesh
 from texsynth.surface.packing import packed
-from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plane
+from texsynth.surface.pattern import Follow, PatternPlane, fits, mean_density, plan_plane
 from texsynth.surface.rebake import SHARPEN, Rebake, carried, to_plane, to_texture
 from texsynth.surface.uv_topology import Topology
 
@@ -262,14 +262,16 @@ def test_a_map_that_is_rolled_twice_round_a_tube_repeats_and_has_no_plane() -> N
 
 def test_courses_are_level_on_a_cone_which_flat_is_a_fan() -> None:
     surface = Topology(rolled((1.0, 0.4)), 0)
-    fan, bent = (plan_plane(surface, SIZE, 40.0, 0.0, join=True, level=level) for level in (False, True))
+    fan, bent = (
+        plan_plane(surface, SIZE, 40.0, 0.0, join=True, follow=follow) for follow in (Follow.NOTHING, Follow.HEIGHT)
+    )
     assert climbs(fan).max() > 30
     assert climbs(bent).max() < 1
     assert (areas(bent.corners) < 0).all(), "nothing is folded"
 
 
 def test_courses_run_along_a_tube_that_lies_which_is_upright_on_both_sides_and_has_no_way_up() -> None:
-    plane = plan_plane(Topology(rolled(lying=True), 0), SIZE, 40.0, 0.0, join=True, level=True)
+    plane = plan_plane(Topology(rolled(lying=True), 0), SIZE, 40.0, 0.0, join=True, follow=Follow.HEIGHT)
     corners = plane.mesh.positions[plane.mesh.triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     sides = np.abs(normals[:, 0]) > 0.7 * np.linalg.norm(normals, axis=1)
@@ -277,7 +279,7 @@ def test_courses_run_along_a_tube_that_lies_which_is_upright_on_both_sides_and_h
 
 
 def test_grain_turns_a_bent_chart_as_it_turns_others() -> None:
-    plane = plan_plane(Topology(rolled((1.0, 0.4)), 0), SIZE, 40.0, 30.0, join=True, level=True)
+    plane = plan_plane(Topology(rolled((1.0, 0.4)), 0), SIZE, 40.0, 30.0, join=True, follow=Follow.HEIGHT)
     np.testing.assert_allclose(climbs(plane), 30, atol=1)
 
 

@@ -20,7 +20,7 @@ from texsynth.quarter_turn import quarters_to_turn
 from texsynth.region import Region
 from texsynth.surface.ghosts import gutter_width
 from texsynth.surface.mesh import Mesh
-from texsynth.surface.pattern import PatternPlane, fits, mean_density, plan_plane, ups_in_texture
+from texsynth.surface.pattern import Follow, PatternPlane, fits, mean_density, plan_plane, ups_in_texture
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.rebake import Rebake, carried, to_plane, to_texture
 from texsynth.surface.turns import turned_normals
@@ -58,12 +58,12 @@ def choose_ground(
     surface: Topology | None,
     exemplar_width: int,
     options: Options,
-    has_courses: Callable[[float], bool] = lambda density: False,
+    follows: Callable[[float], Follow] = lambda density: Follow.NOTHING,
 ) -> Ground:
     """The plane of a mesh's surface where that is asked for and can be had, else the texture.
 
-    exemplar_width: texels; with `style_size` they say how many there are to a metre. has_courses: whether its
-    pattern repeats, at so many of its texels per texel of the ground; then charts are bent to keep it level.
+    exemplar_width: texels; with `style_size` they say how many there are to a metre. follows: what its
+    pattern follows on the surface, at so many of its texels per texel of the ground.
     """
     tiles = options.tileable, options.tileable
     if surface is None:
@@ -72,8 +72,8 @@ def choose_ground(
     offered = mean * options.density if options.style_size is None else exemplar_width / options.style_size
     if options.fit == "surface" and not options.tileable and fits(surface):
         wanted = min(mean, offered)  # a finer plane would hold nothing more
-        join, level = options.seams == "weld", has_courses(offered / wanted)
-        plane = plan_plane(surface, options.size, wanted, options.grain, join=join, level=level)
+        join, follow = options.seams == "weld", follows(offered / wanted)
+        plane = plan_plane(surface, options.size, wanted, options.grain, join=join, follow=follow)
         return Ground(
             plane.size, Topology(plane.mesh, None, fitted=True), plane, surface, offered / plane.density, (False, False)
         )

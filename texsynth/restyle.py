@@ -43,6 +43,7 @@ from texsynth.fit import (
     shown_on,
     wanted_tokens,
 )
+from texsynth.grain import Grain, grain_of
 from texsynth.layer import Layer, Texels, channels_of, make_layer
 from texsynth.layout import plan_frame
 from texsynth.material import (
@@ -73,6 +74,7 @@ from texsynth.storage import Gutters as MapGutters
 from texsynth.surface.geometry_guidance import geometry_tone
 from texsynth.surface.gutters import Gutters
 from texsynth.surface.mesh import EMBED_SIZE, MeshAsset, write_glb
+from texsynth.surface.pattern import Follow
 from texsynth.surface.raster import uv_mask
 from texsynth.surface.uv_notes import uv_notes
 from texsynth.surface.weld import fill_gutters, weld_seams
@@ -156,7 +158,7 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         topology = None if asset is None else asset.topology
         ready = _Ready(options.maps)
         first = sources.exemplars[0]
-        ground = choose_ground(topology, first.size[1], options, lambda density: ready.has_courses(first, density))
+        ground = choose_ground(topology, first.size[1], options, lambda density: ready.follows(first, density))
         if ground.quarters:
             turned = tuple(quarter_turned(each, ground.quarters) for each in sources.exemplars)
             sources = replace(sources, exemplars=turned)
@@ -269,9 +271,17 @@ class _Ready:
             self._last = material, density, prepare_exemplar(material, self._maps, density)
         return self._last[2]
 
-    def has_courses(self, material: Material, density: float) -> bool:
-        """Whether its pattern repeats, as bricks, tiles and planks do, in one direction at least."""
-        return len(self.prepared(material, density).lattice.waves) > 0
+    def follows(self, material: Material, density: float) -> Follow:
+        """What its pattern follows on a mesh: limbs where it has a grain, height where it has courses."""
+        exemplar = self.prepared(material, density)
+        waves = exemplar.lattice.waves
+        boards = len(waves) == 1 and abs(waves[0, 1]) > abs(waves[0, 0])  # side by side, and upright
+        grain = grain_of(exemplar.weighted) if boards or len(waves) == 0 else Grain.NONE
+        if grain is Grain.UPRIGHT:
+            return Follow.LIMBS
+        if grain is Grain.LEVEL:
+            return Follow.LYING_LIMBS
+        return Follow.HEIGHT if len(waves) else Follow.NOTHING
 
 
 # --- what guides ------------------------------------------------------------------------------------------------

@@ -107,18 +107,9 @@ def relaxed(places: Doubles, of: Ints, shapes: Doubles, wanted: Complex | None =
     wanted: complex (T,), by which rotation each triangle is drawn, as long as the pull is strong, 1 being as strong as
     that of its own shape; None: none is.
     """
-    edges = np.stack([shapes[:, (k + 1) % 3] - shapes[:, (k + 2) % 3] for k in range(3)], axis=1)  # opposite corner k
-    twice = np.maximum(2 * np.abs(areas(shapes)), 1e-300)
-    cotangent = np.stack(
-        [-np.einsum("ti,ti->t", edges[:, (k + 1) % 3], edges[:, (k + 2) % 3]) / twice for k in range(3)], axis=1
-    )
-    weight = np.clip(cotangent, -STEEPEST, STEEPEST) / 2
-    weight = np.maximum(weight, 1e-3)
+    edges, weight = edge_weights(shapes)
     count = len(places)
-    starts = np.concatenate([of[:, (k + 1) % 3] for k in range(3)])
-    ends = np.concatenate([of[:, (k + 2) % 3] for k in range(3)])
-    links = np.concatenate([weight[:, k] for k in range(3)])
-    adjacency = coo_matrix((np.r_[links, links], (np.r_[starts, ends], np.r_[ends, starts])), (count, count)).tocsr()
+    adjacency = links(of, weight, count)
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
     # held to where it is by next to nothing: each chart may move freely, and the equations stay solvable
     hold = 1e-7 * degree
@@ -137,6 +128,24 @@ def relaxed(places: Doubles, of: Ints, shapes: Doubles, wanted: Complex | None =
                 right[:, axis] -= np.bincount(of[:, (k + 2) % 3], weights=pull[:, axis], minlength=count)
         places = solver.solve(right)
     return places
+
+
+def edge_weights(shapes: Doubles) -> tuple[Doubles, Doubles]:
+    """Of `triangle_shapes` the edges opposite to each corner, float64 (T, 3, 2), and their cotangent weights (T, 3),
+    above 0 and bounded."""
+    edges = np.stack([shapes[:, (k + 1) % 3] - shapes[:, (k + 2) % 3] for k in range(3)], axis=1)
+    twice = np.maximum(2 * np.abs(areas(shapes)), 1e-300)
+    cotangent = np.stack(
+        [-np.einsum("ti,ti->t", edges[:, (k + 1) % 3], edges[:, (k + 2) % 3]) / twice for k in range(3)], axis=1
+    )
+    return edges, np.maximum(np.clip(cotangent, -STEEPEST, STEEPEST) / 2, 1e-3)
+
+
+def links(of: Ints, weight: Doubles, count: int) -> Any:
+    """Sparse (count, count): how firmly points are tied to each other by the edges of triangles (T, 3)."""
+    starts, ends = np.roll(of, -1, axis=1).ravel(), np.roll(of, -2, axis=1).ravel()
+    ties = weight.ravel()
+    return coo_matrix((np.r_[ties, ties], (np.r_[starts, ends], np.r_[ends, starts])), (count, count)).tocsr()
 
 
 def _rotations(corners: Doubles, edges: Doubles, weight: Doubles, wanted: Complex | None) -> Any:

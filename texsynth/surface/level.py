@@ -1,4 +1,5 @@
-"""Flat charts bent until what is level on the surface is level on them, for patterns of courses.
+"""Flat charts bent until what is level on the surface is level on them, for patterns of courses; or until limbs are
+straight on them, for patterns with a grain.
 
 Laid flat as rigidly as can be, a cone is a fan and a sphere a peel: courses that are straight there climb and fall on
 the surface. Where the surface is upright, triangles are therefore held to the rotation that has its up at the top, and
@@ -19,6 +20,7 @@ Ints = NDArray[np.int64]
 UNEVEN = np.deg2rad(2)  # deviation of up over a chart's upright area, from which it is bent
 ONE_WAY = 0.4  # of the length of up, twice as far turned, that its mean must keep
 PULLS = (50.0, 2.0, 0.5)  # of up, for what is upright, against a triangle's own shape: the first that folds nothing
+LIMB = 0.25  # of a chart that is of a limb, from which the whole is
 STEEP = 0.5  # sine of the slope from which a triangle is upright
 MOST_FOLDED, MOST_STRETCHED, STRETCHED = 0.002, 0.3, 2.5  # of the area that may be turned over or stretched so much
 
@@ -42,18 +44,41 @@ def levelled(places: Doubles, of: Ints, shapes: Doubles, charts: Ints, ups: Doub
     off = off * np.conj(way[charts])
     wanted = np.where(off.real < 0, -wanted, wanted)
     apart = np.sqrt(np.bincount(charts, weight * (np.angle(off**2) / 2) ** 2, count) / total)
-    chosen = ((np.abs(twofold) > ONE_WAY) & (apart > UNEVEN))[charts]
-    made = places.copy()
-    for pull in PULLS:
-        sound = _bend(made, of, shapes, charts, np.conj(way[charts]), _pulled(ups, wanted, pull), chosen)
-        chosen &= ~sound[charts]
-    return made
-
-
-def _pulled(ups: Doubles, wanted: Complex, pull: float) -> Complex:
-    """complex (T,), as `relaxed` takes it: steep triangles fully, others the less the flatter they lie."""
+    chosen = (np.abs(twofold) > ONE_WAY) & (apart > UNEVEN)
     steep = np.hypot(*ups.T)
-    return np.asarray(np.where(steep > STEEP, 1.0, steep**2) * pull * wanted)
+    # steep triangles fully, others the less the flatter they lie
+    pull = np.where(steep > STEEP, 1.0, steep**2)
+    return _bent(places, of, shapes, charts, np.asarray(way, np.complex128), pull * wanted, chosen)
+
+
+def along_limbs(places: Doubles, of: Ints, shapes: Doubles, charts: Ints, ways: Doubles, sure: Doubles) -> Doubles:
+    """The same for the charts of limbs, until these are straight.
+
+    ways: float64 (T, 2), the direction along its limb on each of `shapes`, equal on neighbours; sure: (T,), 0..1.
+    """
+    wanted = _wanted(ways)
+    area = np.abs(areas(shapes))
+    weight, count = area * sure, int(charts.max()) + 1
+    total = np.maximum(np.bincount(charts, weight, count), 1e-300)
+    off = _turns(places, of, shapes) * np.conj(wanted)
+    mean = _sums(charts, weight * off, count) / total
+    way = mean / np.maximum(np.abs(mean), 1e-300)
+    way[np.abs(mean) < 1e-9] = 1  # a ring, all ways alike
+    apart = np.sqrt(np.bincount(charts, weight * np.angle(off * np.conj(way[charts])) ** 2, count) / total)
+    chosen = (total > LIMB * np.bincount(charts, area, count)) & (apart > UNEVEN)
+    return _bent(places, of, shapes, charts, way, sure * wanted, chosen)
+
+
+def _bent(
+    places: Doubles, of: Ints, shapes: Doubles, charts: Ints, way: Complex, wanted: Complex, chosen: NDArray[np.bool_]
+) -> Doubles:
+    """Places with the chosen charts (C,), first turned back by `way` (C,), bent until each triangle has the rotation
+    `wanted` (T,), as firmly as it is long and nothing folds."""
+    made, left = places.copy(), chosen[charts]
+    for pull in PULLS:
+        sound = _bend(made, of, shapes, charts, np.conj(way[charts]), pull * wanted, left)
+        left = left & ~sound[charts]
+    return made
 
 
 def _bend(

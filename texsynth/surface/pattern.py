@@ -9,6 +9,7 @@ What is made there is carried into the texture by `rebake`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from functools import cached_property
 
 import cv2
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from texsynth.surface.flatten import areas, flattened, linear_maps, triangle_shapes
-from texsynth.surface.level import levelled
+from texsynth.surface.level import along_limbs, levelled
+from texsynth.surface.limbs import limb_axes, one_way
 from texsynth.surface.mesh import Mesh, uv_areas
 from texsynth.surface.packing import packed
 from texsynth.surface.raster import UvRaster, uv_mask
@@ -32,6 +34,7 @@ MULTIPLE = 64  # of texels, that the plane's side is
 LARGEST = 2.0  # of the texture's side: how large the plane may become
 OWNED = 0.5  # of a chart's texels that must be its own for it to have a pattern of its own
 STEEP = 0.8  # of a sheet's area, in the mean, that must be upright for its courses to be at the surface's height
+CLEAR = 0.5  # how sure the axis of a limb must be
 ONCE = 0.97  # of the area of charts that go over the texture's edge that must be covered for them not to repeat it
 SMALL = 4  # texels of a chart, in the mean, for which that is not asked
 OWNER_SIZE = 1024  # texels a side at which that is counted
@@ -82,14 +85,27 @@ def mean_density(topology: Topology, size: int) -> float:
     return float(size * np.sqrt(np.abs(uv_areas(mesh, triangles)).sum() / world))
 
 
+class Follow(Enum):
+    """What the way up of a pattern follows, besides what is up in space.
+
+    NOTHING: each sheet has one. HEIGHT: level lines of the surface, for courses. LIMBS: limbs are upright, for a grain
+    that is. LYING_LIMBS: limbs lie, for a grain that is level.
+    """
+
+    NOTHING = auto()
+    HEIGHT = auto()
+    LIMBS = auto()
+    LYING_LIMBS = auto()
+
+
 def plan_plane(
-    topology: Topology, size: int, density: float, grain: float, *, join: bool, level: bool = False
+    topology: Topology, size: int, density: float, grain: float, *, join: bool, follow: Follow = Follow.NOTHING
 ) -> PatternPlane:
     """The plane of a material's surface for a texture of `size` x `size`, at `density` texels per unit of length, or
     fewer where it would become too large.
 
     grain: degrees clockwise, seen from outside, that the pattern is turned from upright. join: whether charts that
-    unfold into one sheet do. level: whether charts are bent where courses would climb and fall otherwise.
+    unfold into one sheet do. follow: charts are bent where the pattern would not follow it otherwise.
     """
     mesh, points, owns = topology.mesh, topology.points, _owners(topology)
     chosen = topology.chosen.copy()
@@ -104,16 +120,19 @@ def plan_plane(
     chart = np.unique(topology.chart[owns], return_inverse=True)[1]  # a chart stays or goes as a whole
     shapes = triangle_shapes(mesh.positions[triangles].astype(np.float64))
     places = flattened(uvs, of, shapes, chart)
-    if level:
-        places = levelled(places, of, shapes, chart, _in_shapes(mesh, triangles, UP))
+    up = _in_shapes(mesh, triangles, UP)
+    if follow is Follow.HEIGHT:
+        places = levelled(places, of, shapes, chart, up)
+    elif follow is not Follow.NOTHING:
+        field, sure = _along_limbs(topology, owns, lying=follow is Follow.LYING_LIMBS)
+        up = _in_shapes(mesh, triangles, field)
+        places = along_limbs(places, of, shapes, chart, up, sure)
     sheets = chart
     if join:
         seams = _seams(topology, point_of)
-        places, sheet_of_chart = unfolded(
-            places, of, chart, _directions(mesh, triangles, shapes, places, of, UP), seams
-        )
+        places, sheet_of_chart = unfolded(places, of, chart, _directions(up, shapes, places, of), seams)
         sheets = sheet_of_chart[chart]
-    ways = [_directions(mesh, triangles, shapes, places, of, way) for way in (UP, AWAY)]
+    ways = [_directions(way, shapes, places, of) for way in (up, _in_shapes(mesh, triangles, AWAY))]
     places = turned_upright(places, of, sheets, ways, np.deg2rad(grain))
     placed, side, density = _packed(places, of, sheets, density, size)
     vertices = np.zeros((len(mesh.positions), 2), np.float32)
@@ -121,6 +140,8 @@ def plan_plane(
     plane = Mesh(mesh.positions, mesh.normals, vertices, mesh.triangles[chosen], mesh.material_index[chosen])
     height = (mesh.positions[triangles] @ UP).mean(axis=1) * density
     shift = _shift_to_height(placed[of].mean(axis=1), height, ways[0], np.abs(areas(shapes)), sheets, np.deg2rad(grain))
+    if follow in (Follow.LIMBS, Follow.LYING_LIMBS):  # no courses
+        shift = np.zeros_like(shift)
     return PatternPlane(side, density, plane, np.flatnonzero(chosen), shift)
 
 
@@ -162,9 +183,21 @@ def _seams(topology: Topology, point_of: Ints) -> list[Seam]:
     return found
 
 
-def _directions(mesh: Mesh, triangles: Ints, shapes: Doubles, places: Doubles, of: Ints, way: Doubles) -> Doubles:
-    """float64 (T, 2): a direction in space as it shows on each flat triangle, times the triangle's area."""
-    flat = _in_shapes(mesh, triangles, way)
+def _along_limbs(topology: Topology, owns: NDArray[np.bool_], *, lying: bool) -> tuple[Doubles, Doubles]:
+    """Of the owning triangles the direction, float64 (T, 3), that is up on the pattern: along a limb, or across it if
+    they are to be lying, and elsewhere up; and how sure the limb is, (T,)."""
+    corners = topology.mesh.positions[topology.triangles].astype(np.float64)
+    axes, sure = limb_axes(corners, topology.places[topology.triangles])
+    area = np.abs(areas(triangle_shapes(corners)))
+    axes = one_way(axes, sure, area, topology.shared_edges[1], (UP, AWAY))
+    if lying:
+        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        axes = np.cross(normal / np.maximum(np.linalg.norm(normal, axis=1), 1e-300)[:, None], axes)
+    return np.where(sure[:, None] > CLEAR, axes, UP)[owns], np.where(sure > CLEAR, sure, 0.0)[owns]
+
+
+def _directions(flat: Doubles, shapes: Doubles, places: Doubles, of: Ints) -> Doubles:
+    """float64 (T, 2): a direction on each of `triangle_shapes` as it shows on the flat triangle, times the area."""
     # from the triangle's own frame to where it lies, sheared perhaps: at right angles to what is level there
     level = np.einsum("tij,tj->ti", linear_maps(places[of], shapes), np.stack([-flat[:, 1], flat[:, 0]], axis=1))
     length = np.linalg.norm(flat, axis=1) / np.maximum(np.linalg.norm(level, axis=1), 1e-300)
@@ -173,14 +206,15 @@ def _directions(mesh: Mesh, triangles: Ints, shapes: Doubles, places: Doubles, o
 
 
 def _in_shapes(mesh: Mesh, triangles: Ints, way: Doubles) -> Doubles:
-    """float64 (T, 2): a direction in space as it shows on each of `triangle_shapes`."""
+    """float64 (T, 2): a direction in space (3,), or one of each triangle (T, 3), as it shows on each of
+    `triangle_shapes`."""
     corners = mesh.positions[triangles].astype(np.float64)
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     along = one / np.maximum(np.linalg.norm(one, axis=1), 1e-30)[:, None]
     normal = np.cross(one, two)
     normal /= np.maximum(np.linalg.norm(normal, axis=1), 1e-30)[:, None]
     across = -np.cross(normal, along)  # y of `triangle_shapes` runs down
-    return np.stack([along @ way, across @ way], axis=1)
+    return np.stack([(along * way).sum(axis=1), (across * way).sum(axis=1)], axis=1)
 
 
 def _shift_to_height(
