@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from texsynth.exemplar import build_exemplar
 from texsynth.expand import expand
+from texsynth.fit import Ground, in_whole_sides
+from texsynth.image_io import read_image
 from texsynth.lattice import Lattice, find_lattice
 from texsynth.layout import plan_frame, sample_layout
 from texsynth.material import MapKind
+from texsynth.options import Options
 from texsynth.presets import PRESETS
+from texsynth.restyle import synthesize
 from texsynth.run import Run
 
 Floats = NDArray[np.float32]
@@ -128,3 +134,37 @@ def test_a_tileable_result_smaller_than_the_period_is_made_without_the_lattice(t
     layout = sample_layout(exemplar, frame, None, PRESETS["draft"], Run())
     positions, _ = expand(exemplar, frame, None, layout, None, PRESETS["draft"], tmp_path, Run(), lambda p, scale: None)
     assert positions.shape == (8, 8, 2)
+
+
+def uneven() -> NDArray[np.float64]:
+    """Six boards across, none of which the edge cuts."""
+    return np.roll(boards([52, 37, 46, 33, 47, 41]), 20, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "share"),
+    [(256, 1.0), (512, 1.0), (1000, 1.0), (640, 640 / 768), (272, 272 / 256), (320, 320 / 256), (160, 160 / 256)],
+)
+def test_whole_sides_fit_into_a_result_that_tiles(size: int, share: float) -> None:
+    exemplar = build_exemplar(uneven()[:, :, None].repeat(3, axis=2).astype(np.float32), (MapKind.ALBEDO,))
+    ground = Ground(size, None, None, None, 1.0, TORUS)
+    assert 1 / in_whole_sides(ground, exemplar).density == pytest.approx(share)
+    for same in (replace(ground, torus=OPEN), replace(ground, torus=(False, True))):
+        assert in_whole_sides(same, exemplar) is same
+
+
+@pytest.mark.parametrize("size", [96, 120])
+def test_where_no_whole_side_fits_in_nothing_is_scaled(size: int) -> None:
+    exemplar = build_exemplar(uneven()[:, :, None].repeat(3, axis=2).astype(np.float32), (MapKind.ALBEDO,))
+    ground = Ground(size, None, None, None, 1.0, TORUS)
+    assert in_whole_sides(ground, exemplar) is ground
+
+
+def test_boards_of_many_widths_keep_their_joints_in_a_result_that_tiles(tmp_path: Path) -> None:
+    image = uneven().clip(0, 1)
+    Image.fromarray((image * 255).astype(np.uint8)).resize((320, 320)).convert("RGB").save(tmp_path / "boards.png")
+    options = Options(size=512, preset="draft", tileable=True, maps=(MapKind.ALBEDO,))
+    manifest = synthesize(tmp_path / "boards.png", tmp_path / "out", options, Run())
+    assert any("shown at 80%" in note for note in manifest["notes"])
+    made = read_image(tmp_path / "out" / "albedo.png").texels[:, :, 0] / 255.0
+    assert made.mean(axis=1).std() > 0.8 * image.mean(axis=1).std(), "joints go all the way"

@@ -3,6 +3,7 @@ scale and one way up, and is carried into the texture afterwards."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from texsynth.blend import Blend
 from texsynth.content import Content, no_larger
+from texsynth.exemplar import Exemplar
+from texsynth.lattice import SIDE_CHANGE
 from texsynth.material import MapKind
 from texsynth.model.latent import BLOCK
 from texsynth.options import Options
@@ -33,6 +36,9 @@ Mask = NDArray[np.bool_]
 LARGEST_GUIDE = 2048  # texels a side of guidance that is carried onto a plane
 _HALF = np.float32(0.5)
 MIRRORED = 360  # added to the turn of a block in an index
+# By how much an exemplar that repeats with its sides may be scaled for whole ones to fit into a result that tiles: to
+# LITTLE_GROWN it is enlarged, else reduced to no less than MOST_SHRUNK, or ONCE_SHRUNK if only one side fits in.
+LITTLE_GROWN, MOST_GROWN, MOST_SHRUNK, ONCE_SHRUNK = 1.1, 1.35, 0.65, 0.5
 COARSER = 4  # how much coarser than the plane a region is carried onto it
 
 
@@ -81,6 +87,22 @@ def choose_ground(
         tiles = surface.repeating
     quarters = quarters_to_turn(ups_in_texture(surface)) if options.fit == "surface" else 0
     return Ground(options.size, surface, None, surface, offered / mean, tiles, quarters)
+
+
+def in_whole_sides(ground: Ground, exemplar: Exemplar) -> Ground:
+    """The ground where it tiles and the exemplar repeats with its sides: with the density at which whole sides fit in,
+    if that is near; the same ground otherwise."""
+    sides = exemplar.lattice.sides(exemplar.size)
+    along = [axis for axis in range(2) if ground.torus[axis] and sides[axis]]
+    if not along or ground.plane is not None:
+        return ground
+    times = ground.size / exemplar.size[along[0]]
+    larger, smaller = times / max(1, math.floor(times)), times / math.ceil(times)
+    if abs(math.log(smaller)) < SIDE_CHANGE or 0 <= math.log(larger) < SIDE_CHANGE:
+        return ground  # as it is, some rows are left out or come twice
+    shrinks = larger < 1 or (smaller >= MOST_SHRUNK and larger > LITTLE_GROWN)
+    scale = smaller if shrinks else larger
+    return replace(ground, density=ground.density / scale) if ONCE_SHRUNK <= scale <= MOST_GROWN else ground
 
 
 def wanted_tokens(ground: Ground, region: Region | None, options: Options) -> Mask | None:

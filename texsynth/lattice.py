@@ -69,6 +69,13 @@ class Lattice:
     strength: float
     otherwise: Lattice | None = None
 
+    def sides(self, size: tuple[int, int]) -> tuple[bool, bool]:
+        """Whether it repeats with that side only, down and across, of an exemplar of `size` texels."""
+        if self.otherwise is None:
+            return False, False
+        once = np.round(np.abs(self.waves) * size) == 1
+        return bool(once[:, 0].any()), bool(once[:, 1].any())
+
     def fitted(self, size: tuple[int, int], torus: tuple[bool, bool]) -> tuple[Lattice, Lattice]:
         """This lattice, and the least changed one that closes in the directions of `torus` (y, x), for a result of
         `size` texels.

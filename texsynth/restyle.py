@@ -13,7 +13,7 @@ import json
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from texsynth.fit import (
     content_on,
     course_shift,
     in_texture,
+    in_whole_sides,
     index_in_texture,
     shown_on,
     wanted_tokens,
@@ -141,7 +142,7 @@ class Made:
     """What a run has made, before it is published. canvases: the texture's maps. indices: of each layer, int32
     (H / 8, W / 8, 3), where in its exemplar the texture's blocks come from and how they are turned, as `index.npy`.
     layers: on the ground. share: of the second layer. explained: share of the exemplar's detail that `faithful` finds
-    by its other half."""
+    by its other half. parts: a note on the exemplar's scale, if it is not the one that was asked for."""
 
     canvases: dict[MapKind, Canvas]
     indices: tuple[NDArray[np.int32], ...]
@@ -149,6 +150,7 @@ class Made:
     share: float
     compute: Compute
     explained: float | None = None
+    parts: tuple[str, ...] = ()
 
 
 def make_maps(sources: Sources, work: Path, preview: Path, options: Options, compute: Compute, run: Run) -> Made:
@@ -162,7 +164,7 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         if ground.quarters:
             turned = tuple(quarter_turned(each, ground.quarters) for each in sources.exemplars)
             sources = replace(sources, exemplars=turned)
-        prepared = [ready.prepared(material, ground.density) for material in sources.exemplars]
+        ground, prepared, parts = _prepared(ready, ground, sources.exemplars, scales=options.faithful == 0)
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
     if asset is not None and topology is not None and _takes_geometry(asset, options):
         with run.stage("geometry", 0.02, 0.03):
@@ -206,7 +208,7 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
     if topology is not None and options.seams == "weld":
         _in_place(canvases, lambda maps: fill_gutters(maps, topology, _inside(sources.region)))
     indices = tuple(_in_blocks(layer, ground, options.size) for layer in layers)
-    return Made(canvases, indices, layers, share, compute)
+    return Made(canvases, indices, layers, share, compute, parts=parts)
 
 
 def _enlarged(
@@ -256,6 +258,22 @@ def end_work(out: Path) -> None:
     """Remove what an unfinished run would have needed."""
     shutil.rmtree(out / WORK, ignore_errors=True)
     (out / PREVIEW).unlink(missing_ok=True)
+
+
+def _prepared(
+    ready: _Ready, ground: Ground, materials: Sequence[Material], *, scales: bool
+) -> tuple[Ground, list[Exemplar], tuple[str, ...]]:
+    """The exemplars at the ground's density, or at another, so that whole sides of the first fit in; and a note."""
+    prepared = [ready.prepared(material, ground.density) for material in materials]
+    whole = in_whole_sides(ground, prepared[0]) if scales else ground
+    if whole is ground:
+        return ground, prepared, ()
+    other = [ready.prepared(material, whole.density) for material in materials]
+    if other[0].lattice.otherwise is None:
+        return ground, prepared, ()
+    scale = ground.density / whole.density
+    note = f"{materials[0].name}: its pattern repeats with its sides only; shown at {scale:.0%}, whole ones fit in"
+    return whole, other, (note,)
 
 
 class _Ready:
@@ -606,7 +624,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Index, mesh, report and, last, the manifest."""
     material, exemplar, asset, canvases = sources.exemplars[0], made.layers[0].exemplar, sources.asset, made.canvases
-    parts = [] if asset is not None else _only_a_part(exemplar.size, options)
+    parts = [*made.parts, *([] if asset is not None else _only_a_part(exemplar.size, options))]
     notes = [note for each in sources.exemplars for note in (*each.notes, *_not_asked(each, options))] + parts
     estimated = frozenset[MapKind]().union(*(each.estimated for each in sources.exemplars))
     files = ["preview.png", "report.html", "report.json"]
