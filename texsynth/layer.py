@@ -90,7 +90,9 @@ def make_layer(
     work.mkdir(exist_ok=True)
     preset = PRESETS[options.preset]
     shown = outside.filled() if lead is None and outside is not None else lead
-    frame = plan_frame(exemplar, (size, size), torus, options.seed, shift, shown)
+    frame = plan_frame(
+        exemplar, (size, size), torus, options.seed, shift, shown, free=content is None and shown is None
+    )
 
     def at(share: float) -> float:
         return span[0] + (span[1] - span[0]) * share

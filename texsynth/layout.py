@@ -20,6 +20,7 @@ from torch import Tensor
 
 from texsynth.content import Content, guidance_of_content, guidance_of_exemplar
 from texsynth.exemplar import Exemplar, coarsest_scale, halved
+from texsynth.grain_bands import grain_bands
 from texsynth.lattice import Lattice
 from texsynth.lead import lead_at, origin_of, tokens_of
 from texsynth.model.exemplar_score import ExemplarScore, Prior, noise_levels, step_weights
@@ -92,12 +93,18 @@ def plan_frame(
     seed: int,
     shift: NDArray[np.float32] | None = None,
     lead: Floats | None = None,
+    *,
+    free: bool = False,
 ) -> Frame:
     """The frame of a result: its lattice closed in the directions that tile, its offset drawn from the seed.
 
-    lead: as of `sample_layout`; the lattice then lies as it does there.
+    lead: as of `sample_layout`; the lattice then lies as it does there. free: nothing says what lies where, so that an
+    exemplar without a lattice may have bands of grain.
     """
     own, lattice = exemplar.lattice.fitted(size, torus)
+    bands = grain_bands(exemplar, size, seed) if free and len(own.waves) == 0 else None
+    if bands is not None:
+        return Frame(size, torus, bands[0], bands[0], (0.0, 0.0), seed, bands[1])
     origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size
     frame = Frame(size, torus, own, lattice, (float(origin[0]), float(origin[1])), seed, shift)
     if lead is None or len(lattice.waves) == 0:

@@ -1,0 +1,88 @@
+"""Bands of grain: long lines of an exemplar stay long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from texsynth.exemplar import Exemplar, build_exemplar
+from texsynth.expand import expand
+from texsynth.grain_bands import TOLERANCE, WIDTHS, grain_bands
+from texsynth.layout import plan_frame, sample_layout
+from texsynth.material import MapKind
+from texsynth.presets import PRESETS
+from texsynth.run import Run
+
+Floats = NDArray[np.float32]
+SIDE = 256
+OPEN, TORUS = (False, False), (True, True)
+
+
+def wood(seed: int = 0, *, upright: bool = False) -> Exemplar:
+    """Lines along x (or y) that change slowly along their way."""
+    random = np.random.default_rng(seed)
+    lines = ndimage.gaussian_filter(random.normal(size=(SIDE, SIDE)), (1.5, 60), mode="wrap")
+    speckles = ndimage.gaussian_filter(random.normal(size=(SIDE, SIDE)), (0.8, 2), mode="wrap")
+    image = 0.5 + 0.1 * lines / lines.std() + 0.02 * speckles / speckles.std()
+    image = image.T if upright else image
+    return build_exemplar(image[:, :, None].repeat(3, axis=2).clip(0, 1).astype(np.float32), (MapKind.ALBEDO,))
+
+
+def test_what_has_no_long_lines_has_no_bands() -> None:
+    noise = np.random.default_rng(1).random((SIDE, SIDE, 1)).repeat(3, axis=2).astype(np.float32)
+    assert grain_bands(build_exemplar(noise, (MapKind.ALBEDO,)), (512, 512), 0) is None
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("wraps", [False, True])
+def test_bands_show_rows_that_follow_each_other_and_are_in_the_exemplar(upright: bool, wraps: bool) -> None:
+    exemplar = replace(wood(2, upright=upright), wraps=(wraps, wraps))
+    found = grain_bands(exemplar, (1024, 768), 5)
+    assert found is not None
+    lattice, shift = found
+    axis = 1 if upright else 0
+    np.testing.assert_allclose(lattice.waves, np.eye(2)[[axis]] / SIDE)
+    assert shift.shape == (128, 96, 2)
+    assert (shift[:, :, 1 - axis] == 0).all()
+    along = np.moveaxis(shift[:, :, axis], axis, 0)
+    assert (along == along[:, :1]).all(), "a band goes all along"
+    rows = np.arange(len(along)) * 8 - along[:, 0]
+    edges = np.flatnonzero(np.diff(rows) != 8) + 1
+    widths = np.diff(np.r_[0, edges, len(rows)]) * 8
+    assert (widths >= WIDTHS[0] * SIDE - 8).all()
+    assert len(set(rows[np.r_[0, edges]])) > len(edges) / 2, "they begin in many places"
+    if not wraps:
+        assert rows.min() >= 0
+        assert rows.max() + 8 <= SIDE
+
+
+@pytest.mark.parametrize("torus", [OPEN, TORUS])
+def test_a_line_goes_on_where_pieces_meet(torus: tuple[bool, bool], tmp_path: Path) -> None:
+    exemplar, run, size = wood(3), Run(), (320, 320)
+    straight = share_along(exemplar.stack)
+    shares = []
+    for free in (False, True):
+        frame = plan_frame(exemplar, size, torus, 4, free=free)
+        layout = sample_layout(exemplar, frame, None, PRESETS["draft"], run)
+        work = tmp_path / str(free)
+        work.mkdir()
+        positions, _ = expand(exemplar, frame, None, layout, None, PRESETS["draft"], work, run, lambda p, scale: None)
+        rows = (positions[:, :, 0, None, None] + np.arange(8)[:, None]) % SIDE
+        columns = (positions[:, :, 1, None, None] + np.arange(8)) % SIDE
+        made = exemplar.stack[rows, columns].transpose(0, 2, 1, 3, 4).reshape(*size, -1)
+        shares.append(share_along(made))
+        if free:
+            off = (positions[:, :, 0] + frame.shift[:, :, 0] - np.arange(40)[:, None] * 8) / SIDE
+            assert np.abs(off - np.round(off)).mean() < 2 * TOLERANCE
+    assert shares[1] > 0.6 * straight
+    assert shares[1] > 1.5 * shares[0]
+
+
+def share_along(image: Floats) -> float:
+    """Of the energy, that in the means of the rows."""
+    return float(image.mean(axis=1).var(axis=0).sum() / image.var(axis=(0, 1)).sum())
