@@ -35,18 +35,47 @@ def wood(seed: int = 0, *, upright: bool = False) -> Exemplar:
 
 def test_what_has_no_long_lines_has_no_bands() -> None:
     noise = np.random.default_rng(1).random((SIDE, SIDE, 1)).repeat(3, axis=2).astype(np.float32)
-    assert grain_bands(build_exemplar(noise, (MapKind.ALBEDO,)), (512, 512), 0) is None
+    assert grain_bands(build_exemplar(noise, (MapKind.ALBEDO,)), (512, 512), OPEN, 0) is None
+
+
+def boards(*, upright: bool = False) -> Exemplar:
+    """Eight boards across, each of a tone of its own, with a dark joint; the edge cuts none in its joint."""
+    image = np.kron(np.random.default_rng(6).normal(0.5, 0.02, 8), np.ones(SIDE // 8))[:, None]
+    image = image + 0.15 * (wood(7).stack[:, :, 0] - 0.5)
+    image[np.arange(SIDE) % 32 < 3] = 0.1
+    image = np.roll(image, 12, axis=0)
+    image = image.T if upright else image
+    return build_exemplar(image[:, :, None].repeat(3, axis=2).clip(0, 1).astype(np.float32), (MapKind.ALBEDO,))
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize(("length", "period"), [(1024, 32.0), (1000, 1000 / 31)])
+def test_every_board_is_a_band_in_another_order(upright: bool, length: int, period: float) -> None:
+    exemplar = boards(upright=upright)
+    assert len(exemplar.lattice.waves) == 1
+    axis = 1 if upright else 0
+    found = grain_bands(exemplar, (length, length), TORUS, 5)
+    assert found is not None
+    assert SIDE * found.own.waves[0, axis] == pytest.approx(1)
+    assert SIDE * found.lattice.waves[0, axis] == pytest.approx(32 / period)
+    along = np.moveaxis(found.shift[:, :, axis], axis, 0)
+    assert (along == along[:, :1]).all()
+    rows = (np.arange(len(along)) * 8 - along[:, 0]) * 32 / period  # of the exemplar
+    board, within = np.divmod(rows - 12, 32)
+    assert len(set(board % 8)) == 8, "all are used"
+    assert (np.diff(board)[np.diff(within) > 0] == 0).all(), "each is whole"
+    assert (np.diff(board)[np.diff(within) < 0] % 8 != 1).mean() > 0.5, "and most follow another"
 
 
 @pytest.mark.parametrize("upright", [False, True])
 @pytest.mark.parametrize("wraps", [False, True])
 def test_bands_show_rows_that_follow_each_other_and_are_in_the_exemplar(upright: bool, wraps: bool) -> None:
     exemplar = replace(wood(2, upright=upright), wraps=(wraps, wraps))
-    found = grain_bands(exemplar, (1024, 768), 5)
+    found = grain_bands(exemplar, (1024, 768), OPEN, 5)
     assert found is not None
-    lattice, shift = found
-    axis = 1 if upright else 0
-    np.testing.assert_allclose(lattice.waves, np.eye(2)[[axis]] / SIDE)
+    axis, shift = 1 if upright else 0, found.shift
+    for lattice in (found.own, found.lattice):
+        np.testing.assert_allclose(lattice.waves, np.eye(2)[[axis]] / SIDE)
     assert shift.shape == (128, 96, 2)
     assert (shift[:, :, 1 - axis] == 0).all()
     along = np.moveaxis(shift[:, :, axis], axis, 0)

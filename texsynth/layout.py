@@ -98,13 +98,13 @@ def plan_frame(
 ) -> Frame:
     """The frame of a result: its lattice closed in the directions that tile, its offset drawn from the seed.
 
-    lead: as of `sample_layout`; the lattice then lies as it does there. free: nothing says what lies where, so that an
-    exemplar without a lattice may have bands of grain.
+    lead: as of `sample_layout`; the lattice then lies as it does there. free: nothing says what lies where, so that
+    there may be bands of grain.
     """
     own, lattice = exemplar.lattice.fitted(size, torus)
-    bands = grain_bands(exemplar, size, seed) if free and len(own.waves) == 0 else None
+    bands = grain_bands(exemplar, size, torus, seed) if free else None
     if bands is not None:
-        return Frame(size, torus, bands[0], bands[0], (0.0, 0.0), seed, bands[1])
+        return Frame(size, torus, bands.own, bands.lattice, (0.0, 0.0), seed, bands.shift)
     origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size
     frame = Frame(size, torus, own, lattice, (float(origin[0]), float(origin[1])), seed, shift)
     if lead is None or len(lattice.waves) == 0:
