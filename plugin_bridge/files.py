@@ -72,8 +72,9 @@ class Part:
         self._found = hashlib.sha256()
         self._beside = ThreadPoolExecutor(1)
         self._unhashed: deque[Future[None]] = deque()
-        if self._file.tell():
-            self._unhashed.append(self._beside.submit(_hash_into, self._found, self._part))
+        kept = self._file.tell()
+        if kept:  # and not what is written after it meanwhile
+            self._unhashed.append(self._beside.submit(_hash_into, self._found, self._part, kept))
 
     def __enter__(self) -> Part:
         return self
@@ -145,10 +146,9 @@ class Gathered:
         return bytes(self._data)
 
 
-def _hash_into(found: Any, path: Path) -> None:
+def _hash_into(found: Any, path: Path, count: int = -1) -> None:
+    """Hash a file, or its first `count` bytes."""
     with path.open("rb") as file:
-        while True:
-            data = file.read(1 << 20)
-            if not data:
-                return
+        while data := file.read(1 << 20 if count < 0 else min(1 << 20, count)):
             found.update(data)
+            count -= len(data) if count > 0 else 0

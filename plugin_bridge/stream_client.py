@@ -53,9 +53,10 @@ class TextureStream:
     ) -> None:  # fmt: skip
         self._client = client
         self._hello = streams_pb2.Hello(
-            scene=scene, formats=formats, largest_texture=largest_texture, memory_budget=memory_budget, credit=credit,
-            order=order, deflate=deflate, batches=True, marks=True,
+            scene=scene, formats=formats, largest_texture=largest_texture, memory_budget=memory_budget, order=order,
+            deflate=deflate, batches=True, marks=True,
         )  # fmt: skip
+        self._credit = streams_pb2.Credit(bytes=credit)
         self.textures: dict[str, ReceivedTexture] = {}
         self.streams = 0
         """How many were opened so far."""
@@ -140,6 +141,8 @@ class TextureStream:
         self._requests.put_nowait(streams_pb2.OpenRequest(hello=self._hello))
         for request in self._said.values():
             self._requests.put_nowait(request)
+        # after what is seen, so that the first chunks are of it
+        self._requests.put_nowait(streams_pb2.OpenRequest(credit=self._credit))
 
     def _take(self, response: streams_pb2.OpenResponse) -> None:
         kind: Any = response.WhichOneof("event")
