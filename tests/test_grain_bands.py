@@ -64,6 +64,7 @@ def test_every_board_is_a_band_in_another_order(upright: bool, length: int, peri
     board, within = np.divmod(rows - 12, 32)
     assert len(set(board % 8)) == 8, "all are used"
     assert (np.diff(board)[np.diff(within) > 0] == 0).all(), "each is whole"
+    assert board[-1] % 8 == board[0] % 8, "the edge of a result that tiles cuts none in two"
     assert (np.diff(board)[np.diff(within) < 0] % 8 != 1).mean() > 0.5, "and most follow another"
 
 

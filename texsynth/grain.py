@@ -24,12 +24,12 @@ class Grain(Enum):
     LEVEL = auto()
 
 
-def grain_of(stack: NDArray[np.floating[Any]]) -> Grain:
-    """The grain of maps (H, W, C) 0..1, by their structure tensor."""
+def grain_of(stack: NDArray[np.floating[Any]], least: float = 0.0) -> Grain:
+    """The grain of maps (H, W, C), by their structure tensor. least: coherence below which there is none."""
     coherence, angle = coherence_of(stack)
-    if coherence > UPRIGHT and abs(angle) < SLANT:
+    if coherence > max(UPRIGHT, least) and abs(angle) < SLANT:
         return Grain.UPRIGHT
-    if coherence > LEVEL and abs(angle) > np.pi / 2 - SLANT:
+    if coherence > max(LEVEL, least) and abs(angle) > np.pi / 2 - SLANT:
         return Grain.LEVEL
     return Grain.NONE
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from texsynth.exemplar import Exemplar
-from texsynth.grain import Grain, coherence_of, grain_of
+from texsynth.grain import Grain, grain_of
 from texsynth.lattice import Lattice
 from texsynth.model.latent import BLOCK
 
@@ -42,8 +42,8 @@ def grain_bands(exemplar: Exemplar, size: tuple[int, int], torus: tuple[bool, bo
     """The bands of a result of `size` (height, width); of boards each is one. None where the exemplar has no such
     grain, or another lattice than that of boards."""
     own, fitted = exemplar.lattice.fitted(size, torus)
-    grain = grain_of(exemplar.weighted)
-    if grain is Grain.NONE or len(own.waves) > 1 or coherence_of(exemplar.weighted)[0] < COHERENT:
+    grain = grain_of(exemplar.weighted, COHERENT)
+    if grain is Grain.NONE or len(own.waves) > 1:
         return None
     axis = 0 if grain is Grain.LEVEL else 1
     side, wraps, rng = exemplar.size[axis], exemplar.wraps[axis], np.random.default_rng([seed, 3])
@@ -53,7 +53,9 @@ def grain_bands(exemplar: Exemplar, size: tuple[int, int], torus: tuple[bool, bo
         if own.waves[0, 1 - axis] or count < FEWEST:
             return None
         scale = abs(float(fitted.waves[0, axis] / own.waves[0, axis]))
-        planned: tuple[Sequence[float], Sequence[float]] = _boards(profile, side / count, scale, size[axis], wraps, rng)
+        planned: tuple[Sequence[float], Sequence[float]] = _boards(
+            profile, side / count, scale, size[axis], wraps, torus[axis], rng
+        )
         tolerance = own.tolerance / count
     else:
         beyond = "wrap" if wraps else "nearest"
@@ -70,9 +72,11 @@ def grain_bands(exemplar: Exemplar, size: tuple[int, int], torus: tuple[bool, bo
 
 
 def _boards(
-    means: NDArray[np.float32], period: float, scale: float, length: int, wraps: bool, rng: np.random.Generator
-) -> tuple[list[float], list[float]]:
-    """As `_planned`, of boards whose `period`, texels, is divided by `scale` in the result; all begin at a joint."""
+    means: NDArray[np.float32], period: float, scale: float, length: int, wraps: bool, closes: bool,
+    rng: np.random.Generator,
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """As `_planned`, of boards whose `period`, texels, is divided by `scale` in the result; all begin at a joint.
+    closes: whether the result tiles across them."""
     profile = np.square(means - means.mean(axis=0)).sum(axis=1)
     phase = np.arange(len(profile)) % period
     folded = np.bincount(phase.astype(int), profile) / np.maximum(np.bincount(phase.astype(int)), 1)
@@ -85,6 +89,8 @@ def _boards(
         begins.append(at)
         sources.append(joint + left.pop() * period)
         at += period / scale
+    if closes:  # the last board goes on over the edge, in the first
+        sources[-1] = sources[0]
     return begins, sources
 
 

@@ -138,10 +138,11 @@ def plan_plane(
     vertices = np.zeros((len(mesh.positions), 2), np.float32)
     vertices[triangles] = placed[of] / side
     plane = Mesh(mesh.positions, mesh.normals, vertices, mesh.triangles[chosen], mesh.material_index[chosen])
-    height = (mesh.positions[triangles] @ UP).mean(axis=1) * density
-    shift = _shift_to_height(placed[of].mean(axis=1), height, ways[0], np.abs(areas(shapes)), sheets, np.deg2rad(grain))
-    if follow in (Follow.LIMBS, Follow.LYING_LIMBS):  # no courses
-        shift = np.zeros_like(shift)
+    shift = np.zeros((len(triangles), 2))
+    if follow in (Follow.NOTHING, Follow.HEIGHT):  # there are no courses elsewhere
+        height = (mesh.positions[triangles] @ UP).mean(axis=1) * density
+        middles, weight = placed[of].mean(axis=1), np.abs(areas(shapes))
+        shift = _shift_to_height(middles, height, ways[0], weight, sheets, np.deg2rad(grain))
     return PatternPlane(side, density, plane, np.flatnonzero(chosen), shift)
 
 
