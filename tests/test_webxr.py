@@ -131,10 +131,27 @@ def village(server: Server, jobs: dict[str, Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def line(server: Server, token: str = "", **options: Any) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A WebSocket after its first message."""
-    async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}stream", **options) as socket:
-        await socket.send_str(token)
-        yield socket
+    """A WebSocket after its first message. What it leaves unsent is dropped at the end, and its connection is closed."""
+    connections: list[socket.socket] = []
+
+    def opened(address: tuple[Any, ...]) -> socket.socket:
+        connections.append(socket.socket(*address[:3]))
+        connections[-1].setblocking(False)
+        return connections[-1]
+
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=opened)) as session,
+            session.ws_connect(f"{server.url}stream", **options) as web_socket,
+        ):
+            await web_socket.send_str(token)
+            yield web_socket
+    finally:
+        for connection in connections:
+            with contextlib.suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+        while any(connection.fileno() >= 0 for connection in connections):
+            await asyncio.sleep(0.01)
 
 
 def hello(scene: str = SCENE, credit: int = ENOUGH) -> bytes:
@@ -260,7 +277,6 @@ def test_a_stream_over_tls_wants_the_authority_that_signed_the_certificate(tmp_p
     async def refused(server: Server) -> None:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await walk(server, ssl.create_default_context())
-        await asyncio.sleep(0.25)  # aiohttp leaves it to the loop to close what was refused, and says to wait so long
 
     files = ["--tokens", str(tokens), "--certificate", str(tls / "server.pem"), "--key", str(tls / "server.key")]
     with serving(tmp_path / "data", *files, tls=tls) as server:

@@ -148,6 +148,8 @@ class Supervisor:
             if not place.worker.alive:
                 place.ready, place.jobs = False, 0
                 if not await place.worker.start():
+                    if not self._stopping:
+                        log.error("worker %s did not start", place.worker.name)
                     await asyncio.sleep(1)
                     continue
                 self._meters.workers_started.inc()

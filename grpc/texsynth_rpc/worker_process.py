@@ -52,8 +52,6 @@ class WorkerProcess:
         news = await self.hear()
         while news is not None and "ready" not in news:
             news = await self.hear()
-        if news is None:
-            log.error("worker %s did not start", self.name)
         return news is not None
 
     def order(self, **order: Any) -> None:
