@@ -131,7 +131,7 @@ def village(server: Server, jobs: dict[str, Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def line(server: Server, token: str = "", **options: Any) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A WebSocket after its first message. What it leaves unsent is dropped at the end, and its connection is closed."""
+    """A WebSocket after its first message. What is unsent at the end is dropped; the connection is closed."""
     connections: list[socket.socket] = []
 
     def opened(address: tuple[Any, ...]) -> socket.socket:

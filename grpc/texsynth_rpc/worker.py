@@ -11,6 +11,7 @@ news: {"ready"}, {"progress", stage, fraction, remaining, preview}, {"done", met
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 
 from texsynth.allocator import KeptMemory, keep_freed_memory
 from texsynth.errors import TexsynthError
-from texsynth.run import Progress, Run
+from texsynth.run import Progress, Run, write_atomically
 from texsynth_rpc.lent_models import of_this_process, without_paths
 from texsynth_rpc.v1 import jobs_pb2
 from texsynth_rpc.work import BadWork, carry_out
@@ -67,7 +68,7 @@ class _Worker:
             if order.get("stop"):
                 self._run.cancel()
                 continue
-            self._run = order["run"] = Run(listener=self._listener())  # now: a stop may follow before the job begins
+            self._run = order["run"] = Run(listener=self._listener(Path(order["job"])))  # now: a stop may follow before the job begins
             self._put(order)
         self._run.cancel()
         self._put({"end": True})
@@ -77,17 +78,22 @@ class _Worker:
             self._orders.append(order)
             self._arrived.notify()
 
-    def _listener(self) -> Callable[[Progress], None]:
-        last = 0.0
+    def _listener(self, folder: Path) -> Callable[[Progress], None]:
+        """Tells progress now and then, and the first preview always; of previews it keeps a copy, for the job removes
+        its own at its end."""
+        last, shown = 0.0, folder / "shown.png"
 
         def listen(progress: Progress) -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last >= PROGRESS:
+            if now - last >= PROGRESS or (progress.preview and not shown.exists()):
                 last = now
+                if progress.preview:
+                    with contextlib.suppress(OSError):  # a full disk: the picture before it, or none
+                        write_atomically(shown, progress.preview.read_bytes())
                 self._tell(
                     progress=True, stage=progress.stage, fraction=progress.fraction,
-                    remaining=progress.remaining_s or 0.0, preview=str(progress.preview or ""),
+                    remaining=progress.remaining_s or 0.0, preview=str(shown) if shown.exists() else "",
                 )  # fmt: skip
 
         return listen
