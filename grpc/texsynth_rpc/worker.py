@@ -68,7 +68,8 @@ class _Worker:
             if order.get("stop"):
                 self._run.cancel()
                 continue
-            self._run = order["run"] = Run(listener=self._listener(Path(order["job"])))  # now: a stop may follow before the job begins
+            listener = self._listener(Path(order["job"]))
+            self._run = order["run"] = Run(listener)  # now: a stop may follow before the job begins
             self._put(order)
         self._run.cancel()
         self._put({"end": True})
