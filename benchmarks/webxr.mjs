@@ -11,13 +11,15 @@ const SMALL = { width: 320, height: 200 }; // so that a frame does not take a qu
 const SLOW = 150_000; // bytes a second of the pictures,
 const SLOWEST = 8_000; // and of the first, while the mesh comes
 const TRACED = "devtools.timeline"; // Chromium's events of event listeners and frames, with the thread's own time
+const COLLECTIONS = ["MinorGC", "MajorGC"]; // of garbage, by V8
+const KEPT = ["EventDispatch", "FireAnimationFrame", ...COLLECTIONS];
 const browser = await launch(chromium);
 
 /** What Chromium traces until the function that it gives is called: the events, in the order of their beginnings. */
 async function tracing() {
   const devtools = await browser.newBrowserCDPSession();
   const events = [];
-  devtools.on("Tracing.dataCollected", ({ value }) => events.push(...value.filter(({ name }) => name === "EventDispatch" || name === "FireAnimationFrame")));
+  devtools.on("Tracing.dataCollected", ({ value }) => events.push(...value.filter(({ name }) => KEPT.includes(name))));
   await devtools.send("Tracing.start", { transferMode: "ReportEvents", traceConfig: { recordMode: "recordUntilFull", includedCategories: [TRACED] } });
   return async () => {
     const complete = new Promise((done) => devtools.once("Tracing.tracingComplete", done));
@@ -28,22 +30,26 @@ async function tracing() {
   };
 }
 
-/** Milliseconds of each frame: {wall, own: of the page's thread, both for the whole frame and for its uploads}. What
- * went up between two frames, as mip tails do, counts to the next one. */
+/** Milliseconds of each frame: {wall, own: of the page's thread, both for the whole frame and for its uploads}, and for
+ * these what collecting garbage took of own. What went up between two frames, as mip tails do, counts to the next one. */
 function framesOf(events) {
   const isOurs = ({ args }) => args.data?.type?.startsWith("texsynth-");
   const { pid, tid } = events.find((each) => each.name === "EventDispatch" && isOurs(each));
   const frames = [];
-  let early = { dur: 0, tdur: 0 };
+  const mine = events.filter((event) => event.pid === pid && event.tid === tid);
+  const collections = mine.filter(({ name }) => COLLECTIONS.includes(name));
+  const garbage = ({ ts, dur }) => collections.reduce((sum, each) => sum + (each.ts >= ts && each.ts < ts + dur ? each.tdur : 0), 0);
+  const nothing = { wall: 0, own: 0, garbage: 0 };
+  let early = nothing;
   let drawn = null;
-  for (const each of events.filter((event) => event.pid === pid && event.tid === tid)) {
+  for (const each of mine) {
     if (each.name === "FireAnimationFrame") drawn = each;
-    else if (!isOurs(each)) continue;
-    else if (each.args.data.type === "texsynth-early") early = { dur: early.dur + each.dur, tdur: early.tdur + each.tdur };
+    if (!isOurs(each)) continue;
+    const spent = { wall: early.wall + each.dur / 1000, own: early.own + each.tdur / 1000, garbage: early.garbage + garbage(each) / 1000 };
+    if (each.args.data.type === "texsynth-early") early = spent;
     else {
-      const [wall, own] = [early.dur + each.dur, early.tdur + each.tdur].map((time) => time / 1000);
-      frames.push({ uploads: { wall, own }, wall: (drawn.dur + early.dur) / 1000, own: (drawn.tdur + early.tdur) / 1000 });
-      early = { dur: 0, tdur: 0 };
+      frames.push({ uploads: spent, wall: drawn.dur / 1000 + early.wall, own: drawn.tdur / 1000 + early.own });
+      early = nothing;
     }
   }
   return frames;

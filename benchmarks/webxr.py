@@ -112,6 +112,7 @@ def uploads(run: dict[str, Any], how: str) -> list[Row]:
         one(f"uploads of a frame, the thread's own time, p99, ms, {how}", "<= 2", percent(own, 99), 2.0),
         one(f"median, ms, {how}", "-", percent(own, 50)),
         one(f"most, ms, {how}", "-", own.max()),
+        one(f"of that V8's collection of garbage, {how}", "-", frames[own.argmax()]["uploads"]["garbage"]),
         one(f"by the clock, with waiting for a processor, p99, ms, {how}", "-", percent(wall, 99)),
         one(f"frames over {FRAME:.1f} ms by their uploads, own time, {how}", "0", caused(frames, "own"), 0),
         one(f"the same by the clock, {how}", "-", caused(frames, "wall")),

@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from texsynth.exemplar import Exemplar, build_exemplar
 from texsynth.expand import expand
-from texsynth.grain_bands import TOLERANCE, WIDTHS, grain_bands
+from texsynth.grain_bands import TOLERANCE, WIDTHS, boards_of, grain_bands
+from texsynth.joints import joints_of
 from texsynth.layout import plan_frame, sample_layout
 from texsynth.material import MapKind
 from texsynth.presets import PRESETS
@@ -66,6 +67,73 @@ def test_every_board_is_a_band_in_another_order(upright: bool, length: int, peri
     assert (np.diff(board)[np.diff(within) > 0] == 0).all(), "each is whole"
     assert board[-1] % 8 == board[0] % 8, "the edge of a result that tiles cuts none in two"
     assert (np.diff(board)[np.diff(within) < 0] % 8 != 1).mean() > 0.5, "and most follow another"
+
+
+WIDTHS_OF_BOARDS = [52, 37, 46, 33, 47, 41]
+
+
+def floor(*, upright: bool = False) -> Exemplar:
+    """Boards of WIDTHS_OF_BOARDS, each row of three lengths, of many tones, with dark joints."""
+    random, image = np.random.default_rng(8), np.zeros((SIDE, SIDE))
+    for first, width in zip(np.cumsum([0, *WIDTHS_OF_BOARDS[:-1]]), WIDTHS_OF_BOARDS, strict=True):
+        ends = np.sort(random.choice(16, 3, replace=False)) * 16
+        tones = random.normal(0.6, 0.06, 3)[np.searchsorted(ends, np.arange(SIDE), "right") % 3]
+        image[first : first + width] = tones
+        image[first : first + width, ends] = image[first : first + width, ends - 1] = 0.15
+        image[first : first + 2] = 0.15
+    image = np.roll(image + 0.1 * (wood(7).stack[:, :, 0] - 0.5), 20, axis=0)
+    image = image.T if upright else image
+    return build_exemplar(image[:, :, None].repeat(3, axis=2).clip(0, 1).astype(np.float32), (MapKind.ALBEDO,))
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_joints_are_found_however_far_apart_they_lie(upright: bool) -> None:
+    exemplar = floor(upright=upright)
+    axis = 1 if upright else 0
+    found = joints_of(np.moveaxis(exemplar.weighted, axis, 0), wraps=True)
+    there = np.cumsum([0, *WIDTHS_OF_BOARDS[:-1]]) + 20 + 1  # the middle of two rows
+    np.testing.assert_allclose(found, there, atol=2)
+    plain = wood(upright=upright)
+    assert boards_of(plain, plain.lattice) is None
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("torus", [OPEN, TORUS])
+def test_uneven_boards_are_laid_whole(upright: bool, torus: tuple[bool, bool]) -> None:
+    exemplar = floor(upright=upright)
+    axis = 1 if upright else 0
+    found = grain_bands(exemplar, (768, 768), torus, 3)
+    assert found is not None
+    assert len(found.lattice.waves) == 2
+    scale = float(found.lattice.waves[0, axis]) * SIDE
+    assert scale == pytest.approx(1, abs=0.03)
+    shift = found.shift if axis == 0 else found.shift.transpose(1, 0, 2)
+    assert (shift[:, :, axis] == shift[:, :1, axis]).all()
+    rows = (np.arange(96) * 8 - shift[:, 0, axis]) * scale
+    lines = np.moveaxis(exemplar.stack[:, :, 0], axis, 0)
+    begins = [0, *np.flatnonzero(np.abs(np.diff(rows) - 8 * scale) > 1) + 1]
+    assert len(begins) > 9
+    for first in begins:
+        if first:
+            assert lines[near(rows[first])].mean(axis=1).min() < 0.3, "each begins at its joint"
+        columns = np.arange(96) * 8 - shift[first, :, 1 - axis]
+        line = lines[int(rows[first] + 12) % SIDE]
+        for cut in columns[1:][np.abs((np.diff(columns) - 8 + SIDE / 2) % SIDE - SIDE / 2) > 1]:
+            assert line[near(cut)].min() < 0.3, "and at its end"
+
+
+def test_bands_follow_a_surface() -> None:
+    shift = np.zeros((96, 96, 2), np.float32)
+    shift[:, 48:, 0] = 64  # as on a chart that lies lower
+    found = grain_bands(floor(), (768, 768), OPEN, 3, shift)
+    assert found is not None
+    assert len(found.lattice.waves) == 1
+    np.testing.assert_allclose(found.shift[8:, 48:, 0] - 64, found.shift[:-8, :48, 0], atol=1e-3)
+
+
+def near(place: float) -> NDArray[np.intp]:
+    """As far as a token is wide."""
+    return np.arange(int(place) - 9, int(place) + 3) % SIDE
 
 
 @pytest.mark.parametrize("upright", [False, True])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from texsynth.blend import Blend
 from texsynth.content import Content, no_larger
 from texsynth.exemplar import Exemplar
+from texsynth.grain_bands import boards_of
 from texsynth.lattice import SIDE_CHANGE
 from texsynth.material import MapKind
 from texsynth.model.latent import BLOCK
@@ -89,11 +90,12 @@ def choose_ground(
     return Ground(options.size, surface, None, surface, offered / mean, tiles, quarters)
 
 
-def in_whole_sides(ground: Ground, exemplar: Exemplar) -> Ground:
+def in_whole_sides(ground: Ground, exemplar: Exemplar, *, free: bool) -> Ground:
     """The ground where it tiles and the exemplar repeats with its sides: with the density at which whole sides fit in,
-    if that is near; the same ground otherwise."""
-    sides = exemplar.lattice.sides(exemplar.size)
-    along = [axis for axis in range(2) if ground.torus[axis] and sides[axis]]
+    if that is near; the same ground otherwise. free: as of `layout.plan_frame`, so boards fit in whatever its size."""
+    sides, boards = exemplar.lattice.sides(exemplar.size), boards_of(exemplar, exemplar.lattice) if free else None
+    fits_in = None if boards is None else boards.axis
+    along = [axis for axis in range(2) if ground.torus[axis] and sides[axis] and axis != fits_in]
     if not along or ground.plane is not None:
         return ground
     times = ground.size / exemplar.size[along[0]]

@@ -102,7 +102,7 @@ def plan_frame(
     there may be bands of grain.
     """
     own, lattice = exemplar.lattice.fitted(size, torus)
-    bands = grain_bands(exemplar, size, torus, seed) if free else None
+    bands = grain_bands(exemplar, size, torus, seed, shift) if free else None
     if bands is not None:
         return Frame(size, torus, bands.own, bands.lattice, (0.0, 0.0), seed, bands.shift)
     origin = np.random.default_rng([seed, 1]).uniform(0, 1, 2) * exemplar.size

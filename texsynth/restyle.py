@@ -164,7 +164,8 @@ def make_maps(sources: Sources, work: Path, preview: Path, options: Options, com
         if ground.quarters:
             turned = tuple(quarter_turned(each, ground.quarters) for each in sources.exemplars)
             sources = replace(sources, exemplars=turned)
-        ground, prepared, parts = _prepared(ready, ground, sources.exemplars, scales=options.faithful == 0)
+        free = asset is None and options.model is None
+        ground, prepared, parts = _prepared(ready, ground, sources.exemplars, scales=options.faithful == 0, free=free)
         content = None if asset is None or asset.material is None else prepare_content(asset.material, options.content)
     if asset is not None and topology is not None and _takes_geometry(asset, options):
         with run.stage("geometry", 0.02, 0.03):
@@ -261,11 +262,11 @@ def end_work(out: Path) -> None:
 
 
 def _prepared(
-    ready: _Ready, ground: Ground, materials: Sequence[Material], *, scales: bool
+    ready: _Ready, ground: Ground, materials: Sequence[Material], *, scales: bool, free: bool
 ) -> tuple[Ground, list[Exemplar], tuple[str, ...]]:
     """The exemplars at the ground's density, or at another, so that whole sides of the first fit in; and a note."""
     prepared = [ready.prepared(material, ground.density) for material in materials]
-    whole = in_whole_sides(ground, prepared[0]) if scales else ground
+    whole = in_whole_sides(ground, prepared[0], free=free) if scales else ground
     if whole is ground:
         return ground, prepared, ()
     other = [ready.prepared(material, whole.density) for material in materials]
