@@ -53,7 +53,9 @@ const tell = (message: string): void => void (says.textContent = message);
 
 const stream = new Stream(heard);
 const surfaces = new Surfaces(
-  renderer, gpuFormats(gl), Number(asked.get("upload")) || BUDGET, (bytes) => stream.send({ kind: "uploaded", bytes }), (surface) => stage.update(surface));
+  renderer, gpuFormats(gl), Number(asked.get("upload")) || BUDGET,
+  (bytes, data) => stream.send({ kind: "uploaded", bytes, data }, data ? [data.buffer] : []), // its memory is collected there, not in a frame
+  (surface) => stage.update(surface));
 const stage = new Stage(renderer, surfaces, tell);
 const feedback = new Feedback(renderer, (seen) => stream.send({ kind: "view", surfaces: seen }));
 const brush = new Brush();

@@ -14,7 +14,7 @@ export type ToWorker =
   | { kind: "view"; surfaces: SeenSurface[] }
   | { kind: "gaze"; known: boolean; x: number; y: number }
   | { kind: "selection"; surfaces: string[] }
-  | { kind: "uploaded"; bytes: number } // so many more bytes may come
+  | { kind: "uploaded"; bytes: number; data?: Uint8Array<ArrayBuffer> } // so many more bytes may come; data: was one of them
   | { kind: "forget" }; // nothing is held any more: all is asked for again
 
 export interface Version {

@@ -18,7 +18,8 @@ export class Stream {
     this.worker.onmessage = ({ data }: MessageEvent<FromWorker>) => heard(data);
   }
 
-  send(message: ToWorker): void {
-    this.worker.postMessage(message);
+  /** transfer: whose memory goes along. */
+  send(message: ToWorker, transfer: Transferable[] = []): void {
+    this.worker.postMessage(message, transfer);
   }
 }

@@ -15,11 +15,11 @@ export class Surfaces {
   readonly all = new Map<string, SurfaceTextures>();
   readonly uploads: Uploads;
 
-  /** formats: by name, of this GPU. budget: milliseconds of uploads a frame. uploaded: so many bytes have their place.
-   * changed: a surface shows other textures. */
+  /** formats: by name, of this GPU. budget: milliseconds of uploads a frame. uploaded: so many bytes have their place,
+   * and data, where it is given, is needed no more. changed: a surface shows other textures. */
   constructor(
     private readonly renderer: WebGLRenderer, private readonly formats: Map<string, GLenum>, budget: number,
-    private readonly uploaded: (bytes: number) => void, private readonly changed: (surface: string) => void,
+    private readonly uploaded: (bytes: number, data?: Uint8Array<ArrayBuffer>) => void, private readonly changed: (surface: string) => void,
   ) {
     this.uploads = new Uploads(budget);
   }
@@ -44,12 +44,12 @@ export class Surfaces {
 
   chunk(message: ChunkMessage): void {
     const slot = this.slot(message.texture);
-    if (!slot) return this.uploaded(message.bytes);
+    if (!slot) return this.uploaded(message.bytes, message.data);
     if (slot.waitsForTail) {
       this.uploaded(message.bytes); // else the other maps' tails might never come
       slot.held.push(message);
       this.open(this.all.get(split(message.texture)[0])!);
-    } else this.queue(slot, message, () => this.uploaded(message.bytes));
+    } else this.queue(slot, message, () => this.uploaded(message.bytes, message.data));
   }
 
   evicted(texture: string, index: number): void {
