@@ -93,9 +93,10 @@ def choose_ground(
 def in_whole_sides(ground: Ground, exemplar: Exemplar, *, free: bool) -> Ground:
     """The ground where it tiles and the exemplar repeats with its sides: with the density at which whole sides fit in,
     if that is near; the same ground otherwise. free: as of `layout.plan_frame`, so boards fit in whatever its size."""
-    sides, boards = exemplar.lattice.sides(exemplar.size), boards_of(exemplar, exemplar.lattice) if free else None
-    fits_in = None if boards is None else boards.axis
-    along = [axis for axis in range(2) if ground.torus[axis] and sides[axis] and axis != fits_in]
+    sides = exemplar.lattice.sides(exemplar.size)
+    along = [axis for axis in range(2) if ground.torus[axis] and sides[axis]]
+    if along and free and (boards := boards_of(exemplar, exemplar.lattice)) is not None:
+        along = [axis for axis in along if axis != boards.axis]
     if not along or ground.plane is not None:
         return ground
     times = ground.size / exemplar.size[along[0]]

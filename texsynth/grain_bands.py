@@ -27,6 +27,7 @@ WIDTHS = 0.2, 0.5  # of the exemplar's side: of a band
 CANDIDATES = 24  # places where the next band might begin
 ALIKE = 12  # texels on either side of an edge that are compared
 FEWEST = 4  # boards or courses of an exemplar, for each to be a band; more of uneven ones
+CROSSING = 2  # joints across them, at most: what has more is tiles
 WIDEST = 2.0  # times the narrower half's median: a wider board is two whose joint was not seen, or more
 UNSEEN = 1 / 3  # of the side: as much may be such boards
 LIKE_WAVE = 0.3  # as many boards as waves, but for so many: they are even;
@@ -42,7 +43,8 @@ MISFIT = 0.1  # logarithm: by which a row's boards may be longer or shorter, so 
 
 @dataclass(frozen=True)
 class Bands:
-    """own, lattice: of the exemplar and of the result, the wave of a side of the exemplar. shift: float32 (size / 8,
+    """own, lattice: of the exemplar and of the result, the wave of a side of the exemplar, and of the other one too where
+    boards are laid whole. shift: float32 (size / 8,
     size / 8, 2), as `layout.Frame` has it."""
 
     own: Lattice
@@ -67,11 +69,16 @@ def grain_bands(
     """The bands of a result of `size` (height, width); of boards each is one. None where the exemplar has no such
     grain, or another lattice than that of boards. shift: as `layout.Frame` has it, and the bands follow it."""
     own, _ = exemplar.lattice.fitted(size, torus)
-    boards = boards_of(exemplar, exemplar.lattice) or boards_of(exemplar, own)
-    grain = grain_of(exemplar.weighted, COHERENT)
-    if boards is None and (grain is Grain.NONE or len(own.waves)):
-        return None
-    axis = (0 if grain is Grain.LEVEL else 1) if boards is None else boards.axis
+    boards = boards_of(exemplar, exemplar.lattice)
+    if boards is None and own is not exemplar.lattice:
+        boards = boards_of(exemplar, own)
+    if boards is None:
+        grain = Grain.NONE if len(own.waves) else grain_of(exemplar.weighted, COHERENT)
+        if grain is Grain.NONE:
+            return None
+        axis = 0 if grain is Grain.LEVEL else 1
+    else:
+        axis = boards.axis
     blocks = -(-size[0] // BLOCK), -(-size[1] // BLOCK)
     further = np.zeros((*blocks, 2), np.float32) if shift is None else shift.copy()
     places = np.indices(blocks)[axis] * BLOCK - further[:, :, axis]
@@ -172,7 +179,7 @@ def boards_of(exemplar: Exemplar, lattice: Lattice) -> Boards | None:
 def _uneven(exemplar: Exemplar, axis: int) -> NDArray[np.float64]:
     """`Boards.joints` of boards of several widths; none where there are not enough."""
     joints, crossing = (joints_of(np.moveaxis(exemplar.weighted, at, 0), exemplar.wraps[at]) for at in (axis, 1 - axis))
-    if len(joints) <= FEWEST or len(crossing) > 2:
+    if len(joints) <= FEWEST or len(crossing) > CROSSING:
         return np.empty(0)
     if exemplar.wraps[axis]:
         joints = np.r_[joints, joints[0] + exemplar.size[axis]]
