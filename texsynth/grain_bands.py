@@ -43,9 +43,8 @@ MISFIT = 0.1  # logarithm: by which a row's boards may be longer or shorter, so 
 
 @dataclass(frozen=True)
 class Bands:
-    """own, lattice: of the exemplar and of the result, the wave of a side of the exemplar, and of the other one too where
-    boards are laid whole. shift: float32 (size / 8,
-    size / 8, 2), as `layout.Frame` has it."""
+    """own, lattice: of the exemplar and of the result, the wave of a side of the exemplar, and of the other one too
+    where boards are laid whole. shift: float32 (size / 8, size / 8, 2), as `layout.Frame` has it."""
 
     own: Lattice
     lattice: Lattice
