@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mipmap.chain import Filtering, level_sizes
-from mipmap.chunks import Place, layout
+from mipmap.chunks import Place, layout, tail_level
 from mipmap.compiled import in_threads
 from mipmap.detail import Detail, Texels, Window, measure, span_below, whole
 from mipmap.encode import decode_level, normal_codes
@@ -20,13 +20,15 @@ CHANNELS: dict[Filtering, int] = {"colour": 3, "normal": 3, "scalar": 1}
 
 
 def chunk_details(
-    levels: Sequence[NDArray[np.uint8]], height: int, width: int, texel_format: TexelFormat, side: int,
+    levels: Mapping[int, NDArray[np.uint8]], level: int, height: int, width: int, texel_format: TexelFormat, side: int,
     filtering: Filtering,
 ) -> Iterator[Detail]:  # fmt: skip
-    """The `Detail` of each chunk in the order of `chunks.layout`, for a texture of `height` x `width` texels.
+    """The `Detail` of each chunk of one level, row by row, for a texture of `height` x `width` texels; of the largest
+    level of the mip tail that of the tail.
 
-    levels: the bytes of each level, arrays or memory maps, from the full size down to 1 x 1. Two rows of chunks are
-    decoded at a time, and chunks of a row are measured on all cores. Raises FormatError for levels of other lengths.
+    levels: the bytes of that level and, but for the tail's, of the next coarser one, arrays or memory maps. Two rows of
+    chunks are decoded at a time, and chunks of a row are measured on all cores. Raises FormatError for levels of other
+    lengths.
     """
     sizes = level_sizes(height, width)
 
@@ -34,9 +36,11 @@ def chunk_details(
         """At least these rows of a level, decoded, and the number of the first."""
         return _rows(levels[level], sizes[level], start, stop, texel_format, filtering)
 
-    places = list(layout(height, width, side, texel_format.block_width))
-    yield measure(whole(rows(places[0].level, 0, places[0].height)[1]), None, filtering)
-    for _, row in groupby(places[1:], lambda place: (place.level, place.y)):
+    places = [place for place in layout(height, width, side, texel_format.block_width) if place.level == level]
+    if level == tail_level(height, width, side):
+        yield measure(whole(rows(level, 0, places[0].height)[1]), None, filtering)
+        return
+    for _, row in groupby(places, lambda place: place.y):
         yield from _row_of_details(list(row), sizes, rows, filtering)
 
 

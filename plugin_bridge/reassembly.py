@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from texsynth_rpc.v1 import streams_pb2
@@ -61,6 +61,11 @@ class ReceivedTexture:
         new._levels = self._levels
         new.held = [index in kept for index in range(len(self.chunks))]
         return new
+
+    def know(self, levels: Iterable[streams_pb2.EncodedLevel]) -> None:
+        """The digests of levels that were not encoded yet when the texture was announced."""
+        for level in levels:
+            self.told.map.levels[level.level].sha256 = level.sha256
 
     def take(self, index: int, data: bytes) -> None:
         """Put the bytes of a chunk into place. Raises ValueError for another number of bytes than it has."""
@@ -144,4 +149,6 @@ class ReceivedTexture:
         return self._rows(height) * self._row(width)
 
     def _bytes(self, level: int) -> bytearray:
-        return self._levels.setdefault(level, bytearray(self._level_length(level)))
+        if level not in self._levels:
+            self._levels[level] = bytearray(self._level_length(level))
+        return self._levels[level]

@@ -148,6 +148,8 @@ class TextureStream:
         kind: Any = response.WhichOneof("event")
         if kind == "new_version":
             self._renew(response.new_version)
+        elif kind == "encoded":
+            self._texture(response.encoded.texture).know(response.encoded.levels)
         elif kind == "chunk":
             self._put(response.chunk)
         elif kind == "eviction":

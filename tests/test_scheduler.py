@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texsynth_rpc.chunk_plan import Plan
 from texsynth_rpc.feedback import Row, tables
 from texsynth_rpc.lazy_heap import LazyHeap
 from texsynth_rpc.priorities import (
@@ -35,6 +36,7 @@ from texsynth_rpc.scheduler import (
     Forget,
     Gazed,
     Granted,
+    Grown,
     LevelComplete,
     Message,
     NewVersion,
@@ -89,11 +91,19 @@ def edited(old: tuple[Piece, ...], keep: Callable[[Piece], bool], edit: int) -> 
     return tuple(p if keep(p) else replace(p, content=f"{p.content} {edit}") for p in old)
 
 
-class Client:
-    """Does what it is told, and notes what it must never be told."""
+def outlined(some: tuple[Piece, ...], ready: int) -> Plan:
+    """The texture while only the first `ready` of its pieces are encoded."""
+    unknown = {"byte_length": 1, "error": 0.0, "entropy": 0.0, "content": ""}
+    return Plan("", [*some[:ready], *(replace(piece, **unknown) for piece in some[ready:])], ready)
 
-    def __init__(self, rules: Rules) -> None:
+
+class Client:
+    """Does what it is told, and notes what it must never be told. begins: share of a new version that is ready."""
+
+    def __init__(self, rules: Rules, begins: float = 1.0) -> None:
         self.scheduler = Scheduler(rules)
+        self.begins = begins
+        self.ready: dict[str, int] = {}
         self.rules = rules
         self.pieces: dict[str, dict[Place, Piece]] = {}  # of the versions that the scheduler was told
         self.told: dict[str, int] = {}
@@ -111,14 +121,28 @@ class Client:
             case Added(texture, version, some):
                 self.pieces[texture] = {place_of(piece): piece for piece in some}
                 self.told[texture] = version
+                self.ready[texture] = Plan.of(texture, some).ready
             case Removed(texture):
                 del self.pieces[texture], self.told[texture]
+            case Grown(texture, _, some):
+                self.ready[texture] = some.ready
             case Budgeted(memory):
                 self.budget = memory
             case Granted(count):
                 self.granted += count
             case Acknowledged(sequence):
                 self.unacknowledged = [send for send in self.unacknowledged if send.sequence > sequence]
+
+    def add(self, texture: str, version: int, some: tuple[Piece, ...]) -> None:
+        """A version that is still being encoded."""
+        self.tell(Added(texture, version, outlined(some, round(self.begins * len(some)))))
+        self.pieces[texture] = {place_of(piece): piece for piece in some}
+
+    def grow(self, texture: str, count: int) -> None:
+        """So many more chunks of it have been encoded."""
+        some = tuple(self.pieces[texture].values())
+        ready = min(len(some), self.ready[texture] + count)
+        self.tell(Grown(texture, self.told[texture], outlined(some, ready)))
 
     def hear(self) -> Message | None:
         message = self.scheduler.next_message()
@@ -129,8 +153,9 @@ class Client:
                 self.version[texture] = version
                 self.holds[texture] = {places[index]: self.pieces[texture][places[index]] for index in kept}
                 assert all(old[place].content == piece.content for place, piece in self.holds[texture].items())
-            case Send(sequence, texture, version, piece, _, whole):
+            case Send(sequence, texture, version, piece, index, whole):
                 assert sequence == len(self.sent) + 1
+                assert index < self.ready[texture], "not encoded yet"
                 assert version == self.told[texture] == self.version[texture], "a superseded version"
                 assert self.pieces[texture][place_of(piece)] is piece
                 assert place_of(piece) not in self.holds[texture], "sent twice"
@@ -227,7 +252,9 @@ def do(client: Client, step: Any) -> None:
             old = tuple(client.pieces[texture].values())
             version = client.told[texture] + 1
             new = edited(old, lambda piece: (piece.row + piece.column + piece.level) % 4 < keep, version)
-            client.tell(Added(texture, version, new))
+            client.add(texture, version, new)
+        case ("grow", texture, count):
+            client.grow(texture, count)
         case ("listen", count):
             client.listen(count)
         case ("acknowledge", back):
@@ -259,6 +286,63 @@ def test_whatever_happens_the_rules_of_the_stream_hold_and_in_the_end_all_is_the
     made.take_all()
     assert made.holds == made.pieces
     assert made.scheduler.in_flight == 0
+
+
+grows = st.tuples(st.just("grow"), st.sampled_from("ab"), st.integers(0, 30))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sides, sides, policies, windows, st.sampled_from([0, 0.3, 1]),
+    st.lists(st.one_of(harmless, budgets, edits, grows, grows, listens, listens, acknowledgements), max_size=25),
+)  # fmt: skip
+def test_of_textures_that_are_still_encoded_what_is_ready_goes_out_and_in_the_end_all(
+    height: int, width: int, policy: Policy, window: int, begins: float, steps: list[Any]
+) -> None:
+    made = Client(Rules(policy, window), begins)
+    made.add("a", 1, pieces(height, width, 1))
+    made.add("b", 1, pieces(width, width, 2))
+    for step in steps:
+        do(made, step)
+    made.tell(Budgeted(None))
+    made.take_all()
+    for texture, some in made.pieces.items():
+        assert list(made.holds[texture]) != [] or made.ready[texture] == 0
+        assert set(made.holds[texture]) == set(list(some)[: made.ready[texture]]), "all that is ready, and nothing else"
+        made.grow(texture, len(some))
+    made.take_all()
+    assert made.holds == made.pieces
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps, grows, windows)
+def test_a_texture_that_has_grown_is_sent_as_one_that_was_whole_from_the_first(
+    steps: list[Any], grow: Any, window: int
+) -> None:
+    whole, growing = Client(Rules(window=window, tolerance=0)), Client(Rules(window=window, tolerance=0))
+    some = pieces(100, 70, 1)
+    whole.tell(Added("a", 1, some))
+    growing.tell(Added("a", 1, outlined(some, 0)))
+    growing.pieces["a"] = dict(whole.pieces["a"])
+    harmless = [step for step in steps if isinstance(step, Viewed | Gazed | Selected)]
+    for one in (whole, growing):
+        for step in harmless:
+            do(one, step)
+    growing.grow("a", grow[2])
+    growing.grow("a", len(some))
+    assert [send.index for send in growing.take_all()] == [send.index for send in whole.take_all()]
+
+
+@pytest.mark.parametrize(
+    ("version", "ready", "some"), [(2, 9, pieces(60, 60)), (1, 2, pieces(60, 60)), (1, 9, pieces(60, 40))]
+)
+def test_a_texture_never_grows_into_another_one_or_backwards(version: int, ready: int, some: tuple[Piece, ...]) -> None:
+    made = Client(Rules(window=PLENTY))
+    made.tell(Added("a", 1, outlined(pieces(60, 60), 4)))
+    with pytest.raises(ValueError, match="4 chunks of 24 ready"):
+        made.scheduler.receive(Grown("a", version, outlined(some, ready)))
+    with pytest.raises(ValueError, match="it is gone"):
+        made.scheduler.receive(Grown("b", 1, outlined(pieces(60, 60), 4)))
 
 
 @settings(max_examples=60, deadline=None)

@@ -53,6 +53,8 @@ class Shop:
     first: str
     second: str
     pictures: str
+    edited: str
+    """As `pictures`, of the second."""
 
     def sizes(self) -> tuple[int, int]:
         """Bytes of the first texture, and of what is not in it of the second, chunk by chunk."""
@@ -74,7 +76,7 @@ def shop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     cv2.imwrite(str(albedo), picture)
     with server.client() as client:
         made = [mips(client, folder / name, "quest3") for name in ("first", "second")]
-        return Shop(server, *made, pictures=mips(client, folder / "first", "source"))
+        return Shop(server, *made, *(mips(client, folder / name, "source") for name in ("first", "second")))
 
 
 def mips(client: Client, material: Path, target: str, format: str = "") -> str:
@@ -107,6 +109,17 @@ def everything_is(stream: TextureStream, surface: str, job: str, server: Server)
         for number in range(len(each.levels)):
             texture.level(number)  # by its digest
         assert [level.sha256 for level in texture.told.map.levels] == [level.sha256 for level in each.levels]
+
+
+def numbered(stream: TextureStream, number: int) -> ReceivedTexture:
+    """The texture of a number in this stream."""
+    return stream._texture(number)
+
+
+def levels_of(stream: TextureStream, texture: str) -> list[bytes]:
+    """Of one that has come whole, checked by digest."""
+    received = stream.textures[texture]
+    return [received.level(number) for number in range(len(received.sizes))]
 
 
 @pytest.mark.parametrize(("size", "side", "finest"), [((1024, 512), 256, 0), ((100, 300), 64, 1), ((60, 60), 64, 0)])
@@ -631,9 +644,7 @@ def test_pictures_are_encoded_once_when_a_scene_shows_them(shop: Shop, tmp_path:
     with shop.server.client() as client:
         assert client.texture(shop.pictures).blocks_sha256 == ""
         client.show("pictures", "sofa", shop.pictures)
-        encoded = client.texture(shop.pictures).blocks_sha256
         client.show("pictures", "chair", shop.pictures)
-        assert client.texture(shop.pictures).blocks_sha256 == encoded != ""
         client.fetch(shop.pictures, tmp_path / "published")
 
     async def receive() -> None:
@@ -643,8 +654,13 @@ def test_pictures_are_encoded_once_when_a_scene_shows_them(shop: Shop, tmp_path:
             assert {name.split("/")[0] for name in stream.textures} == {"sofa", "chair"}
             for kind in ("albedo", "normal", "roughness", "height"):
                 stream.textures[f"sofa/{kind}"].write_ktx2(tmp_path / f"{kind}.ktx2")
+                assert levels_of(stream, f"sofa/{kind}") == levels_of(stream, f"chair/{kind}")
 
     run(receive())
+    with shop.server.client() as client:
+        encoded = client.texture(shop.pictures).blocks_sha256
+        client.show("pictures", "table", shop.pictures)
+        assert client.texture(shop.pictures).blocks_sha256 == encoded != ""
     maps = json.loads((tmp_path / "published" / "material.json").read_text())["maps"]
     for kind, entry in maps.items():
         streamed = read_ktx2(tmp_path / f"{kind}.ktx2")
@@ -652,6 +668,115 @@ def test_pictures_are_encoded_once_when_a_scene_shows_them(shop: Shop, tmp_path:
         for number, level in enumerate((entry, *entry["mips"])):
             texels, _ = parse_png((tmp_path / "published" / level["file"]).read_bytes())
             assert streamed.level(number) == encode_level(texels, streamed.texel_format)
+
+
+@pytest.fixture(scope="module")
+def large(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
+    """A job of pictures that take some seconds to encode, of a seed."""
+    folder = tmp_path_factory.mktemp("large")
+
+    def make(seed: int) -> str:
+        write(generate("gravel", 2048, seed), folder / str(seed))
+        with server.client() as client:
+            return mips(client, folder / str(seed), "source")
+
+    return make
+
+
+def test_pictures_stream_while_finer_levels_of_them_are_encoded(
+    shop: Shop, large: Callable[[int], str], tmp_path: Path
+) -> None:
+    job = large(11)
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            stream, kinds = TextureStream(client, "grows"), list[str]()
+            await until(stream, "announced")
+            await client.show("grows", "sofa", job)
+            async for event in stream:
+                kinds.append(str(event.WhichOneof("event")))
+                if kinds[-1] == "chunk":
+                    texture = numbered(stream, event.chunk.texture)
+                    assert texture.told.map.levels[texture.chunks[event.chunk.index].level].sha256, "told before"
+                if kinds[-1] == "settled":
+                    break
+            assert kinds.index("chunk") < len(kinds) - 1 - kinds[::-1].index("encoded"), "chunks came meanwhile"
+            assert kinds.count("settled") == 1
+            for kind in ("albedo", "normal", "roughness", "height"):
+                levels_of(stream, f"sofa/{kind}")
+            everything = {name: each.told.map for name, each in stream.textures.items()}
+            later = TextureStream(client, "grows")
+            await until(later, "settled")
+            assert {name: each.told.map for name, each in later.textures.items()} == everything
+
+    run(receive())
+
+
+def test_a_restyle_of_pictures_is_shown_before_it_is_whole(shop: Shop, large: Callable[[int], str]) -> None:
+    first, second = large(12), large(13)
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("restyled", "sofa", first)
+            stream, kinds = TextureStream(client, "restyled"), list[str]()
+            await until(stream, "settled")
+            await client.show("restyled", "sofa", second)
+            async for event in stream:
+                kinds.append(str(event.WhichOneof("event")))
+                if kinds[-1] == "settled" and "new_version" in kinds:
+                    break
+            assert kinds.index("new_version") < kinds.index("encoded")
+            for kind in ("albedo", "normal", "roughness", "height"):
+                levels_of(stream, f"sofa/{kind}")
+                assert stream.textures[f"sofa/{kind}"].told.surface.job == second
+
+    run(receive())
+
+
+def test_what_is_the_same_in_edited_pictures_is_not_sent_again(shop: Shop) -> None:
+    async def receive() -> tuple[int, int]:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("edited pictures", "sofa", shop.pictures)
+            stream, sent = TextureStream(client, "edited pictures"), list[int]()
+            await until(stream, "settled", lambda event: sent.append(blocks_in(event)))
+            before = sum(sent)
+            sent.clear()
+            await client.show("edited pictures", "sofa", shop.edited)
+            async for event in stream:
+                sent.append(blocks_in(event))
+                told = {each.told.surface.job for each in stream.textures.values()}
+                if event.WhichOneof("event") == "settled" and told == {shop.edited}:
+                    return before, sum(sent)
+        raise AssertionError("the stream ended")
+
+    before, again = run(receive())
+    whole, changed = shop.sizes()
+    assert before == whole
+    assert again == changed < whole / 2
+
+
+def test_pictures_that_are_damaged_end_their_streams_and_come_once_they_are_mended(
+    shop: Shop, large: Callable[[int], str]
+) -> None:
+    job = large(14)
+    with shop.server.client() as client:
+        level = client.texture(job).maps[0].levels[0].sha256
+        file = shop.server.data / "objects" / level[:2] / level
+        right = file.read_bytes()
+        file.write_bytes(right[:-1] + b"?")
+
+    async def receive() -> None:
+        async with AsyncClient(shop.server.address) as client:
+            await client.show("damaged", "sofa", job)
+            stream = TextureStream(client, "damaged")
+            with pytest.raises(ServiceError, match="run texsynth verify --repair"):
+                await until(stream, "settled")
+            assert any(each.held[0] for each in stream.textures.values()), "what is right came"
+            file.write_bytes(right)
+            await until(stream, "settled")
+            levels_of(stream, "sofa/albedo")
+
+    run(receive())
 
 
 def test_only_what_gpus_read_is_shown_and_what_is_shown_stays(shop: Shop, gravel: Path) -> None:

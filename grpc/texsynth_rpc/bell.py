@@ -19,13 +19,15 @@ class Bell:
             event.set()
 
     @contextlib.contextmanager
-    def listening(self, name: str) -> Iterator[asyncio.Event]:
-        """An event that `ring` sets."""
+    def listening(self, *names: str) -> Iterator[asyncio.Event]:
+        """An event that `ring` sets for any of these."""
         event = asyncio.Event()
-        self._waiting.setdefault(name, set()).add(event)
+        for name in names:
+            self._waiting.setdefault(name, set()).add(event)
         try:
             yield event
         finally:
-            self._waiting[name].discard(event)
-            if not self._waiting[name]:
-                del self._waiting[name]
+            for name in names:
+                self._waiting[name].discard(event)
+                if not self._waiting[name]:
+                    del self._waiting[name]

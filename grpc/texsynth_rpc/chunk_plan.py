@@ -18,11 +18,16 @@ Integers = NDArray[np.int64]
 
 
 class Plan(Sequence[Piece]):
-    """The pieces of a texture and their places in the tree. name: for the message of ValueError, which is raised for
-    pieces that are not in the order of `mipmap.chunks.layout`."""
+    """The pieces of a texture and their places in the tree.
 
-    def __init__(self, name: str, pieces: Sequence[Piece]) -> None:
+    ready: how many of them, from the first, can be sent so far; of the others only place and memory are known. None:
+    all. name: for the message of ValueError, which is raised for pieces that are not in the order of
+    `mipmap.chunks.layout`.
+    """
+
+    def __init__(self, name: str, pieces: Sequence[Piece], ready: int | None = None) -> None:
         self.pieces = tuple(pieces)
+        self.ready = len(self.pieces) if ready is None else ready
         self.sizes = grid(name, self.pieces)
         self.levels = [piece.level for piece in self.pieces]
         self.longest = max((piece.byte_length for piece in self.pieces), default=0)

@@ -79,6 +79,13 @@ class Tree:
                     parent = parents[index]
                     above[parent] = above.get(parent, 0) + change
 
+    def grow(self, plan: Plan) -> None:
+        """More of the version can be sent. plan: of the same chunks. Each is valued anew."""
+        self.plan, self.pieces = plan, plan.pieces
+        for index in reversed(range(len(plan))):
+            self._value(index)
+            self.requeue(index)
+
     def attach(self, index: int) -> list[int]:
         """The client gets this chunk, which is on offer; returns it and all kept ones that become usable by it."""
         attached = [index]
@@ -136,7 +143,12 @@ class Tree:
         self.visits += 1
         if self._policy.looks_ahead:
             seen, sent, ratios = shown > 0, self.sent, self._ratios  # what is not seen adds nothing to what is
-            ahead = [child for child in self.plan.children[index] if not sent[child] and (visible[child] > 0) == seen]
+            ready = self.plan.ready
+            ahead = [
+                child
+                for child in self.plan.children[index]
+                if child < ready and not sent[child] and (visible[child] > 0) == seen
+            ]
             ahead.sort(key=ratios.__getitem__, reverse=True)  # stable: of equal ones the smaller index
             for child in ahead:
                 if self._gains[child] * cost <= gain * self._costs[child]:
@@ -155,5 +167,7 @@ class Tree:
             self.leaves.put(index, key)
 
     def _offer(self, index: int) -> None:
+        if index >= self.plan.ready:
+            return
         rank = self.seen(index) + 2 * (index == ROOT)
         self.offers.put(index, (-rank, -self._ratios[index]))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from google.rpc import code_pb2
 
 from texsynth_rpc.failures import Context, not_found, refuse
 from texsynth_rpc.gate import Gate
+from texsynth_rpc.growing import Growing
 from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
 from texsynth_rpc.objects import Damaged
 from texsynth_rpc.states import State
 from texsynth_rpc.texture_index import TextureIndex
 from texsynth_rpc.textures import NoBlocks, NoTexture, Parts
+
+Found = TypeVar("Found")
 
 
 class Results:
@@ -37,11 +40,11 @@ class Results:
         """The index of such a job's texture, built if this is the first time that anyone asks for it."""
         return await self._found(name, self._index.parts, context)
 
-    async def blocks(self, name: str, context: Context) -> Parts:
-        """As `parts`, in GPU blocks, encoded if this is the first time that anyone asks for them."""
+    async def blocks(self, name: str, context: Context) -> Growing:
+        """As `parts`, in GPU blocks, of which at least the mip tails are there."""
         return await self._found(name, self._index.blocks, context)
 
-    async def _found(self, name: str, find: Callable[[str], Awaitable[Parts]], context: Context) -> Parts:
+    async def _found(self, name: str, find: Callable[[str], Awaitable[Found]], context: Context) -> Found:
         await self.job(name, context)
         try:
             return await find(name)

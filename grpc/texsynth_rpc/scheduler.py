@@ -17,10 +17,12 @@ order, over a stream that keeps the order. The rules:
 - A new version takes the place of the old one at once: nothing that was queued of the old one goes out any more. Chunks
   at the same place with the same content are kept: they belong to the new version once the chunk over them came.
   What is in flight arrives before the notice of the new version, and is kept or dropped by that notice.
+- Of a texture that is still being encoded only the chunks that are ready go out; the others wait for `Grown`.
 - Equal events give equal messages; ties go to the smaller texture name and the coarser chunk.
 
 For n chunks an event costs O(log n) for each chunk whose weight, credit or presence it changes, a selection for each
-texture, a new version for each of its chunks, and the first lack of memory for each chunk that the client has.
+texture, a new version and each growth for each of its chunks, and the first lack of memory for each chunk that the
+client has.
 
 What the caller must do: name the version of each texture by a growing number; on a new version, drop at the client all
 chunks of the old one that the notice does not keep; after a reconnection start a new scheduler with `Added` and
@@ -77,6 +79,16 @@ class Added:
     pieces: Sequence[Piece]
     seen: Seen | None = None
     """What is seen of it, where the last `Viewed` does not say so."""
+
+
+@dataclass(frozen=True)
+class Grown:
+    """More chunks of a texture's present version can be sent. pieces: all of them, with `Plan.ready` for those that
+    can; what was said before of those that could stays. ValueError for fewer, other chunks or another version."""
+
+    texture: str
+    version: int
+    pieces: Plan
 
 
 @dataclass(frozen=True)
@@ -151,7 +163,7 @@ class Acknowledged:
     sequence: int
 
 
-Event = Added | Removed | Resumed | Viewed | Gazed | Selected | Budgeted | Granted | Acknowledged
+Event = Added | Grown | Removed | Resumed | Viewed | Gazed | Selected | Budgeted | Granted | Acknowledged
 
 
 @dataclass(frozen=True)
@@ -161,6 +173,14 @@ class NewVersion:
     texture: str
     version: int
     kept: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """From here on chunks may come that were not ready before."""
+
+    texture: str
+    version: int
 
 
 @dataclass(frozen=True)
@@ -204,7 +224,8 @@ class Forget:
     texture: str
 
 
-Message = NewVersion | Send | Evict | LevelComplete | Forget
+Notice = NewVersion | Ready | Evict | LevelComplete | Forget
+Message = Notice | Send
 
 
 class _InFlight(NamedTuple):
@@ -229,7 +250,7 @@ class Scheduler:
         self._best: LazyHeap[str] = LazyHeap()  # textures by their first offer
         self._worst: LazyHeap[str] = LazyHeap()  # textures by the leaf that goes first
         self._kept: dict[str, list[int]] = {}  # not yet usable, coarsest first
-        self._outbox: deque[NewVersion | Evict | LevelComplete | Forget] = deque()
+        self._outbox: deque[Notice] = deque()
         self._flying: deque[_InFlight] = deque()
         self._events = self._sequence = self._credit = 0
         self._budget: int | None = None
@@ -277,14 +298,21 @@ class Scheduler:
                 found.append(held(name, version, len(tree.plan), there))
         return tuple(found)
 
+    def present(self, texture: str) -> list[int]:
+        """Indices of the chunks of the present version that the client has, or will have of what is under way."""
+        tree = self._trees.get(texture)
+        return list(_present(tree)) if tree else []
+
     def receive(self, event: Event) -> None:
         """Something happened. ValueError for an event that cannot be; StaleToken from `Resumed`."""
         self._events += 1
-        if isinstance(event, Added | Resumed | Budgeted):  # upon which something may be evicted
+        if isinstance(event, Added | Grown | Resumed | Budgeted):  # upon which something may be evicted
             self._weigh()
         match event:
             case Added():
                 self._add(event)
+            case Grown(texture, version, plan):
+                self._grow(texture, version, plan)
             case Removed(texture):
                 self._remove(texture)
             case Resumed(holdings):
@@ -352,8 +380,7 @@ class Scheduler:
         name, plan = event.texture, Plan.of(event.texture, event.pieces)
         if event.version <= self._versions.get(name, event.version - 1):
             raise ValueError(f"version {event.version} of {name!r} comes after version {self._versions[name]}")
-        if plan.longest > self._rules.window:
-            raise ValueError(f"a chunk of {name!r} has {plan.longest} bytes; the window takes {self._rules.window}")
+        self._check_window(name, plan)
         tree = Tree(name, event.version, plan, self._rules.policy)
         if self._lacks_memory:
             tree.find_leaves()
@@ -367,6 +394,20 @@ class Scheduler:
             self._seen = {**self._seen, name: event.seen}
         self._reweigh_texture(name)
         self._settle(tree)
+
+    def _check_window(self, texture: str, plan: Plan) -> None:
+        if plan.longest > self._rules.window:
+            raise ValueError(f"a chunk of {texture!r} has {plan.longest} bytes; the window takes {self._rules.window}")
+
+    def _grow(self, texture: str, version: int, plan: Plan) -> None:
+        tree = self._trees.get(texture)
+        if tree is None or tree.version != version or plan.ready < tree.plan.ready or not plan.is_cut_as(tree.plan):
+            now = f"version {tree.version}, {tree.plan.ready} chunks of {len(tree.plan)} ready" if tree else "gone"
+            raise ValueError(f"{plan.ready} chunks of version {version} of {texture!r} are ready; it is {now}")
+        self._check_window(texture, plan)
+        tree.grow(plan)
+        self._refresh(tree)
+        self._outbox.append(Ready(texture, version))
 
     def _keep(self, old: Tree, new: Tree) -> None:
         """Marks what is the same in the new version and at the client; nothing where the chunks are cut otherwise."""

@@ -34,7 +34,7 @@ from texsynth_rpc.quota import Quota
 from texsynth_rpc.results import Results
 from texsynth_rpc.scenes import SceneStore
 from texsynth_rpc.services import Assets, Jobs, add
-from texsynth_rpc.stream_service import Streams, scene_key
+from texsynth_rpc.stream_service import GROWN, Streams, scene_key
 from texsynth_rpc.supervisor import Supervisor
 from texsynth_rpc.texture_index import TextureIndex
 from texsynth_rpc.texture_service import Textures
@@ -157,7 +157,7 @@ class _Service:
             jobs, objects, ledger, self._supervisor, self._caretaker, bell, gate, quota, self._stop.is_set,
             settings.models,
         )  # fmt: skip
-        index = TextureIndex(objects, jobs, ledger)
+        index = TextureIndex(objects, jobs, ledger, lambda: bell.ring(GROWN))
         results = Results(jobs, index, gate)
         self._textures = Textures(objects, jobs, results, meters)
         self._streams = Streams(scenes, results, objects, index, gate, meters, bell, self._stop)

@@ -12,6 +12,7 @@ from google.rpc import code_pb2
 from texsynth_rpc.bell import Bell
 from texsynth_rpc.failures import Context, bad_request, not_found, refuse
 from texsynth_rpc.gate import Gate
+from texsynth_rpc.growing import Growing
 from texsynth_rpc.jobs import NoSuchJob
 from texsynth_rpc.meters import Meters
 from texsynth_rpc.objects import Damaged, ObjectStore
@@ -23,6 +24,7 @@ from texsynth_rpc.textures import NoBlocks, NoTexture
 from texsynth_rpc.v1 import streams_pb2, streams_pb2_grpc, textures_pb2
 from texsynth_rpc.viewer import BadRequest, Viewer, checked_name
 
+GROWN = "textures"  # the name under which the bell rings when there is more of one than there was
 FIRST_REQUEST = 30.0  # seconds that a viewer has for its Hello
 
 
@@ -40,7 +42,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
     async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
         """See streams.proto."""
         scene, surface = await _name(context, "scene", request.scene), await _name(context, "surface", request.surface)
-        texture = (await self._results.blocks(request.job, context)).texture
+        texture = (await self._results.blocks(request.job, context)).texture  # of which more comes while it is streamed
         with contextlib.suppress(Damaged, FileNotFoundError):  # which those who look are told
             await self._maps(texture, 0, deflate=True)  # else the first viewer waits until its files are read
         shown = self._scenes.show(self._gate.tenant(context), scene, surface, request.job)
@@ -103,16 +105,18 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
 
     async def _follow(self, tenant: str, viewer: Viewer, wake: asyncio.Event) -> None:
         """Tells the viewer what the scene shows, and what changes. Raises BadRequest, Damaged, FileNotFoundError."""
-        with self._bell.listening(scene_key(tenant, viewer.scene)) as news:
-            announced = False
+        with self._bell.listening(scene_key(tenant, viewer.scene), GROWN) as news:
+            announced, blocks = False, dict[Shown, Growing]()
             while True:
                 news.clear()
                 now = self._scenes.surfaces(tenant, viewer.scene)
                 for surface in viewer.surfaces.keys() - {shown.surface for shown in now}:
                     viewer.hide(surface)
+                for gone in blocks.keys() - now:
+                    del blocks[gone]
                 for shown in now:
-                    if viewer.surfaces.get(shown.surface) != shown:
-                        await self._show(tenant, shown, viewer)
+                    with contextlib.suppress(NoSuchJob):  # it was hidden and deleted meanwhile: the bell has rung
+                        await self._bring(tenant, shown, viewer, blocks)
                         wake.set()
                 if not announced:
                     viewer.announce_end()
@@ -120,18 +124,27 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
                 wake.set()
                 await news.wait()
 
-    async def _show(self, tenant: str, shown: Shown, viewer: Viewer) -> None:
+    async def _bring(self, tenant: str, shown: Shown, viewer: Viewer, blocks: dict[Shown, Growing]) -> None:
+        """Gives the viewer what there is of a surface. blocks: what was looked up already."""
+        if viewer.surfaces.get(shown.surface) == shown:
+            if shown.surface in viewer.growing:
+                viewer.grow(shown.surface, await self._maps_for(viewer, blocks[shown]))
+            return
         held = viewer.held_version(shown.surface)
         if 0 < held < shown.version:  # what it holds of an older version may still be the same
             with contextlib.suppress(NoSuchJob, NoTexture, NoBlocks, Damaged, FileNotFoundError):
                 job = self._scenes.before(tenant, viewer.scene, shown.surface, held)
-                viewer.show(Shown(shown.surface, held, job), await self._maps_for(viewer, job))
-        with contextlib.suppress(NoSuchJob):  # it was hidden and deleted meanwhile: the bell has rung
-            viewer.show(shown, await self._maps_for(viewer, shown.job))
+                older = await self._maps_for(viewer, await self._index.blocks(job))
+                viewer.show(Shown(shown.surface, held, job), older)
+        if shown not in blocks:
+            blocks[shown] = await self._index.blocks(shown.job)
+        maps = await self._maps_for(viewer, blocks[shown])
+        if not viewer.would_lose(shown.surface, maps):  # else when more of it is there
+            viewer.show(shown, maps)
 
-    async def _maps_for(self, viewer: Viewer, job: str) -> list[StreamedMap]:
-        texture = (await self._index.blocks(job)).texture
-        return await self._maps(texture, viewer.largest, deflate=viewer.deflate)
+    async def _maps_for(self, viewer: Viewer, blocks: Growing) -> list[StreamedMap]:
+        blocks.check()
+        return await self._maps(blocks.texture, viewer.largest, deflate=viewer.deflate)
 
     async def _maps(self, texture: textures_pb2.Texture, largest: int, *, deflate: bool) -> list[StreamedMap]:
         return await asyncio.to_thread(self._maps_of.of, texture, largest, deflate)

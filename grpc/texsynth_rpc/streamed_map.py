@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 
 import google_crc32c
@@ -22,12 +22,12 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.priorities import VISIBILITY, Piece
 from texsynth_rpc.v1 import streams_pb2, textures_pb2
 
-MOST_KNOWN = 64  # textures whose maps are kept, about a MB each at 2048 texels
+MOST_KNOWN = 192  # maps that are kept, about 0.3 MB each at 2048 texels
 TILE = 256  # texels a side of the squares that views are told in, at most and where they do not say it
 
 
 class StreamedMap:
-    """A map in GPU blocks, whose levels are files of `objects`.
+    """A map in GPU blocks, whose levels are files of `objects`; those that are not there yet have no digest.
 
     largest: texels a side that the viewer takes, 0 for any; finer levels are left out. deflate: chunks are sent smaller
     where the index has them so.
@@ -39,25 +39,40 @@ class StreamedMap:
         self.described = textures_pb2.TextureMap()
         self.described.CopyFrom(made)
         del self.described.chunks[:]
-        self.described.ClearField("deflated_sha256")
-        self._deflated = objects.path(made.deflated_sha256) if deflate and made.deflated_sha256 else None
-        ends = list(accumulate(chunk.deflated_size for chunk in made.chunks))
+        for level in self.described.levels:
+            level.ClearField("deflated_sha256")
+        small = [level.deflated_sha256 if deflate else "" for level in made.levels]
+        self._deflated = [objects.path(digest) if digest else None for digest in small]
         sides = [max(level.height, level.width) for level in made.levels]
         self.finest = next((k for k, side in enumerate(sides) if not largest or side <= largest), len(sides) - 1)
         self.tail, self.side = made.chunks[0].level, sides[0]
         self._chunks = [chunk for chunk in made.chunks if chunk.level >= min(self.finest, self.tail)]
-        self._ends = ends[: len(self._chunks)]  # the coarsest come first
+        self._ends = _ends_in_level(self._chunks)
         self._sides = [level.chunk_side or made.chunk_side for level in made.levels]  # 0: indices of before had one
         table = [(level.height, level.width, side) for level, side in zip(made.levels, self._sides, strict=True)]
         self._table = np.array(table, np.int64).T
         visibility = VISIBILITY.get(made.kind, 1.0)
         pieces = [_piece(chunk, self._sides, visibility, self._length(chunk)) for chunk in self._chunks]
-        self.pieces = Plan(made.kind, pieces)
+        self.pieces = Plan(made.kind, pieces, sum(chunk.sha256 != "" for chunk in self._chunks))
         self._heads: list[bytes | None] = [None] * len(pieces)
         self._format = format_named(made.format)
-        self._paths = [objects.path(level.sha256) for level in made.levels]
+        self._paths = [objects.path(level.sha256) if level.sha256 else None for level in made.levels]
         self._levels: dict[int, NDArray[np.uint8]] = {}
-        self._small: memoryview | None = None
+        self._small: dict[int, memoryview] = {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its chunks can be sent."""
+        return self.pieces.ready == len(self.pieces)
+
+    def more_than(self, before: StreamedMap) -> list[streams_pb2.EncodedLevel]:
+        """The levels that are here, and were not in `before`."""
+        levels = zip(self.described.levels, before.described.levels, strict=True)
+        return [
+            streams_pb2.EncodedLevel(level=number, sha256=level.sha256)
+            for number, (level, was) in enumerate(levels)
+            if number >= self.finest and level.sha256 != was.sha256
+        ]
 
     def seen(self, tiles: Seen, side: int, largest: int, most: int) -> Seen:
         """The chunks under the tiles, each with its share of the pixels.
@@ -92,21 +107,26 @@ class StreamedMap:
 
     def _length(self, chunk: textures_pb2.TextureChunk) -> int:
         """Bytes on the line."""
-        return chunk.deflated_size if self._deflated and chunk.deflated_size else chunk.size
+        return self._deflated_size(chunk) or chunk.size
+
+    def _deflated_size(self, chunk: textures_pb2.TextureChunk) -> int:
+        """Bytes, 0 where it is sent as it is."""
+        return chunk.deflated_size if self._deflated[chunk.level] else 0
 
     def payload(self, index: int) -> bytes | memoryview:
         """The bytes of a chunk as they are sent, deflated or not. Raises FileNotFoundError."""
         chunk, end = self._chunks[index], self._ends[index]
-        if self._deflated and chunk.deflated_size:
-            if self._small is None:
-                self._small = _mapped(self._deflated)
-            return self._small[end - chunk.deflated_size : end]
+        path, length = self._deflated[chunk.level], self._deflated_size(chunk)
+        if path and length:
+            if chunk.level not in self._small:
+                self._small[chunk.level] = _mapped(path)
+            return self._small[chunk.level][end - length : end]
         return self._blocks(index, chunk)
 
     def inflated(self, index: int) -> int:
         """How many bytes the payload of a chunk is inflated, 0 where it is not deflated."""
         chunk = self._chunks[index]
-        return chunk.size if self._deflated and chunk.deflated_size else 0
+        return chunk.size if self._deflated_size(chunk) else 0
 
     def head(self, index: int, payload: bytes | memoryview) -> bytes:
         """What is the same of a chunk's message for all viewers, but for the payload itself."""
@@ -128,8 +148,9 @@ class StreamedMap:
     def _level(self, number: int) -> NDArray[np.uint8]:
         """(rows of blocks, bytes of a row)."""
         if number not in self._levels:
-            row_bytes = self._format.row_bytes(self.described.levels[number].width)
-            self._levels[number] = np.frombuffer(_mapped(self._paths[number]), np.uint8).reshape(-1, row_bytes)
+            row_bytes, path = self._format.row_bytes(self.described.levels[number].width), self._paths[number]
+            assert path is not None  # it is of a chunk that is ready
+            self._levels[number] = np.frombuffer(_mapped(path), np.uint8).reshape(-1, row_bytes)
         return self._levels[number]
 
 
@@ -157,6 +178,12 @@ class Spans:
         return np.asarray(length / np.maximum(1, stop - start))
 
 
+def _ends_in_level(chunks: Sequence[textures_pb2.TextureChunk]) -> list[int]:
+    """Where each ends among the deflated ones of its level, in bytes."""
+    levels = (list(some) for _, some in groupby(chunks, lambda chunk: chunk.level))
+    return [end for some in levels for end in accumulate(chunk.deflated_size for chunk in some)]
+
+
 def _mapped(path: Path) -> memoryview:
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -177,25 +204,27 @@ def _piece(chunk: textures_pb2.TextureChunk, sides: Sequence[int], visibility: f
 
 
 class StreamedMaps:
-    """Those of the textures that were streamed last: viewers share what is the same for all of them."""
+    """Those that were streamed last: viewers share what is the same for all of them."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._known: OrderedDict[tuple[str, int, bool], list[StreamedMap]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], StreamedMap] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, texture: textures_pb2.Texture, largest: int, deflate: bool) -> list[StreamedMap]:
         """All maps of a texture, whose files were read and found right. Raises Damaged, FileNotFoundError."""
-        for made in texture.maps:
-            if deflate and made.deflated_sha256:
-                self._objects.check(made.deflated_sha256)
-            for level in made.levels:
-                self._objects.check(level.sha256)
-        key = texture.version, largest, deflate
+        for level in (level for made in texture.maps for level in made.levels if level.sha256):
+            self._objects.check(level.sha256)
+            if deflate and level.deflated_sha256:
+                self._objects.check(level.deflated_sha256)
         with self._lock:
-            if key not in self._known:
-                self._known[key] = [StreamedMap(made, self._objects, largest, deflate=deflate) for made in texture.maps]
-            self._known.move_to_end(key)
-            if len(self._known) > MOST_KNOWN:
-                self._known.popitem(last=False)
-            return self._known[key]
+            return [self._map(made, largest, deflate) for made in texture.maps]
+
+    def _map(self, made: textures_pb2.TextureMap, largest: int, deflate: bool) -> StreamedMap:
+        key = made.kind, made.format, str(largest), str(deflate), *(level.sha256 for level in made.levels)
+        if key not in self._known:
+            self._known[key] = StreamedMap(made, self._objects, largest, deflate=deflate)
+        self._known.move_to_end(key)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        return self._known[key]

@@ -4,71 +4,124 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
+from texsynth_rpc.growing import Growing
 from texsynth_rpc.jobs import JobStore, Record
 from texsynth_rpc.ledger import Ledger
 from texsynth_rpc.objects import ObjectStore
-from texsynth_rpc.textures import Parts, build_blocks, build_index, manifest_name
+from texsynth_rpc.textures import Levels, Parts, copy_of, described, encoded, manifest_name, named
+from texsynth_rpc.turns import Turns
 from texsynth_rpc.v1 import textures_pb2
+
+log = logging.getLogger(__name__)
 
 MOST_INDICES = 16  # that are kept in memory, some hundred kB each
 
 
 class TextureIndex:
-    """What the results of jobs hold as textures."""
+    """What the results of jobs hold as textures. grown: called when more is there of one that was not whole."""
 
-    def __init__(self, objects: ObjectStore, jobs: JobStore, ledger: Ledger) -> None:
-        self._objects, self._jobs, self._ledger = objects, jobs, ledger
+    def __init__(self, objects: ObjectStore, jobs: JobStore, ledger: Ledger, grown: Callable[[], None]) -> None:
+        self._objects, self._jobs, self._ledger, self._grown = objects, jobs, ledger, grown
         self._indices: OrderedDict[str, Parts] = OrderedDict()  # by the digest of the index
-        self._building, self._encoding = asyncio.Lock(), asyncio.Lock()
+        self._growing: dict[str, Growing] = {}  # by job
+        self._looking, self._turns = asyncio.Lock(), Turns()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def parts(self, job: str) -> Parts:
         """Of a job that has succeeded; the first call for it takes some seconds at 8192 x 8192.
 
         Raises NoTexture, Damaged, FileNotFoundError, NoSuchJob.
         """
-        async with self._building:
-            record = self._jobs.get(None, job)
-            return await self._built(record) if record.texture == "" else await self._loaded(record.texture)
+        while not self._jobs.get(None, job).texture:
+            async with self._looking:
+                growing = await self._indexing(job)
+            if growing is not None:
+                await growing.ended()
+        return await self._loaded(self._jobs.get(None, job).texture)
 
-    async def blocks(self, job: str) -> Parts:
-        """As `parts`, in GPU blocks: pictures are encoded at the first call, for which only calls of its like wait.
+    async def blocks(self, job: str) -> Growing:
+        """In GPU blocks. At the first call for a job its mip tails are awaited, the other levels are added later:
+        those of pictures are encoded, those of KTX2 and DDS files measured.
 
-        Raises NoBlocks too.
+        Raises NoBlocks, and what `parts` raises.
         """
-        parts = await self.parts(job)
-        if all(made.chunks for made in parts.texture.maps):
-            return parts
-        async with self._encoding:
-            pictures = (await self.parts(job)).texture
-            if pictures.blocks_sha256:
-                return await self._loaded(pictures.blocks_sha256)
-            texture, stored = await asyncio.to_thread(build_blocks, pictures, self._objects)
-            digest = self._store(self._jobs.get(None, job), texture, stored)
-            named = textures_pb2.Texture()
-            named.CopyFrom(pictures)
-            named.blocks_sha256 = digest
-            self._kept(self._index(self._jobs.get(None, job), named, []), named)
-            return self._kept(digest, texture)
+        async with self._looking:
+            growing = await self._indexing(job)
+        if growing is None or not growing.in_blocks:
+            await self.parts(job)
+            async with self._looking:
+                growing = self._growing.get(job) or await self._encoding(job)
+        await growing.begun()
+        return growing
 
-    async def _built(self, job: Record) -> Parts:
-        files = {name: digest for name, digest, _ in self._jobs.files(job.id)}
+    async def _indexing(self, job: str) -> Growing | None:
+        """What is being made of a job, begun here where it has no index; None for one that has all of it."""
+        if job in self._growing:
+            return self._growing[job]
+        record = self._jobs.get(None, job)
+        if record.texture:
+            return None
+        files = {name: digest for name, digest, _ in self._jobs.files(job)}
         manifest = json.loads((await asyncio.to_thread(self._objects.check, manifest_name(files))).read_bytes())
-        texture, stored = await asyncio.to_thread(build_index, files, manifest, self._objects)
-        return self._kept(self._index(job, texture, stored), texture)
+        texture, sources = await asyncio.to_thread(described, files, manifest, self._objects)
+        if not sources:
+            self._index(record, named(texture), [])
+            return None
+        return self._begin(job, texture, sources, self._index)
 
-    def _index(self, job: Record, texture: textures_pb2.Texture, stored: list[tuple[str, int]]) -> str:
-        """Makes it the index of the job; returns its digest."""
-        digest = self._store(job, texture, stored)
-        self._jobs.index(job.id, digest)
-        return digest
+    async def _encoding(self, job: str) -> Growing:
+        """The blocks of a job that has an index."""
+        pictures = (await self._loaded(self._jobs.get(None, job).texture)).texture
+        if all(made.chunks for made in pictures.maps):
+            return Growing(pictures, {}, self._objects)
+        if pictures.blocks_sha256:
+            return Growing((await self._loaded(pictures.blocks_sha256)).texture, {}, self._objects)
+
+        def keep(record: Record, texture: textures_pb2.Texture, stored: list[tuple[str, int]]) -> None:
+            index = copy_of(pictures)
+            index.blocks_sha256 = self._store(record, texture, stored)
+            self._index(record, index, [])
+
+        return self._begin(job, *encoded(pictures, self._objects), keep)
+
+    def _begin(
+        self, job: str, texture: textures_pb2.Texture, sources: Mapping[str, Levels],
+        keep: Callable[[Record, textures_pb2.Texture, list[tuple[str, int]]], None],
+    ) -> Growing:  # fmt: skip
+        """keep: what is to be done with the whole texture and what was stored for it."""
+        growing = self._growing[job] = Growing(texture, sources, self._objects)
+
+        async def grow() -> None:
+            error = None
+            try:
+                await growing.grow(self._turns, self._grown)
+                keep(self._jobs.get(None, job), named(growing.texture), growing.stored)
+            except Exception as raised:
+                error = raised
+                log.warning("the job's texture did not come whole: %s", raised, extra={"job": job})
+            del self._growing[job]
+            growing.end(error)
+            self._grown()
+
+        self._tasks.add(task := asyncio.create_task(grow()))
+        task.add_done_callback(self._tasks.discard)
+        return growing
+
+    def _index(self, job: Record, texture: textures_pb2.Texture, stored: list[tuple[str, int]]) -> None:
+        """Makes it the index of the job."""
+        self._jobs.index(job.id, self._store(job, texture, stored))
 
     def _store(self, job: Record, texture: textures_pb2.Texture, stored: list[tuple[str, int]]) -> str:
+        """The digest of a texture that was made of a job."""
         data = texture.SerializeToString(deterministic=True)
         digest = self._objects.put(data)
         self._ledger.own(job.tenant, [*stored, (digest, len(data))])
         self._jobs.use(job.id, [digest, *(name for name, _ in stored)])
+        self._kept(digest, texture)
         return digest
 
     async def _loaded(self, digest: str) -> Parts:

@@ -8,17 +8,18 @@ for all who look. The index that says all of it is a `Texture` message, kept as 
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mipmap.block_detail import chunk_details
 from mipmap.chain import level_sizes
-from mipmap.chunks import Place, chunk_side, layout, level_sides
+from mipmap.chunks import chunk_side, layout, level_sides
 from mipmap.compiled import in_threads
 from mipmap.dds import DdsTexture, read_dds
 from mipmap.encode import encode_level
@@ -30,6 +31,9 @@ from mipmap.targets import TARGETS
 from texsynth.publish import MANIFEST
 from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.v1 import textures_pb2
+
+Levels: TypeAlias = "Ktx2Texture | DdsTexture | EncodedPictures"
+"""What gives the levels of a map as blocks."""
 
 RAW_DEFLATE = -15  # what zlib calls it: the largest window, no header
 READERS: dict[str, Callable[[Path], Ktx2Texture | DdsTexture]] = {"ktx2": read_ktx2, "dds": read_dds}
@@ -56,33 +60,30 @@ class Part:
         return sum(length for _, _, length in self.spans)
 
 
-def build_index(
+def described(
     files: Mapping[str, str], manifest: Mapping[str, Any], objects: ObjectStore
-) -> tuple[textures_pb2.Texture, list[tuple[str, int]]]:
-    """The texture whose material.json is `manifest`, and what was stored for it: (digest, bytes) each.
+) -> tuple[textures_pb2.Texture, dict[str, Levels]]:
+    """The texture whose material.json is `manifest`, and where the levels come from that `fill` adds, by kind of map.
 
     files: the job's, digest by name. Raises FileNotFoundError, Damaged, OSError.
     """
-    texture, stored = textures_pb2.Texture(), list[tuple[str, int]]()
+    texture, sources = textures_pb2.Texture(), dict[str, Levels]()
     for kind, entry in manifest["maps"].items():
-        made = textures_pb2.TextureMap(kind=kind, colour_space=entry["colour_space"])
+        made = texture.maps.add(kind=kind, colour_space=entry["colour_space"])
         if entry["format"] in READERS:
-            stored += _in_blocks(made, _read(objects.check(files[entry["file"]]), entry["format"]), objects)
+            sources[kind] = _read(objects.check(files[entry["file"]]), entry["format"])
+            _outline(made, sources[kind])
         else:
             _as_files(made, entry)
-        texture.maps.append(made)
-    return texture, stored + _finish(texture, objects)
+    return texture, sources
 
 
-def build_blocks(
-    pictures: textures_pb2.Texture, objects: ObjectStore
-) -> tuple[textures_pb2.Texture, list[tuple[str, int]]]:
-    """The texture `pictures` with its maps that are PNG encoded for a headset, and what was stored for it: (digest,
-    bytes) each. Some 35 s of two cores for three maps of 8192 texels a side.
+def encoded(pictures: textures_pb2.Texture, objects: ObjectStore) -> tuple[textures_pb2.Texture, dict[str, Levels]]:
+    """The texture `pictures` with its maps that are PNG encoded for a headset, which `fill` does, as `described`.
 
-    Raises NoBlocks, FileNotFoundError, Damaged, OSError.
+    Raises NoBlocks.
     """
-    texture, stored = textures_pb2.Texture(), list[tuple[str, int]]()
+    texture, sources = textures_pb2.Texture(), dict[str, Levels]()
     for picture in pictures.maps:
         if picture.chunks:
             texture.maps.add().CopyFrom(picture)
@@ -90,19 +91,59 @@ def build_blocks(
         if picture.format != "png" or picture.kind not in SHOWN_AS.formats:
             raise NoBlocks(f"{picture.kind} is {picture.format}, which GPUs do not read; make it for quest3, or as PNG")
         made = texture.maps.add(kind=picture.kind, colour_space=picture.colour_space)
-        stored += _in_blocks(made, EncodedPictures(picture, objects), objects)
-    return texture, stored + _finish(texture, objects)
+        sources[picture.kind] = EncodedPictures(picture, objects)
+        _outline(made, sources[picture.kind])
+    return texture, sources
 
 
-def _finish(texture: textures_pb2.Texture, objects: ObjectStore) -> list[tuple[str, int]]:
-    """Names the version, and says of new chunks what they add and what they are deflated."""
-    texture.version = hashlib.sha256(texture.SerializeToString(deterministic=True)).hexdigest()
+def fill(made: textures_pb2.TextureMap, number: int, source: Levels, objects: ObjectStore) -> list[tuple[str, int]]:
+    """Add a level to a map that has all coarser ones, or its whole mip tail from the largest level of it on; returns
+    what was stored for it, (digest, bytes) each. Raises FileNotFoundError, Damaged, OSError."""
+    tail = number == made.chunks[0].level
+    try:
+        blocks = [source.level(each) for each in (range(number, len(made.levels)) if tail else [number])]
+    except FormatError as error:
+        raise Damaged(str(error)) from error
     stored = list[tuple[str, int]]()
-    for made in texture.maps:
-        if made.chunks and not made.deflated_sha256:
-            _measure(made, objects)
-            stored += _deflate(made, objects)
+    for level, data in zip(made.levels[number:], blocks, strict=False):
+        level.sha256 = objects.put(data)
+        stored.append((level.sha256, len(data)))
+    chunks = [chunk for chunk in made.chunks if chunk.level == number]
+    _measure(made, number, chunks, objects)
+
+    def packed(chunk: textures_pb2.TextureChunk) -> tuple[str, bytes]:
+        payload = b"".join(blocks) if tail else _cut(blocks[0], chunk, made.levels[number].width, source.texel_format)
+        small = zlib.compress(payload, wbits=RAW_DEFLATE)
+        return hashlib.sha256(payload).hexdigest(), small if len(small) < chunk.size else b""
+
+    parts = in_threads(packed, chunks)
+    for chunk, (digest, small) in zip(chunks, parts, strict=True):
+        chunk.sha256, chunk.deflated_size = digest, len(small)
+    if data := b"".join(small for _, small in parts):
+        made.levels[number].deflated_sha256 = objects.put(data)
+        stored.append((made.levels[number].deflated_sha256, len(data)))
     return stored
+
+
+def steps(texture: textures_pb2.Texture, sources: Mapping[str, Levels]) -> list[tuple[int, textures_pb2.TextureMap]]:
+    """What `fill` is to be called with, the fewest texels first: (level, map) each."""
+    found = [(k, made) for made in texture.maps if made.kind in sources for k in range(made.chunks[0].level + 1)]
+    return sorted(found, key=lambda step: step[1].levels[step[0]].height * step[1].levels[step[0]].width)
+
+
+def copy_of(texture: textures_pb2.Texture) -> textures_pb2.Texture:
+    """Another message of the same."""
+    found = textures_pb2.Texture()
+    found.CopyFrom(texture)
+    return found
+
+
+def named(texture: textures_pb2.Texture) -> textures_pb2.Texture:
+    """A copy that says its version."""
+    found = copy_of(texture)
+    words = [[made.kind, made.format, *(level.sha256 for level in made.levels)] for made in texture.maps]
+    found.version = hashlib.sha256(json.dumps(words).encode()).hexdigest()
+    return found
 
 
 class EncodedPictures:
@@ -132,72 +173,37 @@ def _read(path: Path, container: str) -> Ktx2Texture | DdsTexture:
         raise Damaged(str(error)) from error
 
 
-def _in_blocks(
-    made: textures_pb2.TextureMap, read: Ktx2Texture | DdsTexture | EncodedPictures, objects: ObjectStore
-) -> Iterator[tuple[str, int]]:
-    try:
-        texel_format = read.texel_format
-        made.format, made.block_bytes = texel_format.name, texel_format.block_bytes
-        made.block_width, made.block_height = texel_format.block_width, texel_format.block_height
-        made.chunk_side = chunk_side(texel_format.block_width)
-        sizes, tail = level_sizes(read.height, read.width), list[bytes]()
-        chunks: dict[int, list[textures_pb2.TextureChunk]] = {}
-        shape = read.height, read.width, made.chunk_side, texel_format.block_width
-        places, sides = list(layout(*shape)), level_sides(*shape)
-        for number, (height, width) in enumerate(sizes):
-            blocks = read.level(number)
-            digest = objects.put(blocks)
-            made.levels.add(width=width, height=height, sha256=digest, size=len(blocks), chunk_side=sides[number])
-            yield digest, len(blocks)
-            if number >= places[0].level:
-                tail.append(blocks)
-            chunks[number] = [
-                _chunk(place, _cut(blocks, place, width, texel_format)) for place in places[1:] if place.level == number
-            ]
-    except FormatError as error:
-        raise Damaged(str(error)) from error
-    made.chunks.append(_chunk(places[0], b"".join(tail)))
-    for number in sorted(chunks, reverse=True):
-        made.chunks.extend(chunks[number])
+def _outline(made: textures_pb2.TextureMap, source: Levels) -> None:
+    """All that is known of its levels and chunks before there are any."""
+    texel_format = source.texel_format
+    made.format, made.block_bytes = texel_format.name, texel_format.block_bytes
+    made.block_width, made.block_height = texel_format.block_width, texel_format.block_height
+    made.chunk_side = chunk_side(texel_format.block_width)
+    shape = source.height, source.width, made.chunk_side, texel_format.block_width
+    for (height, width), side in zip(level_sizes(source.height, source.width), level_sides(*shape), strict=True):
+        made.levels.add(width=width, height=height, size=texel_format.level_bytes(height, width), chunk_side=side)
+    for place in layout(*shape):
+        made.chunks.add(
+            level=place.level, levels=place.levels, y=place.y, x=place.x, height=place.height, width=place.width,
+            size=texel_format.level_bytes(place.height, place.width),
+        )  # fmt: skip
+    tail = made.chunks[0]
+    tail.size = sum(level.size for level in made.levels[tail.level :])
 
 
-def _measure(made: textures_pb2.TextureMap, objects: ObjectStore) -> None:
-    """Says of each chunk what it adds to the screen."""
-    levels = [np.memmap(objects.path(level.sha256), mode="r") for level in made.levels]
+def _measure(
+    made: textures_pb2.TextureMap, number: int, chunks: Sequence[textures_pb2.TextureChunk], objects: ObjectStore
+) -> None:
+    """Says of each chunk of a level what it adds to the screen."""
+    coming = made.levels[number : number + 2]
+    levels = {k: np.memmap(objects.path(level.sha256), mode="r") for k, level in enumerate(coming, number)}
     size = made.levels[0].height, made.levels[0].width
-    details = chunk_details(levels, *size, format_named(made.format), made.chunk_side, FILTERING[made.kind])
-    for chunk, detail in zip(made.chunks, details, strict=True):
+    details = chunk_details(levels, number, *size, format_named(made.format), made.chunk_side, FILTERING[made.kind])
+    for chunk, detail in zip(chunks, details, strict=True):
         chunk.error, chunk.entropy = detail.mean_square, detail.entropy
 
 
-def _deflate(made: textures_pb2.TextureMap, objects: ObjectStore) -> Iterator[tuple[str, int]]:
-    """Makes the chunks smaller for the line, once for all viewers: synthesised ones by a quarter."""
-    texel_format = format_named(made.format)
-    levels = {level.sha256: np.memmap(objects.path(level.sha256), mode="r") for level in made.levels}
-
-    def deflated(chunk: textures_pb2.TextureChunk) -> bytes:
-        spans = _spans(chunk, made.levels, texel_format)
-        small = zlib.compress(
-            b"".join(levels[digest][at : at + size].tobytes() for digest, at, size in spans), wbits=RAW_DEFLATE
-        )
-        return small if len(small) < chunk.size else b""
-
-    parts = in_threads(deflated, made.chunks)
-    for chunk, part in zip(made.chunks, parts, strict=True):
-        chunk.deflated_size = len(part)
-    if data := b"".join(parts):
-        made.deflated_sha256 = objects.put(data)
-        yield made.deflated_sha256, len(data)
-
-
-def _chunk(place: Place, payload: bytes) -> textures_pb2.TextureChunk:
-    return textures_pb2.TextureChunk(
-        level=place.level, levels=place.levels, y=place.y, x=place.x, height=place.height, width=place.width,
-        sha256=hashlib.sha256(payload).hexdigest(), size=len(payload),
-    )  # fmt: skip
-
-
-def _rows(place: Place, width: int, texel_format: TexelFormat) -> Iterator[tuple[int, int]]:
+def _rows(place: textures_pb2.TextureChunk, width: int, texel_format: TexelFormat) -> Iterator[tuple[int, int]]:
     """(offset, bytes) of the rows of blocks of a chunk in its level, which is `width` texels wide."""
     stride, length = texel_format.row_bytes(width), texel_format.row_bytes(place.width)
     first, column = place.y // texel_format.block_height, texel_format.row_bytes(place.x)
@@ -205,7 +211,7 @@ def _rows(place: Place, width: int, texel_format: TexelFormat) -> Iterator[tuple
         yield row * stride + column, length
 
 
-def _cut(blocks: bytes, place: Place, width: int, texel_format: TexelFormat) -> bytes:
+def _cut(blocks: bytes, place: textures_pb2.TextureChunk, width: int, texel_format: TexelFormat) -> bytes:
     return b"".join(blocks[offset : offset + length] for offset, length in _rows(place, width, texel_format))
 
 
@@ -234,8 +240,8 @@ def _spans(
         for level in levels[chunk.level :]:
             yield level.sha256, 0, level.size
         return
-    place, level = Place(chunk.level, 1, chunk.y, chunk.x, chunk.height, chunk.width), levels[chunk.level]
-    for offset, length in _rows(place, level.width, texel_format):
+    level = levels[chunk.level]
+    for offset, length in _rows(chunk, level.width, texel_format):
         yield level.sha256, offset, length
 
 

@@ -66,6 +66,7 @@ class Viewer:
         self._scheduler = Scheduler(Rules(_POLICIES[hello.order]))
         self._surfaces: dict[str, list[str]] = {}  # to its textures
         self._maps: dict[str, StreamedMap] = {}  # by texture, "SURFACE/MAP"
+        self._announced_maps: dict[str, StreamedMap] = {}  # as the viewer knows them
         self._shown: dict[str, Shown] = {}
         self._numbers: dict[str, int] = {}
         self._view = dict[str, Seen]()  # by surface, in tiles; the last one
@@ -124,6 +125,31 @@ class Viewer:
             self._resume(key, shown.version, len(each.pieces))
         self._select()
 
+    def would_lose(self, surface: str, maps: Sequence[StreamedMap]) -> bool:
+        """Whether this newer version, shown now, would cost the viewer chunks that are likely to be the same: it has
+        some whose levels are not ready yet, and of those that are, at least half have not changed."""
+        same = changed = unknown = 0
+        for key, now in ((f"{surface}/{each.described.kind}", each.pieces) for each in maps):
+            was = self._maps[key].pieces if key in self._surfaces.get(surface, ()) else None
+            if was is not None and was.is_cut_as(now):
+                for index in self._scheduler.present(key)[1:]:  # the tail shows every change
+                    ready, equal = index < now.ready, was[index].content == now[index].content
+                    same, changed, unknown = same + (ready and equal), changed + (ready > equal), unknown + (not ready)
+        return unknown > 0 and same >= changed
+
+    def grow(self, surface: str, maps: Sequence[StreamedMap]) -> None:
+        """More of the maps that a surface shows can be sent."""
+        for each in maps:
+            key = f"{surface}/{each.described.kind}"
+            if each.pieces.ready > self._maps[key].pieces.ready:
+                self._maps[key] = each
+                self._scheduler.receive(sched.Grown(key, self._shown[surface].version, each.pieces))
+
+    @property
+    def growing(self) -> list[str]:
+        """Surfaces of which not all can be sent yet."""
+        return [name for name, keys in self._surfaces.items() if not all(self._maps[key].whole for key in keys)]
+
     def _resume(self, key: str, version: int, chunks: int) -> None:
         """Take up what the viewer still holds of this version."""
         held = self._held.get(key)
@@ -160,7 +186,7 @@ class Viewer:
         if message is not None:
             self._settled = False
             return self._chunks(message) if isinstance(message, sched.Send) else self._told(message)
-        if self._settled or self._scheduler.waits:
+        if self._settled or self.growing or self._scheduler.waits:
             return None
         self._settled = True
         return _whole(streams_pb2.OpenResponse(settled=streams_pb2.Settled()))
@@ -189,10 +215,12 @@ class Viewer:
     def _number(self, texture: str) -> int:
         return self._numbers.setdefault(texture, len(self._numbers) + 1)
 
-    def _told(self, message: sched.NewVersion | sched.LevelComplete | sched.Evict | sched.Forget) -> Outgoing:
+    def _told(self, message: sched.Notice) -> Outgoing:
         number = self._number(message.texture)
         if isinstance(message, sched.NewVersion):
             return _whole(self._new_version(message, number))
+        if isinstance(message, sched.Ready):
+            return _whole(self._ready(message, number))
         if isinstance(message, sched.LevelComplete):
             told = streams_pb2.LevelComplete(texture=number, level=message.level)
             return _whole(streams_pb2.OpenResponse(level_complete=told))
@@ -202,12 +230,18 @@ class Viewer:
         return _whole(streams_pb2.OpenResponse(forgotten=streams_pb2.Forgotten(texture=number)))
 
     def _new_version(self, message: sched.NewVersion, number: int) -> streams_pb2.OpenResponse:
-        each, shown = self._maps[message.texture], self._shown[message.texture.partition("/")[0]]
+        each = self._announced_maps[message.texture] = self._maps[message.texture]
+        shown = self._shown[message.texture.partition("/")[0]]
         told = streams_pb2.NewVersion(
             texture=number, map=each.described, finest_level=each.finest, tail_level=each.tail,
             surface=streams_pb2.Surface(name=shown.surface, version=message.version, job=shown.job), kept=message.kept,
         )  # fmt: skip
         return streams_pb2.OpenResponse(new_version=told)
+
+    def _ready(self, message: sched.Ready, number: int) -> streams_pb2.OpenResponse:
+        now, before = self._maps[message.texture], self._announced_maps[message.texture]
+        self._announced_maps[message.texture] = now
+        return streams_pb2.OpenResponse(encoded=streams_pb2.Encoded(texture=number, levels=now.more_than(before)))
 
     def _select(self) -> None:
         chosen = frozenset(key for name in self._selection.surfaces for key in self._surfaces.get(name, ()))

@@ -184,7 +184,7 @@ class MemoryBudget(_message.Message):
     def __init__(self, bytes: _Optional[int] = ...) -> None: ...
 
 class OpenResponse(_message.Message):
-    __slots__ = ("new_version", "chunk", "level_complete", "eviction", "forgotten", "settled", "announced", "chunks")
+    __slots__ = ("new_version", "chunk", "level_complete", "eviction", "forgotten", "settled", "announced", "chunks", "encoded")
     NEW_VERSION_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     LEVEL_COMPLETE_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +193,7 @@ class OpenResponse(_message.Message):
     SETTLED_FIELD_NUMBER: _ClassVar[int]
     ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
     new_version: NewVersion
     chunk: StreamedChunk
     level_complete: LevelComplete
@@ -201,7 +202,8 @@ class OpenResponse(_message.Message):
     settled: Settled
     announced: Announced
     chunks: StreamedChunks
-    def __init__(self, new_version: _Optional[_Union[NewVersion, _Mapping]] = ..., chunk: _Optional[_Union[StreamedChunk, _Mapping]] = ..., level_complete: _Optional[_Union[LevelComplete, _Mapping]] = ..., eviction: _Optional[_Union[Eviction, _Mapping]] = ..., forgotten: _Optional[_Union[Forgotten, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., announced: _Optional[_Union[Announced, _Mapping]] = ..., chunks: _Optional[_Union[StreamedChunks, _Mapping]] = ...) -> None: ...
+    encoded: Encoded
+    def __init__(self, new_version: _Optional[_Union[NewVersion, _Mapping]] = ..., chunk: _Optional[_Union[StreamedChunk, _Mapping]] = ..., level_complete: _Optional[_Union[LevelComplete, _Mapping]] = ..., eviction: _Optional[_Union[Eviction, _Mapping]] = ..., forgotten: _Optional[_Union[Forgotten, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., announced: _Optional[_Union[Announced, _Mapping]] = ..., chunks: _Optional[_Union[StreamedChunks, _Mapping]] = ..., encoded: _Optional[_Union[Encoded, _Mapping]] = ...) -> None: ...
 
 class NewVersion(_message.Message):
     __slots__ = ("texture", "surface", "map", "finest_level", "kept", "tail_level")
@@ -264,6 +266,22 @@ class Forgotten(_message.Message):
     TEXTURE_FIELD_NUMBER: _ClassVar[int]
     texture: int
     def __init__(self, texture: _Optional[int] = ...) -> None: ...
+
+class Encoded(_message.Message):
+    __slots__ = ("texture", "levels")
+    TEXTURE_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    texture: int
+    levels: _containers.RepeatedCompositeFieldContainer[EncodedLevel]
+    def __init__(self, texture: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[EncodedLevel, _Mapping]]] = ...) -> None: ...
+
+class EncodedLevel(_message.Message):
+    __slots__ = ("level", "sha256")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    level: int
+    sha256: str
+    def __init__(self, level: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class Settled(_message.Message):
     __slots__ = ()

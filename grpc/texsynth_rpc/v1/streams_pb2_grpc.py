@@ -62,7 +62,8 @@ class StreamServiceServicer(object):
     """
 
     def Show(self, request, context):
-        """Let a surface show the texture that a job made, from now on and for all who look at the scene.
+        """Let a surface show the texture that a job made, from now on and for all who look at the scene. What is not in GPU
+        blocks yet is encoded while it is streamed, coarse levels first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

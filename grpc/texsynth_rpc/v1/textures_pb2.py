@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from . import jobs_pb2 as texsynth_dot_v1_dot_jobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atexsynth/v1/textures.proto\x12\x0btexsynth.v1\x1a\x16texsynth/v1/jobs.proto\"!\n\x12GetManifestRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"<\n\x13GetManifestResponse\x12%\n\x07texture\x18\x01 \x01(\x0b\x32\x14.texsynth.v1.Texture\"X\n\x07Texture\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x04maps\x18\x02 \x03(\x0b\x32\x17.texsynth.v1.TextureMap\x12\x15\n\rblocks_sha256\x18\x03 \x01(\t\"\x83\x02\n\nTextureMap\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x14\n\x0c\x63olour_space\x18\x03 \x01(\t\x12\x13\n\x0b\x62lock_width\x18\x04 \x01(\r\x12\x14\n\x0c\x62lock_height\x18\x05 \x01(\r\x12\x13\n\x0b\x62lock_bytes\x18\x06 \x01(\r\x12)\n\x06levels\x18\x07 \x03(\x0b\x32\x19.texsynth.v1.TextureLevel\x12\x12\n\nchunk_side\x18\x08 \x01(\r\x12)\n\x06\x63hunks\x18\t \x03(\x0b\x32\x19.texsynth.v1.TextureChunk\x12\x17\n\x0f\x64\x65\x66lated_sha256\x18\n \x01(\t\"_\n\x0cTextureLevel\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x12\n\nchunk_side\x18\x05 \x01(\r\"\xb7\x01\n\x0cTextureChunk\x12\r\n\x05level\x18\x01 \x01(\r\x12\x0e\n\x06levels\x18\x02 \x01(\r\x12\t\n\x01y\x18\x03 \x01(\r\x12\t\n\x01x\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x0c\n\x04size\x18\x08 \x01(\x04\x12\r\n\x05\x65rror\x18\t \x01(\x02\x12\x0f\n\x07\x65ntropy\x18\n \x01(\x02\x12\x15\n\rdeflated_size\x18\x0b \x01(\x04\"\x1f\n\x10GetReportRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"9\n\x11GetReportResponse\x12$\n\x07metrics\x18\x01 \x03(\x0b\x32\x13.texsynth.v1.Metric\"L\n\x0c\x46\x65tchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x04\"K\n\rFetchResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x03 \x01(\x07\x12\x0c\n\x04size\x18\x04 \x01(\x04\x32\xf0\x01\n\x0eTextureService\x12P\n\x0bGetManifest\x12\x1f.texsynth.v1.GetManifestRequest\x1a .texsynth.v1.GetManifestResponse\x12J\n\tGetReport\x12\x1d.texsynth.v1.GetReportRequest\x1a\x1e.texsynth.v1.GetReportResponse\x12@\n\x05\x46\x65tch\x12\x19.texsynth.v1.FetchRequest\x1a\x1a.texsynth.v1.FetchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atexsynth/v1/textures.proto\x12\x0btexsynth.v1\x1a\x16texsynth/v1/jobs.proto\"!\n\x12GetManifestRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"<\n\x13GetManifestResponse\x12%\n\x07texture\x18\x01 \x01(\x0b\x32\x14.texsynth.v1.Texture\"X\n\x07Texture\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x04maps\x18\x02 \x03(\x0b\x32\x17.texsynth.v1.TextureMap\x12\x15\n\rblocks_sha256\x18\x03 \x01(\t\"\xf0\x01\n\nTextureMap\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x14\n\x0c\x63olour_space\x18\x03 \x01(\t\x12\x13\n\x0b\x62lock_width\x18\x04 \x01(\r\x12\x14\n\x0c\x62lock_height\x18\x05 \x01(\r\x12\x13\n\x0b\x62lock_bytes\x18\x06 \x01(\r\x12)\n\x06levels\x18\x07 \x03(\x0b\x32\x19.texsynth.v1.TextureLevel\x12\x12\n\nchunk_side\x18\x08 \x01(\r\x12)\n\x06\x63hunks\x18\t \x03(\x0b\x32\x19.texsynth.v1.TextureChunkJ\x04\x08\n\x10\x0b\"x\n\x0cTextureLevel\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x12\n\nchunk_side\x18\x05 \x01(\r\x12\x17\n\x0f\x64\x65\x66lated_sha256\x18\x06 \x01(\t\"\xb7\x01\n\x0cTextureChunk\x12\r\n\x05level\x18\x01 \x01(\r\x12\x0e\n\x06levels\x18\x02 \x01(\r\x12\t\n\x01y\x18\x03 \x01(\r\x12\t\n\x01x\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x0c\n\x04size\x18\x08 \x01(\x04\x12\r\n\x05\x65rror\x18\t \x01(\x02\x12\x0f\n\x07\x65ntropy\x18\n \x01(\x02\x12\x15\n\rdeflated_size\x18\x0b \x01(\x04\"\x1f\n\x10GetReportRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"9\n\x11GetReportResponse\x12$\n\x07metrics\x18\x01 \x03(\x0b\x32\x13.texsynth.v1.Metric\"L\n\x0c\x46\x65tchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x04\"K\n\rFetchResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x03 \x01(\x07\x12\x0c\n\x04size\x18\x04 \x01(\x04\x32\xf0\x01\n\x0eTextureService\x12P\n\x0bGetManifest\x12\x1f.texsynth.v1.GetManifestRequest\x1a .texsynth.v1.GetManifestResponse\x12J\n\tGetReport\x12\x1d.texsynth.v1.GetReportRequest\x1a\x1e.texsynth.v1.GetReportResponse\x12@\n\x05\x46\x65tch\x12\x19.texsynth.v1.FetchRequest\x1a\x1a.texsynth.v1.FetchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,19 +39,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TEXTURE']._serialized_start=164
   _globals['_TEXTURE']._serialized_end=252
   _globals['_TEXTUREMAP']._serialized_start=255
-  _globals['_TEXTUREMAP']._serialized_end=514
-  _globals['_TEXTURELEVEL']._serialized_start=516
-  _globals['_TEXTURELEVEL']._serialized_end=611
-  _globals['_TEXTURECHUNK']._serialized_start=614
-  _globals['_TEXTURECHUNK']._serialized_end=797
-  _globals['_GETREPORTREQUEST']._serialized_start=799
-  _globals['_GETREPORTREQUEST']._serialized_end=830
-  _globals['_GETREPORTRESPONSE']._serialized_start=832
-  _globals['_GETREPORTRESPONSE']._serialized_end=889
-  _globals['_FETCHREQUEST']._serialized_start=891
-  _globals['_FETCHREQUEST']._serialized_end=967
-  _globals['_FETCHRESPONSE']._serialized_start=969
-  _globals['_FETCHRESPONSE']._serialized_end=1044
-  _globals['_TEXTURESERVICE']._serialized_start=1047
-  _globals['_TEXTURESERVICE']._serialized_end=1287
+  _globals['_TEXTUREMAP']._serialized_end=495
+  _globals['_TEXTURELEVEL']._serialized_start=497
+  _globals['_TEXTURELEVEL']._serialized_end=617
+  _globals['_TEXTURECHUNK']._serialized_start=620
+  _globals['_TEXTURECHUNK']._serialized_end=803
+  _globals['_GETREPORTREQUEST']._serialized_start=805
+  _globals['_GETREPORTREQUEST']._serialized_end=836
+  _globals['_GETREPORTRESPONSE']._serialized_start=838
+  _globals['_GETREPORTRESPONSE']._serialized_end=895
+  _globals['_FETCHREQUEST']._serialized_start=897
+  _globals['_FETCHREQUEST']._serialized_end=973
+  _globals['_FETCHRESPONSE']._serialized_start=975
+  _globals['_FETCHRESPONSE']._serialized_end=1050
+  _globals['_TEXTURESERVICE']._serialized_start=1053
+  _globals['_TEXTURESERVICE']._serialized_end=1293
 # @@protoc_insertion_point(module_scope)

@@ -30,7 +30,7 @@ class Texture(_message.Message):
     def __init__(self, version: _Optional[str] = ..., maps: _Optional[_Iterable[_Union[TextureMap, _Mapping]]] = ..., blocks_sha256: _Optional[str] = ...) -> None: ...
 
 class TextureMap(_message.Message):
-    __slots__ = ("kind", "format", "colour_space", "block_width", "block_height", "block_bytes", "levels", "chunk_side", "chunks", "deflated_sha256")
+    __slots__ = ("kind", "format", "colour_space", "block_width", "block_height", "block_bytes", "levels", "chunk_side", "chunks")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     COLOUR_SPACE_FIELD_NUMBER: _ClassVar[int]
@@ -40,7 +40,6 @@ class TextureMap(_message.Message):
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_SIDE_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
-    DEFLATED_SHA256_FIELD_NUMBER: _ClassVar[int]
     kind: str
     format: str
     colour_space: str
@@ -50,22 +49,23 @@ class TextureMap(_message.Message):
     levels: _containers.RepeatedCompositeFieldContainer[TextureLevel]
     chunk_side: int
     chunks: _containers.RepeatedCompositeFieldContainer[TextureChunk]
-    deflated_sha256: str
-    def __init__(self, kind: _Optional[str] = ..., format: _Optional[str] = ..., colour_space: _Optional[str] = ..., block_width: _Optional[int] = ..., block_height: _Optional[int] = ..., block_bytes: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[TextureLevel, _Mapping]]] = ..., chunk_side: _Optional[int] = ..., chunks: _Optional[_Iterable[_Union[TextureChunk, _Mapping]]] = ..., deflated_sha256: _Optional[str] = ...) -> None: ...
+    def __init__(self, kind: _Optional[str] = ..., format: _Optional[str] = ..., colour_space: _Optional[str] = ..., block_width: _Optional[int] = ..., block_height: _Optional[int] = ..., block_bytes: _Optional[int] = ..., levels: _Optional[_Iterable[_Union[TextureLevel, _Mapping]]] = ..., chunk_side: _Optional[int] = ..., chunks: _Optional[_Iterable[_Union[TextureChunk, _Mapping]]] = ...) -> None: ...
 
 class TextureLevel(_message.Message):
-    __slots__ = ("width", "height", "sha256", "size", "chunk_side")
+    __slots__ = ("width", "height", "sha256", "size", "chunk_side", "deflated_sha256")
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     CHUNK_SIDE_FIELD_NUMBER: _ClassVar[int]
+    DEFLATED_SHA256_FIELD_NUMBER: _ClassVar[int]
     width: int
     height: int
     sha256: str
     size: int
     chunk_side: int
-    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., chunk_side: _Optional[int] = ...) -> None: ...
+    deflated_sha256: str
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., chunk_side: _Optional[int] = ..., deflated_sha256: _Optional[str] = ...) -> None: ...
 
 class TextureChunk(_message.Message):
     __slots__ = ("level", "levels", "y", "x", "height", "width", "sha256", "size", "error", "entropy", "deflated_size")

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file texsynth/v1/streams.proto.
  */
 export const file_texsynth_v1_streams: GenFile = /*@__PURE__*/
-  fileDesc("Chl0ZXhzeW50aC92MS9zdHJlYW1zLnByb3RvEgt0ZXhzeW50aC52MSI6CgtTaG93UmVxdWVzdBINCgVzY2VuZRgBIAEoCRIPCgdzdXJmYWNlGAIgASgJEgsKA2pvYhgDIAEoCSI1CgxTaG93UmVzcG9uc2USJQoHc3VyZmFjZRgBIAEoCzIULnRleHN5bnRoLnYxLlN1cmZhY2UiLQoLSGlkZVJlcXVlc3QSDQoFc2NlbmUYASABKAkSDwoHc3VyZmFjZRgCIAEoCSIOCgxIaWRlUmVzcG9uc2UiIAoPR2V0U2NlbmVSZXF1ZXN0Eg0KBXNjZW5lGAEgASgJIjoKEEdldFNjZW5lUmVzcG9uc2USJgoIc3VyZmFjZXMYASADKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlIjUKB1N1cmZhY2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEgsKA2pvYhgDIAEoCSK7AgoLT3BlblJlcXVlc3QSIwoFaGVsbG8YASABKAsyEi50ZXhzeW50aC52MS5IZWxsb0gAEiEKBHZpZXcYAiABKAsyES50ZXhzeW50aC52MS5WaWV3SAASIQoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemVIABIrCglzZWxlY3Rpb24YBCABKAsyFi50ZXhzeW50aC52MS5TZWxlY3Rpb25IABIlCgZjcmVkaXQYBSABKAsyEy50ZXhzeW50aC52MS5DcmVkaXRIABI3Cg9hY2tub3dsZWRnZW1lbnQYBiABKAsyHC50ZXhzeW50aC52MS5BY2tub3dsZWRnZW1lbnRIABIrCgZidWRnZXQYByABKAsyGS50ZXhzeW50aC52MS5NZW1vcnlCdWRnZXRIAEIHCgVldmVudCLRAQoFSGVsbG8SDQoFc2NlbmUYASABKAkSDwoHZm9ybWF0cxgCIAMoCRIXCg9sYXJnZXN0X3RleHR1cmUYAyABKA0SFQoNbWVtb3J5X2J1ZGdldBgEIAEoBBIOCgZjcmVkaXQYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgMEiEKBW9yZGVyGAcgASgOMhIudGV4c3ludGgudjEuT3JkZXISDwoHZGVmbGF0ZRgIIAEoCBIPCgdiYXRjaGVzGAkgASgIEg0KBW1hcmtzGAogASgIImYKBFZpZXcSKgoIc3VyZmFjZXMYASADKAsyGC50ZXhzeW50aC52MS5TZWVuU3VyZmFjZRIRCgl0aWxlX3NpZGUYAiABKA0SHwoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemUiQAoLU2VlblN1cmZhY2USDwoHc3VyZmFjZRgBIAEoCRIgCgV0aWxlcxgCIAMoCzIRLnRleHN5bnRoLnYxLlRpbGUiWAoEVGlsZRINCgVsZXZlbBgBIAEoDRILCgNyb3cYAiABKA0SDgoGY29sdW1uGAMgASgNEg4KBnBpeGVscxgEIAEoDRIJCgF4GAUgASgCEgkKAXkYBiABKAIiKwoER2F6ZRINCgVrbm93bhgBIAEoCBIJCgF4GAIgASgCEgkKAXkYAyABKAIiHQoJU2VsZWN0aW9uEhAKCHN1cmZhY2VzGAEgAygJIhcKBkNyZWRpdBINCgVieXRlcxgBIAEoBCIzCg9BY2tub3dsZWRnZW1lbnQSEAoIc2VxdWVuY2UYASABKAQSDgoGY3JlZGl0GAIgASgEIh0KDE1lbW9yeUJ1ZGdldBINCgVieXRlcxgBIAEoBCKHAwoMT3BlblJlc3BvbnNlEi4KC25ld192ZXJzaW9uGAEgASgLMhcudGV4c3ludGgudjEuTmV3VmVyc2lvbkgAEisKBWNodW5rGAIgASgLMhoudGV4c3ludGgudjEuU3RyZWFtZWRDaHVua0gAEjQKDmxldmVsX2NvbXBsZXRlGAMgASgLMhoudGV4c3ludGgudjEuTGV2ZWxDb21wbGV0ZUgAEikKCGV2aWN0aW9uGAQgASgLMhUudGV4c3ludGgudjEuRXZpY3Rpb25IABIrCglmb3Jnb3R0ZW4YBSABKAsyFi50ZXhzeW50aC52MS5Gb3Jnb3R0ZW5IABInCgdzZXR0bGVkGAYgASgLMhQudGV4c3ludGgudjEuU2V0dGxlZEgAEisKCWFubm91bmNlZBgHIAEoCzIWLnRleHN5bnRoLnYxLkFubm91bmNlZEgAEi0KBmNodW5rcxgIIAEoCzIbLnRleHN5bnRoLnYxLlN0cmVhbWVkQ2h1bmtzSABCBwoFZXZlbnQiogEKCk5ld1ZlcnNpb24SDwoHdGV4dHVyZRgBIAEoDRIlCgdzdXJmYWNlGAIgASgLMhQudGV4c3ludGgudjEuU3VyZmFjZRIkCgNtYXAYAyABKAsyFy50ZXhzeW50aC52MS5UZXh0dXJlTWFwEhQKDGZpbmVzdF9sZXZlbBgEIAEoDRIMCgRrZXB0GAUgAygNEhIKCnRhaWxfbGV2ZWwYBiABKA0iPAoOU3RyZWFtZWRDaHVua3MSKgoGY2h1bmtzGAEgAygLMhoudGV4c3ludGgudjEuU3RyZWFtZWRDaHVuayKDAQoNU3RyZWFtZWRDaHVuaxIQCghzZXF1ZW5jZRgBIAEoBBIPCgd0ZXh0dXJlGAIgASgNEg0KBWluZGV4GAMgASgNEgwKBGRhdGEYBCABKAwSDgoGY3JjMzJjGAUgASgHEhAKCGluZmxhdGVkGAYgASgNEhAKCGNvbXBsZXRlGAcgAygNIi8KDUxldmVsQ29tcGxldGUSDwoHdGV4dHVyZRgBIAEoDRINCgVsZXZlbBgCIAEoDSIqCghFdmljdGlvbhIPCgd0ZXh0dXJlGAEgASgNEg0KBWluZGV4GAIgASgNIhwKCUZvcmdvdHRlbhIPCgd0ZXh0dXJlGAEgASgNIgkKB1NldHRsZWQiCwoJQW5ub3VuY2VkKmsKBU9yZGVyEhUKEU9SREVSX1VOU1BFQ0lGSUVEEAASEAoMT1JERVJfUkFTVEVSEAESFgoST1JERVJfQ09BUlNFX0ZJUlNUEAISEQoNT1JERVJfRU5UUk9QWRADEg4KCk9SREVSX1ZJRVcQBDKTAgoNU3RyZWFtU2VydmljZRI7CgRTaG93EhgudGV4c3ludGgudjEuU2hvd1JlcXVlc3QaGS50ZXhzeW50aC52MS5TaG93UmVzcG9uc2USOwoESGlkZRIYLnRleHN5bnRoLnYxLkhpZGVSZXF1ZXN0GhkudGV4c3ludGgudjEuSGlkZVJlc3BvbnNlEkcKCEdldFNjZW5lEhwudGV4c3ludGgudjEuR2V0U2NlbmVSZXF1ZXN0Gh0udGV4c3ludGgudjEuR2V0U2NlbmVSZXNwb25zZRI/CgRPcGVuEhgudGV4c3ludGgudjEuT3BlblJlcXVlc3QaGS50ZXhzeW50aC52MS5PcGVuUmVzcG9uc2UoATABYgZwcm90bzM", [file_texsynth_v1_textures]);
+  fileDesc("Chl0ZXhzeW50aC92MS9zdHJlYW1zLnByb3RvEgt0ZXhzeW50aC52MSI6CgtTaG93UmVxdWVzdBINCgVzY2VuZRgBIAEoCRIPCgdzdXJmYWNlGAIgASgJEgsKA2pvYhgDIAEoCSI1CgxTaG93UmVzcG9uc2USJQoHc3VyZmFjZRgBIAEoCzIULnRleHN5bnRoLnYxLlN1cmZhY2UiLQoLSGlkZVJlcXVlc3QSDQoFc2NlbmUYASABKAkSDwoHc3VyZmFjZRgCIAEoCSIOCgxIaWRlUmVzcG9uc2UiIAoPR2V0U2NlbmVSZXF1ZXN0Eg0KBXNjZW5lGAEgASgJIjoKEEdldFNjZW5lUmVzcG9uc2USJgoIc3VyZmFjZXMYASADKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlIjUKB1N1cmZhY2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEgsKA2pvYhgDIAEoCSK7AgoLT3BlblJlcXVlc3QSIwoFaGVsbG8YASABKAsyEi50ZXhzeW50aC52MS5IZWxsb0gAEiEKBHZpZXcYAiABKAsyES50ZXhzeW50aC52MS5WaWV3SAASIQoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemVIABIrCglzZWxlY3Rpb24YBCABKAsyFi50ZXhzeW50aC52MS5TZWxlY3Rpb25IABIlCgZjcmVkaXQYBSABKAsyEy50ZXhzeW50aC52MS5DcmVkaXRIABI3Cg9hY2tub3dsZWRnZW1lbnQYBiABKAsyHC50ZXhzeW50aC52MS5BY2tub3dsZWRnZW1lbnRIABIrCgZidWRnZXQYByABKAsyGS50ZXhzeW50aC52MS5NZW1vcnlCdWRnZXRIAEIHCgVldmVudCLRAQoFSGVsbG8SDQoFc2NlbmUYASABKAkSDwoHZm9ybWF0cxgCIAMoCRIXCg9sYXJnZXN0X3RleHR1cmUYAyABKA0SFQoNbWVtb3J5X2J1ZGdldBgEIAEoBBIOCgZjcmVkaXQYBSABKAQSFAoMcmVzdW1lX3Rva2VuGAYgASgMEiEKBW9yZGVyGAcgASgOMhIudGV4c3ludGgudjEuT3JkZXISDwoHZGVmbGF0ZRgIIAEoCBIPCgdiYXRjaGVzGAkgASgIEg0KBW1hcmtzGAogASgIImYKBFZpZXcSKgoIc3VyZmFjZXMYASADKAsyGC50ZXhzeW50aC52MS5TZWVuU3VyZmFjZRIRCgl0aWxlX3NpZGUYAiABKA0SHwoEZ2F6ZRgDIAEoCzIRLnRleHN5bnRoLnYxLkdhemUiQAoLU2VlblN1cmZhY2USDwoHc3VyZmFjZRgBIAEoCRIgCgV0aWxlcxgCIAMoCzIRLnRleHN5bnRoLnYxLlRpbGUiWAoEVGlsZRINCgVsZXZlbBgBIAEoDRILCgNyb3cYAiABKA0SDgoGY29sdW1uGAMgASgNEg4KBnBpeGVscxgEIAEoDRIJCgF4GAUgASgCEgkKAXkYBiABKAIiKwoER2F6ZRINCgVrbm93bhgBIAEoCBIJCgF4GAIgASgCEgkKAXkYAyABKAIiHQoJU2VsZWN0aW9uEhAKCHN1cmZhY2VzGAEgAygJIhcKBkNyZWRpdBINCgVieXRlcxgBIAEoBCIzCg9BY2tub3dsZWRnZW1lbnQSEAoIc2VxdWVuY2UYASABKAQSDgoGY3JlZGl0GAIgASgEIh0KDE1lbW9yeUJ1ZGdldBINCgVieXRlcxgBIAEoBCKwAwoMT3BlblJlc3BvbnNlEi4KC25ld192ZXJzaW9uGAEgASgLMhcudGV4c3ludGgudjEuTmV3VmVyc2lvbkgAEisKBWNodW5rGAIgASgLMhoudGV4c3ludGgudjEuU3RyZWFtZWRDaHVua0gAEjQKDmxldmVsX2NvbXBsZXRlGAMgASgLMhoudGV4c3ludGgudjEuTGV2ZWxDb21wbGV0ZUgAEikKCGV2aWN0aW9uGAQgASgLMhUudGV4c3ludGgudjEuRXZpY3Rpb25IABIrCglmb3Jnb3R0ZW4YBSABKAsyFi50ZXhzeW50aC52MS5Gb3Jnb3R0ZW5IABInCgdzZXR0bGVkGAYgASgLMhQudGV4c3ludGgudjEuU2V0dGxlZEgAEisKCWFubm91bmNlZBgHIAEoCzIWLnRleHN5bnRoLnYxLkFubm91bmNlZEgAEi0KBmNodW5rcxgIIAEoCzIbLnRleHN5bnRoLnYxLlN0cmVhbWVkQ2h1bmtzSAASJwoHZW5jb2RlZBgJIAEoCzIULnRleHN5bnRoLnYxLkVuY29kZWRIAEIHCgVldmVudCKiAQoKTmV3VmVyc2lvbhIPCgd0ZXh0dXJlGAEgASgNEiUKB3N1cmZhY2UYAiABKAsyFC50ZXhzeW50aC52MS5TdXJmYWNlEiQKA21hcBgDIAEoCzIXLnRleHN5bnRoLnYxLlRleHR1cmVNYXASFAoMZmluZXN0X2xldmVsGAQgASgNEgwKBGtlcHQYBSADKA0SEgoKdGFpbF9sZXZlbBgGIAEoDSI8Cg5TdHJlYW1lZENodW5rcxIqCgZjaHVua3MYASADKAsyGi50ZXhzeW50aC52MS5TdHJlYW1lZENodW5rIoMBCg1TdHJlYW1lZENodW5rEhAKCHNlcXVlbmNlGAEgASgEEg8KB3RleHR1cmUYAiABKA0SDQoFaW5kZXgYAyABKA0SDAoEZGF0YRgEIAEoDBIOCgZjcmMzMmMYBSABKAcSEAoIaW5mbGF0ZWQYBiABKA0SEAoIY29tcGxldGUYByADKA0iLwoNTGV2ZWxDb21wbGV0ZRIPCgd0ZXh0dXJlGAEgASgNEg0KBWxldmVsGAIgASgNIioKCEV2aWN0aW9uEg8KB3RleHR1cmUYASABKA0SDQoFaW5kZXgYAiABKA0iHAoJRm9yZ290dGVuEg8KB3RleHR1cmUYASABKA0iRQoHRW5jb2RlZBIPCgd0ZXh0dXJlGAEgASgNEikKBmxldmVscxgCIAMoCzIZLnRleHN5bnRoLnYxLkVuY29kZWRMZXZlbCItCgxFbmNvZGVkTGV2ZWwSDQoFbGV2ZWwYASABKA0SDgoGc2hhMjU2GAIgASgJIgkKB1NldHRsZWQiCwoJQW5ub3VuY2VkKmsKBU9yZGVyEhUKEU9SREVSX1VOU1BFQ0lGSUVEEAASEAoMT1JERVJfUkFTVEVSEAESFgoST1JERVJfQ09BUlNFX0ZJUlNUEAISEQoNT1JERVJfRU5UUk9QWRADEg4KCk9SREVSX1ZJRVcQBDKTAgoNU3RyZWFtU2VydmljZRI7CgRTaG93EhgudGV4c3ludGgudjEuU2hvd1JlcXVlc3QaGS50ZXhzeW50aC52MS5TaG93UmVzcG9uc2USOwoESGlkZRIYLnRleHN5bnRoLnYxLkhpZGVSZXF1ZXN0GhkudGV4c3ludGgudjEuSGlkZVJlc3BvbnNlEkcKCEdldFNjZW5lEhwudGV4c3ludGgudjEuR2V0U2NlbmVSZXF1ZXN0Gh0udGV4c3ludGgudjEuR2V0U2NlbmVSZXNwb25zZRI/CgRPcGVuEhgudGV4c3ludGgudjEuT3BlblJlcXVlc3QaGS50ZXhzeW50aC52MS5PcGVuUmVzcG9uc2UoATABYgZwcm90bzM", [file_texsynth_v1_textures]);
 
 /**
  * Which job's texture a surface is to show.
@@ -35,7 +35,7 @@ export type ShowRequest = Message<"texsynth.v1.ShowRequest"> & {
   surface: string;
 
   /**
-   * A job that has succeeded, and whose maps are GPU blocks (target quest3, desktop, ...).
+   * A job that has succeeded, and whose maps are GPU blocks (target quest3, desktop, ...) or PNG.
    *
    * @generated from field: string job = 3;
    */
@@ -674,6 +674,14 @@ export type OpenResponse = Message<"texsynth.v1.OpenResponse"> & {
      */
     value: StreamedChunks;
     case: "chunks";
+  } | {
+    /**
+     * More of a texture can be sent.
+     *
+     * @generated from field: texsynth.v1.Encoded encoded = 9;
+     */
+    value: Encoded;
+    case: "encoded";
   } | { case: undefined; value?: undefined };
 };
 
@@ -706,7 +714,8 @@ export type NewVersion = Message<"texsynth.v1.NewVersion"> & {
 
   /**
    * The map, its levels with their digests, and no chunks: those follow from the levels' sizes, chunk_side and
-   * tail_level. First comes the mip tail, all levels from tail_level on; then finer levels, row by row.
+   * tail_level. First comes the mip tail, all levels from tail_level on; then finer levels, row by row. Levels that are
+   * still being encoded have no digest; Encoded tells it, before the first chunk of them.
    *
    * @generated from field: texsynth.v1.TextureMap map = 3;
    */
@@ -903,6 +912,62 @@ export const ForgottenSchema: GenMessage<Forgotten> = /*@__PURE__*/
   messageDesc(file_texsynth_v1_streams, 23);
 
 /**
+ * Levels of a texture that have been encoded since it was announced, or since the last such message.
+ *
+ * @generated from message texsynth.v1.Encoded
+ */
+export type Encoded = Message<"texsynth.v1.Encoded"> & {
+  /**
+   * The texture's number.
+   *
+   * @generated from field: uint32 texture = 1;
+   */
+  texture: number;
+
+  /**
+   * Which ones, with their digests.
+   *
+   * @generated from field: repeated texsynth.v1.EncodedLevel levels = 2;
+   */
+  levels: EncodedLevel[];
+};
+
+/**
+ * Describes the message texsynth.v1.Encoded.
+ * Use `create(EncodedSchema)` to create a new message.
+ */
+export const EncodedSchema: GenMessage<Encoded> = /*@__PURE__*/
+  messageDesc(file_texsynth_v1_streams, 24);
+
+/**
+ * A level whose chunks are there.
+ *
+ * @generated from message texsynth.v1.EncodedLevel
+ */
+export type EncodedLevel = Message<"texsynth.v1.EncodedLevel"> & {
+  /**
+   * The level.
+   *
+   * @generated from field: uint32 level = 1;
+   */
+  level: number;
+
+  /**
+   * SHA-256 of its bytes.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256: string;
+};
+
+/**
+ * Describes the message texsynth.v1.EncodedLevel.
+ * Use `create(EncodedLevelSchema)` to create a new message.
+ */
+export const EncodedLevelSchema: GenMessage<EncodedLevel> = /*@__PURE__*/
+  messageDesc(file_texsynth_v1_streams, 25);
+
+/**
  * Nothing more is to come until something happens.
  *
  * @generated from message texsynth.v1.Settled
@@ -915,7 +980,7 @@ export type Settled = Message<"texsynth.v1.Settled"> & {
  * Use `create(SettledSchema)` to create a new message.
  */
 export const SettledSchema: GenMessage<Settled> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 24);
+  messageDesc(file_texsynth_v1_streams, 26);
 
 /**
  * Comes once, after the NewVersion of every texture that the scene showed as the stream began and before the first
@@ -931,7 +996,7 @@ export type Announced = Message<"texsynth.v1.Announced"> & {
  * Use `create(AnnouncedSchema)` to create a new message.
  */
 export const AnnouncedSchema: GenMessage<Announced> = /*@__PURE__*/
-  messageDesc(file_texsynth_v1_streams, 25);
+  messageDesc(file_texsynth_v1_streams, 27);
 
 /**
  * An order of chunks; all send mip tails first, and coarser chunks before finer ones in the same place.
@@ -988,7 +1053,8 @@ export const OrderSchema: GenEnum<Order> = /*@__PURE__*/
  */
 export const StreamService: GenService<{
   /**
-   * Let a surface show the texture that a job made, from now on and for all who look at the scene.
+   * Let a surface show the texture that a job made, from now on and for all who look at the scene. What is not in GPU
+   * blocks yet is encoded while it is streamed, coarse levels first.
    *
    * @generated from rpc texsynth.v1.StreamService.Show
    */

@@ -1,0 +1,71 @@
+"""A texture that comes level by level, the coarsest first, while what is there already is streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.textures import Levels, copy_of, fill, steps
+from texsynth_rpc.turns import Turns
+from texsynth_rpc.v1 import textures_pb2
+
+SMALL = 1 << 20  # texels of a level that waits for no other texture's: some tenths of a second
+
+
+class Growing:
+    """`texture` and what is still to come: the levels of the maps that `sources` are for, which are outlines so far."""
+
+    def __init__(self, texture: textures_pb2.Texture, sources: Mapping[str, Levels], objects: ObjectStore) -> None:
+        self._filled, self._sources, self._objects = texture, sources, objects
+        self.texture = copy_of(texture)
+        """With what is there: levels and chunks that are not have no digest. Another message after each step."""
+        self.stored: list[tuple[str, int]] = []
+        """(digest, bytes) of each file of what came."""
+        self._steps = steps(texture, sources)
+        self._begun, self._ended = asyncio.Event(), asyncio.Event()
+        self._error: Exception | None = None
+        if not self._steps:
+            self.end(None)
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether all of its maps are or will be."""
+        return all(made.chunks for made in self.texture.maps)
+
+    def check(self) -> None:
+        """Raises what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+    async def grow(self, turns: Turns, grown: Callable[[], None]) -> None:
+        """Add what is missing. grown: called after each level. Raises FileNotFoundError, Damaged, OSError."""
+        while self._steps:
+            level, made = self._steps[0]
+            texels = made.levels[level].height * made.levels[level].width
+
+            def step(level: int = level, made: textures_pb2.TextureMap = made) -> list[tuple[str, int]]:
+                return fill(made, level, self._sources[made.kind], self._objects)
+
+            self.stored += await (asyncio.to_thread(step) if texels <= SMALL else turns.take(texels, step))
+            del self._steps[0]
+            self.texture = copy_of(self._filled)
+            if all(made.levels[-1].sha256 for made in self.texture.maps):
+                self._begun.set()
+            grown()
+
+    def end(self, error: Exception | None) -> None:
+        """Nothing more comes: all is there, or this went wrong."""
+        self._error = error
+        self._begun.set()
+        self._ended.set()
+
+    async def begun(self) -> None:
+        """Until each map has its mip tail. Raises what went wrong."""
+        await self._begun.wait()
+        self.check()
+
+    async def ended(self) -> None:
+        """Until all is there. Raises what went wrong."""
+        await self._ended.wait()
+        self.check()
