@@ -8,7 +8,8 @@ own content in every exemplar, with `--seams leave` and `--seams weld`. The step
 encoded values at points half a texel to either side of the seam over that of points as far apart inside the charts, in
 the published mip levels (`texsynth.surface.uv_seams`); normals are turned into one chart first. Renders of both stand
 side by side on sheet.png, and on close_ups.png a mesh a row where the seams are seen most if they are left, to be
-looked at. --no-balls leaves the balls out.
+looked at, beside a picture of the seams of which both sides are seen: at other edges one part of the mesh stands before
+another, and a pattern ends there because the mesh does. --no-balls leaves the balls out.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ BARS = {MapKind.ALBEDO: 1.15, MapKind.NORMAL: 1.25, MapKind.ROUGHNESS: 1.15}
 SMALLEST = 64  # texels a side of the last level that is measured
 COST = 0.08  # of the time without
 PICTURE, CLOSE_UP = 1800, 300  # pixels
+SEAM = (230, 30, 20)  # sRGB
+Ints = npt.NDArray[np.int64]
 Labelled = tuple[str, npt.NDArray[np.float32]]
 CELLS, SPLIT = 64, 8  # of the ball: 49,152 triangles in 384 charts
 
@@ -62,6 +65,7 @@ def main() -> int:
     details, pictures, close_ups = list[dict[str, Any]](), [], []
     for path in meshes:
         mesh, row_of_close_ups = load_mesh(path), list[Labelled]()
+        where = seams_in_red(mesh, arguments.size)
         for exemplar in find_exemplars(arguments):
             line = []
             for seams in ("leave", "weld"):
@@ -74,7 +78,8 @@ def main() -> int:
                 )
             pictures.append(line)
             left = out_of(arguments, path, exemplar, "leave")
-            row_of_close_ups += cropped(line, where_seams_show(mesh, left, arguments.size))
+            beside = [(f"{path.stem} in {exemplar.name}, seams", where), *line]
+            row_of_close_ups += cropped(beside, where_seams_show(mesh, left, arguments.size))
         close_ups.append(row_of_close_ups)
     rows = summary(details, arguments.size)
     show(f"seams, {arguments.size} px, {arguments.preset}", rows)
@@ -143,21 +148,48 @@ def rendered(mesh: MeshAsset, index: int | None, made: dict[MapKind, Any]) -> np
 def where_seams_show(mesh: MeshAsset, out: Path, size: int) -> tuple[slice, slice]:
     """The square of a render in which most is seen of the steps at the seams of a result: of its albedo, at its points
     of sampling."""
-    index = chosen_material(mesh, None) if mesh.materials else None
-    samples = sample_seams(Topology(mesh.mesh, index), (size, size))
-    marked, none = np.zeros((size, size, 3), np.uint8), np.zeros((size, size, 3), np.uint8)
-    if samples is not None:
-        albedo = load_material(out).maps[MapKind.ALBEDO].texels
-        cells = [np.mod(side.astype(np.int64), size) for side in samples.sides]
-        here, there = (albedo[rows, columns].astype(np.int64) for rows, columns in (each.T for each in cells))
-        for rows, columns in (each.T for each in cells):
-            marked[rows, columns] = np.abs(here - there).mean(axis=1, keepdims=True)
-        marked = np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)), np.uint8)
-    shown = np.abs(np.subtract(*(rendered(mesh, index, {MapKind.ALBEDO: each}) for each in (marked, none))))
-    sums = cv2.boxFilter(shown.mean(axis=2), -1, (CLOSE_UP, CLOSE_UP), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    _, cells = seams_of(mesh, size)
+    albedo = load_material(out).maps[MapKind.ALBEDO].texels
+    here, there = (albedo[rows, columns].astype(np.int64) for rows, columns in cells)
+    shown = seams_shown(mesh, size, np.abs(here - there).mean(axis=1))
+    sums = cv2.boxFilter(shown, -1, (CLOSE_UP, CLOSE_UP), normalize=False, borderType=cv2.BORDER_CONSTANT)
     middle = np.array(np.unravel_index(sums.argmax(), sums.shape))
     top, left = np.clip(middle - CLOSE_UP // 2, 0, PICTURE - CLOSE_UP)
     return slice(int(top), int(top) + CLOSE_UP), slice(int(left), int(left) + CLOSE_UP)
+
+
+def seams_shown(mesh: MeshAsset, size: int, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """A render of 0 to 1 of `values`, 0 to 255, of each point of sampling, where both sides of its seam are seen: where
+    one part of the mesh stands before another, the seam is often behind."""
+    index, cells = seams_of(mesh, size)
+    black, sides = rendered(mesh, index, {MapKind.ALBEDO: np.zeros((size, size, 3), np.uint8)}), []
+    for rows, columns in cells:
+        marked = np.zeros((size, size, 3), np.uint8)
+        marked[rows, columns] = values[:, None]
+        marked = np.asarray(cv2.dilate(marked, np.ones((3, 3), np.uint8)), np.uint8)
+        shown = np.abs(rendered(mesh, index, {MapKind.ALBEDO: marked}) - black).mean(axis=2)
+        sides.append(cv2.dilate(shown, np.ones((5, 5), np.uint8)))
+    return np.asarray(np.minimum(*sides), np.float32)
+
+
+def seams_of(mesh: MeshAsset, size: int) -> tuple[int | None, list[tuple[Ints, Ints]]]:
+    """The material that is restyled, and (rows, columns) of the texels on either side of its seams."""
+    index = chosen_material(mesh, None) if mesh.materials else None
+    samples = sample_seams(Topology(mesh.mesh, index), (size, size))
+    sides = () if samples is None else samples.sides
+    cells = [np.mod(side.astype(np.int64), size) for side in sides] or [np.zeros((0, 2), np.int64)] * 2
+    return index, [(each[:, 0], each[:, 1]) for each in cells]
+
+
+def seams_in_red(mesh: MeshAsset, size: int) -> npt.NDArray[np.float32]:
+    """The mesh in grey, and in red the seams of which both sides are seen."""
+    index, cells = seams_of(mesh, size)
+    shown = seams_shown(mesh, size, np.full(len(cells[0][0]), 255))
+    grey, flat = (np.full((size, size, 3), texel, np.uint8) for texel in (150, (128, 128, 255)))
+    rough = np.full((size, size), 200, np.uint8)
+    found = rendered(mesh, index, {MapKind.ALBEDO: grey, MapKind.NORMAL: flat, MapKind.ROUGHNESS: rough})
+    found[shown > 0.1] = np.array(SEAM, np.float32) / 255
+    return found
 
 
 def cropped(line: list[Labelled], part: tuple[slice, slice]) -> list[Labelled]:
