@@ -18,7 +18,7 @@ class Growing:
 
     def __init__(self, texture: textures_pb2.Texture, sources: Mapping[str, Levels], objects: ObjectStore) -> None:
         self._filled, self._sources, self._objects = texture, sources, objects
-        self.texture = copy_of(texture)
+        self.texture = copy_of(texture) if sources else texture
         """With what is there: levels and chunks that are not have no digest. Another message after each step."""
         self.stored: list[tuple[str, int]] = []
         """(digest, bytes) of each file of what came."""
@@ -56,7 +56,7 @@ class Growing:
 
     def end(self, error: Exception | None) -> None:
         """Nothing more comes: all is there, or this went wrong."""
-        self._error = error
+        self._error, self._sources, self._filled = error, {}, self.texture
         self._begun.set()
         self._ended.set()
 

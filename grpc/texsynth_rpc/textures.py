@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,7 +32,7 @@ from texsynth.publish import MANIFEST
 from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.v1 import textures_pb2
 
-Levels: TypeAlias = "Ktx2Texture | DdsTexture | EncodedPictures"
+Levels: TypeAlias = "FileLevels | PictureLevels"
 """What gives the levels of a map as blocks."""
 
 RAW_DEFLATE = -15  # what zlib calls it: the largest window, no header
@@ -71,7 +71,7 @@ def described(
     for kind, entry in manifest["maps"].items():
         made = texture.maps.add(kind=kind, colour_space=entry["colour_space"])
         if entry["format"] in READERS:
-            sources[kind] = _read(objects.check(files[entry["file"]]), entry["format"])
+            sources[kind] = FileLevels(files[entry["file"]], entry["format"], objects)
             _outline(made, sources[kind])
         else:
             _as_files(made, entry)
@@ -91,7 +91,7 @@ def encoded(pictures: textures_pb2.Texture, objects: ObjectStore) -> tuple[textu
         if picture.format != "png" or picture.kind not in SHOWN_AS.formats:
             raise NoBlocks(f"{picture.kind} is {picture.format}, which GPUs do not read; make it for quest3, or as PNG")
         made = texture.maps.add(kind=picture.kind, colour_space=picture.colour_space)
-        sources[picture.kind] = EncodedPictures(picture, objects)
+        sources[picture.kind] = PictureLevels(picture, objects)
         _outline(made, sources[picture.kind])
     return texture, sources
 
@@ -101,7 +101,7 @@ def fill(made: textures_pb2.TextureMap, number: int, source: Levels, objects: Ob
     what was stored for it, (digest, bytes) each. Raises FileNotFoundError, Damaged, OSError."""
     tail = number == made.chunks[0].level
     try:
-        blocks = [source.level(each) for each in (range(number, len(made.levels)) if tail else [number])]
+        blocks = source.levels(range(number, len(made.levels)) if tail else [number])
     except FormatError as error:
         raise Damaged(str(error)) from error
     stored = list[tuple[str, int]]()
@@ -146,31 +146,47 @@ def named(texture: textures_pb2.Texture) -> textures_pb2.Texture:
     return found
 
 
-class EncodedPictures:
-    """A map whose levels are PNG files of ours, as blocks: level by level, when it is asked for."""
+class FileLevels:
+    """The levels of a map in a KTX2 or DDS file. It is read anew each time: nothing of it stays in memory.
+
+    Raises FileNotFoundError, Damaged, OSError.
+    """
+
+    def __init__(self, digest: str, container: str, objects: ObjectStore) -> None:
+        self._digest, self._container, self._objects = digest, container, objects
+        read = self._read()
+        self.texel_format, self.height, self.width = read.texel_format, read.height, read.width
+
+    def levels(self, numbers: Iterable[int]) -> list[bytes]:
+        """The blocks of each, row by row. Raises FormatError, FileNotFoundError, Damaged, OSError."""
+        read = self._read()
+        return [read.level(number) for number in numbers]
+
+    def _read(self) -> Ktx2Texture | DdsTexture:
+        try:
+            return READERS[self._container](self._objects.check(self._digest))
+        except FormatError as error:
+            raise Damaged(str(error)) from error
+
+
+class PictureLevels:
+    """The levels of a map that are PNG files of ours, encoded when they are asked for."""
 
     def __init__(self, picture: textures_pb2.TextureMap, objects: ObjectStore) -> None:
-        self._levels, self._objects = picture.levels, objects
+        self._files, self._objects = picture.levels, objects
         self.texel_format = SHOWN_AS.texel_format(picture.kind)
         self.height, self.width = picture.levels[0].height, picture.levels[0].width
 
-    def level(self, number: int) -> bytes:
-        """Its blocks, row by row. Raises FormatError, FileNotFoundError, Damaged."""
-        data = self._objects.check(self._levels[number].sha256).read_bytes()
-        return encode_level(parse_png(data)[0], self.texel_format)
+    def levels(self, numbers: Iterable[int]) -> list[bytes]:
+        """The blocks of each, row by row. Raises FormatError, FileNotFoundError, Damaged."""
+        files = (self._objects.check(self._files[number].sha256).read_bytes() for number in numbers)
+        return [encode_level(parse_png(data)[0], self.texel_format) for data in files]
 
 
 def _as_files(made: textures_pb2.TextureMap, entry: Mapping[str, Any]) -> None:
     made.format, made.block_width, made.block_height = entry["format"], 1, 1
     for level in (entry, *entry["mips"]):
         made.levels.add(width=level["width"], height=level["height"], sha256=level["sha256"], size=level["bytes"])
-
-
-def _read(path: Path, container: str) -> Ktx2Texture | DdsTexture:
-    try:
-        return READERS[container](path)
-    except FormatError as error:
-        raise Damaged(str(error)) from error
 
 
 def _outline(made: textures_pb2.TextureMap, source: Levels) -> None:
