@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkpoints import small_sd15
 from service_process import serving
-from texsynth_rpc.lent_models import parse_models
+from texsynth_rpc.lent_models import parse_models, without_paths
 
 from plugin_bridge.__main__ import main as command_line
 from plugin_bridge.aio_client import AsyncClient
@@ -64,3 +64,12 @@ def test_a_client_names_a_model_and_learns_no_path_of_it(gravel: Path, tmp_path:
     assert json.loads(manifest)["model"]["led_by"]["name"] == "tiny"
     assert str(tmp_path / "weights") not in manifest
     assert main(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_messages_say_the_names_of_models_and_not_where_they_lie() -> None:
+    outer, inner = Path("/models/paint"), Path("/models/paint/inked")
+    models = {"ink": inner, "paint": outer, "also paint": outer}
+    assert without_paths(f"{inner}: is damaged", models) == "ink: is damaged"
+    assert without_paths(f"{outer}/model_index.json: is absent", models) == (
+        "paint or also paint/model_index.json: is absent"
+    )

@@ -47,7 +47,7 @@ def of_this_process() -> dict[str, Path]:
 
 
 def without_paths(message: str, models: Models) -> str:
-    """`message` with the names of the models instead of where they lie."""
-    for name, path in models.items():
-        message = message.replace(str(path), name)
+    """`message` with the names of the models instead of where they lie; of several in one folder all names."""
+    for path in sorted(set(models.values()), key=lambda path: len(path.parts), reverse=True):  # inner folders first
+        message = message.replace(str(path), " or ".join(name for name, each in models.items() if each == path))
     return message
