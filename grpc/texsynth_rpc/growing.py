@@ -10,8 +10,6 @@ from texsynth_rpc.textures import Levels, copy_of, fill, steps
 from texsynth_rpc.turns import Turns
 from texsynth_rpc.v1 import textures_pb2
 
-SMALL = 1 << 20  # texels of a level that waits for no other texture's: some tenths of a second
-
 
 class Growing:
     """`texture` and what is still to come: the levels of the maps that `sources` are for, which are outlines so far."""
@@ -47,7 +45,7 @@ class Growing:
             def step(level: int = level, made: textures_pb2.TextureMap = made) -> list[tuple[str, int]]:
                 return fill(made, level, self._sources[made.kind], self._objects)
 
-            self.stored += await (asyncio.to_thread(step) if texels <= SMALL else turns.take(texels, step))
+            self.stored += await turns.take(texels, step)
             del self._steps[0]
             self.texture = copy_of(self._filled)
             if all(made.levels[-1].sha256 for made in self.texture.maps):

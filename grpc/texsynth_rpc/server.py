@@ -157,7 +157,7 @@ class _Service:
             jobs, objects, ledger, self._supervisor, self._caretaker, bell, gate, quota, self._stop.is_set,
             settings.models,
         )  # fmt: skip
-        index = TextureIndex(objects, jobs, ledger, lambda: bell.ring(GROWN))
+        self._index = index = TextureIndex(objects, jobs, ledger, lambda: bell.ring(GROWN))
         results = Results(jobs, index, gate)
         self._textures = Textures(objects, jobs, results, meters)
         self._streams = Streams(scenes, results, objects, index, gate, meters, bell, self._stop)
@@ -184,7 +184,7 @@ class _Service:
             print(f"texsynth: the page is at {self._page.url}", flush=True)
         working = asyncio.create_task(self._supervisor.run())
         stopped = asyncio.create_task(self._stop.wait())
-        beside = [asyncio.create_task(self._caretaker.run()), asyncio.create_task(self._report_health())]
+        beside = [asyncio.create_task(each) for each in (self._caretaker.run(), self._report_health(), self._warm_up())]
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         for task in beside:
             task.cancel()
@@ -239,6 +239,11 @@ class _Service:
             except TexsynthError:
                 await server.stop(None)
                 raise
+
+    async def _warm_up(self) -> None:
+        """Once a worker is ready, which is waited for before anything is shown."""
+        await self._supervisor.ready.wait()
+        await self._index.warm_up()
 
     async def _report_health(self) -> None:
         """SERVING once a worker is ready, and for good: one that is being replaced does not lose jobs."""

@@ -12,12 +12,13 @@ from texsynth_rpc.growing import Growing
 from texsynth_rpc.jobs import JobStore, Record
 from texsynth_rpc.ledger import Ledger
 from texsynth_rpc.objects import ObjectStore
-from texsynth_rpc.textures import Levels, Parts, copy_of, described, encoded, manifest_name, named
+from texsynth_rpc.textures import Levels, Parts, copy_of, described, encoded, manifest_name, named, warm_up
 from texsynth_rpc.turns import Turns
 from texsynth_rpc.v1 import textures_pb2
 
 log = logging.getLogger(__name__)
 
+SMALL = 1 << 20  # texels of a level that waits for no other texture's: some tenths of a second
 MOST_INDICES = 16  # that are kept in memory, some hundred kB each
 
 
@@ -28,8 +29,12 @@ class TextureIndex:
         self._objects, self._jobs, self._ledger, self._grown = objects, jobs, ledger, grown
         self._indices: OrderedDict[str, Parts] = OrderedDict()  # by the digest of the index
         self._growing: dict[str, Growing] = {}  # by job
-        self._looking, self._turns = asyncio.Lock(), Turns()
+        self._looking, self._turns = asyncio.Lock(), Turns(SMALL)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def warm_up(self) -> None:
+        """What the first texture would wait for: the compilation of what encodes and measures."""
+        await self._turns.take(0, warm_up)
 
     async def parts(self, job: str) -> Parts:
         """Of a job that has succeeded; the first call for it takes some seconds at 8192 x 8192.

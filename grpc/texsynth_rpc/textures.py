@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mipmap.block_detail import chunk_details
+from mipmap.block_detail import CHANNELS, chunk_details
 from mipmap.chain import level_sizes
-from mipmap.chunks import chunk_side, layout, level_sides
+from mipmap.chunks import chunk_side, layout, level_sides, tail_level
 from mipmap.compiled import in_threads
 from mipmap.dds import DdsTexture, read_dds
 from mipmap.encode import encode_level
@@ -123,6 +123,19 @@ def fill(made: textures_pb2.TextureMap, number: int, source: Levels, objects: Ob
         made.levels[number].deflated_sha256 = objects.put(data)
         stored.append((made.levels[number].deflated_sha256, len(data)))
     return stored
+
+
+def warm_up() -> None:
+    """Compiles and loads what `fill` takes for pictures."""
+    sizes = level_sizes(64, 64)
+    for kind, texel_format in ((kind, SHOWN_AS.texel_format(kind)) for kind in SHOWN_AS.formats):
+        grey = np.full((64, 64, CHANNELS[FILTERING[kind]]), 128, np.uint8)
+        blocks = {
+            k: np.frombuffer(encode_level(grey[:h, :w], texel_format), np.uint8) for k, (h, w) in enumerate(sizes)
+        }
+        side = chunk_side(texel_format.block_width, 32)
+        for level in (tail_level(64, 64, side), 0):
+            list(chunk_details(blocks, level, 64, 64, texel_format, side, FILTERING[kind]))
 
 
 def steps(texture: textures_pb2.Texture, sources: Mapping[str, Levels]) -> list[tuple[int, textures_pb2.TextureMap]]:
