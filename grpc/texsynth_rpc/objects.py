@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from mipmap.atomic import atomic_file, sync_folder
+from texsynth_rpc.mapped_files import MappedFiles
 
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 PIECE = 1 << 20
@@ -29,6 +30,7 @@ class ObjectStore:
         self._incoming.mkdir(parents=True)
         self._checked: dict[str, tuple[int, int]] = {}  # digest: (size, time of the last change) when it was read
         self._damaged: set[str] = set()  # of those that were read
+        self._mapped = MappedFiles()
         self._uploads = 0
 
     def path(self, digest: str) -> Path:
@@ -104,10 +106,15 @@ class ObjectStore:
             self._checked[digest] = seen
         return path
 
+    def mapped(self, digest: str) -> memoryview:
+        """The bytes of an object that was checked. Raises FileNotFoundError, OSError."""
+        return self._mapped.of(self.path(digest))
+
     def mended(self, digest: str) -> None:
         """An object was written anew."""
         self._damaged.discard(digest)
         self._checked.pop(digest, None)
+        self._mapped.forget(self.path(digest))
 
     def remove(self, digest: str) -> None:
         """Forget an object."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from pathlib import Path
 
 import google_crc32c
 import numpy as np
@@ -41,8 +39,7 @@ class StreamedMap:
         del self.described.chunks[:]
         for level in self.described.levels:
             level.ClearField("deflated_sha256")
-        small = [level.deflated_sha256 if deflate else "" for level in made.levels]
-        self._deflated = [objects.path(digest) if digest else None for digest in small]
+        self._deflated = [level.deflated_sha256 if deflate else "" for level in made.levels]
         sides = [max(level.height, level.width) for level in made.levels]
         self.finest = next((k for k, side in enumerate(sides) if not largest or side <= largest), len(sides) - 1)
         self.tail, self.side = made.chunks[0].level, sides[0]
@@ -56,9 +53,7 @@ class StreamedMap:
         self.pieces = Plan(made.kind, pieces, sum(chunk.sha256 != "" for chunk in self._chunks))
         self._heads: list[bytes | None] = [None] * len(pieces)
         self._format = format_named(made.format)
-        self._paths = [objects.path(level.sha256) if level.sha256 else None for level in made.levels]
-        self._levels: dict[int, NDArray[np.uint8]] = {}
-        self._small: dict[int, memoryview] = {}
+        self._objects = objects
 
     @property
     def whole(self) -> bool:
@@ -116,11 +111,8 @@ class StreamedMap:
     def payload(self, index: int) -> bytes | memoryview:
         """The bytes of a chunk as they are sent, deflated or not. Raises FileNotFoundError."""
         chunk, end = self._chunks[index], self._ends[index]
-        path, length = self._deflated[chunk.level], self._deflated_size(chunk)
-        if path and length:
-            if chunk.level not in self._small:
-                self._small[chunk.level] = _mapped(path)
-            return self._small[chunk.level][end - length : end]
+        if length := self._deflated_size(chunk):
+            return self._objects.mapped(self._deflated[chunk.level])[end - length : end]
         return self._blocks(index, chunk)
 
     def inflated(self, index: int) -> int:
@@ -147,11 +139,9 @@ class StreamedMap:
 
     def _level(self, number: int) -> NDArray[np.uint8]:
         """(rows of blocks, bytes of a row)."""
-        if number not in self._levels:
-            row_bytes, path = self._format.row_bytes(self.described.levels[number].width), self._paths[number]
-            assert path is not None  # it is of a chunk that is ready
-            self._levels[number] = np.frombuffer(_mapped(path), np.uint8).reshape(-1, row_bytes)
-        return self._levels[number]
+        level = self.described.levels[number]
+        blocks = np.frombuffer(self._objects.mapped(level.sha256), np.uint8)
+        return blocks.reshape(-1, self._format.row_bytes(level.width))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,11 +172,6 @@ def _ends_in_level(chunks: Sequence[textures_pb2.TextureChunk]) -> list[int]:
     """Where each ends among the deflated ones of its level, in bytes."""
     levels = (list(some) for _, some in groupby(chunks, lambda chunk: chunk.level))
     return [end for some in levels for end in accumulate(chunk.deflated_size for chunk in some)]
-
-
-def _mapped(path: Path) -> memoryview:
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def place_of(chunk: textures_pb2.TextureChunk, sides: Sequence[int]) -> tuple[int, int, int]:
