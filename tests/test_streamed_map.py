@@ -22,17 +22,25 @@ MANY = 1 << 18
 
 
 def streamed(height: int, width: int, side: int, block: int, objects: ObjectStore, largest: int = 0) -> StreamedMap:
+    return StreamedMap(described(height, width, side, block), objects, largest)
+
+
+def described(height: int, width: int, side: int, block: int, there_from: int = 0) -> textures_pb2.TextureMap:
+    """A map of which the levels from `there_from` on are there."""
     made = textures_pb2.TextureMap(
         kind="albedo", format="astc-4x4", block_width=4, block_height=4, block_bytes=16, chunk_side=side
     )
     sides = level_sides(height, width, side, block)
-    for (rows, columns), each in zip(level_sizes(height, width), sides, strict=True):
-        made.levels.add(width=columns, height=rows, sha256="a" * 64, chunk_side=each)
-    for place in layout(height, width, side, block):
-        made.chunks.add(
+    for number, ((rows, columns), each) in enumerate(zip(level_sizes(height, width), sides, strict=True)):
+        digest = f"{number:064x}" if number >= there_from else ""
+        made.levels.add(width=columns, height=rows, sha256=digest, chunk_side=each, deflated_sha256=digest)
+    for number, place in enumerate(layout(height, width, side, block)):
+        chunk = made.chunks.add(
             level=place.level, levels=place.levels, y=place.y, x=place.x, height=place.height, width=place.width, size=9
         )
-    return StreamedMap(made, objects, largest)
+        if place.level >= there_from:
+            chunk.sha256, chunk.error, chunk.entropy, chunk.deflated_size = f"{number:064x}", number, 2, number % 9
+    return made
 
 
 def table(*tiles: tuple[int, int, int, int]) -> Seen:
@@ -124,3 +132,24 @@ def test_a_plan_of_pieces_that_are_one_already_is_that_one(tmp_path: Path) -> No
     pieces = streamed(256, 128, 64, 64, ObjectStore(tmp_path)).pieces
     assert Plan.of("another", pieces) is pieces
     assert Plan.of("another", list(pieces)).is_cut_as(pieces)
+
+
+@pytest.mark.parametrize(("largest", "deflate"), [(0, True), (0, False), (128, True)])
+def test_a_map_that_has_grown_is_the_one_that_is_made_anew(tmp_path: Path, largest: int, deflate: bool) -> None:
+    objects = ObjectStore(tmp_path)
+    anew = [StreamedMap(described(300, 256, 32, 4, level), objects, largest, deflate=deflate) for level in (3, 1, 0)]
+    grown = anew[0]
+    for wanted, level in zip(anew[1:], (1, 0), strict=True):
+        made = described(300, 256, 32, 4, level)
+        assert grown.is_part_of(made)
+        grown = grown.grown(made)
+        assert grown.described == wanted.described
+        assert grown.pieces.pieces == wanted.pieces.pieces
+        assert (grown.pieces.ready, grown.whole) == (wanted.pieces.ready, wanted.whole)
+        assert grown.pieces.longest == wanted.pieces.longest
+        assert [grown.inflated(index) for index in range(len(grown.pieces))] == [
+            wanted.inflated(index) for index in range(len(wanted.pieces))
+        ]
+    assert [level.level for level in grown.more_than(anew[0])] == ([0, 1, 2] if not largest else [2])
+    assert not grown.is_part_of(described(300, 256, 32, 4, 1)), "it has more"
+    assert not anew[0].is_part_of(described(300, 250, 32, 4, 0)), "it has another size"

@@ -6,6 +6,7 @@ in the order of `mipmap.chunks.layout`, the coarsest first, so a parent has a sm
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import overload
 
@@ -43,6 +44,13 @@ class Plan(Sequence[Piece]):
         self.valued: dict[Policy, tuple[list[float], list[float]]] = {}
         """Gain and cost of each chunk's block while nothing is seen and nothing sent, as `chunk_tree.Tree` found."""
 
+    def grown(self, pieces: Sequence[Piece], ready: int) -> Plan:
+        """The same chunks, of which more are ready. pieces: all of them."""
+        found = copy.copy(self)
+        found.pieces, found.ready, found.valued = tuple(pieces), ready, {}
+        found.longest = max(piece.byte_length for piece in found.pieces)
+        return found
+
     @staticmethod
     def of(name: str, pieces: Sequence[Piece]) -> Plan:
         """Of pieces that may be one already."""
@@ -60,7 +68,7 @@ class Plan(Sequence[Piece]):
 
     def is_cut_as(self, other: Plan) -> bool:
         """Whether the chunks of the two hold the same texels."""
-        return self is other or [_cut(piece) for piece in self] == [_cut(piece) for piece in other]
+        return self.parents is other.parents or [_cut(piece) for piece in self] == [_cut(piece) for piece in other]
 
     def indices(self, level: Integers, row: Integers, column: Integers) -> Integers:
         """(n,) the chunk that holds each place, the mip tail for all its levels; -1 outside the texture.

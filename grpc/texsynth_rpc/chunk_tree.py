@@ -50,8 +50,8 @@ class Tree:
         """Found once for all who look at the texture by the same policy."""
         plan, policy = self.plan, self._policy
         if policy not in plan.valued:
-            self._gains, self._costs, self._ratios = ([0.0] * len(plan) for _ in range(3))
-            for index in reversed(range(len(plan))):
+            self._gains, self._costs, self._ratios = ([nothing] * len(plan) for nothing in (0.0, 1.0, 0.0))
+            for index in reversed(range(plan.ready)):
                 self._value(index)
             plan.valued[policy] = self._gains, self._costs
         gains, costs = plan.valued[policy]
@@ -82,7 +82,7 @@ class Tree:
     def grow(self, plan: Plan) -> None:
         """More of the version can be sent. plan: of the same chunks. Each is valued anew."""
         self.plan, self.pieces = plan, plan.pieces
-        for index in reversed(range(len(plan))):
+        for index in reversed(range(plan.ready)):
             self._value(index)
             self.requeue(index)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.priorities import VISIBILITY, Piece
 from texsynth_rpc.v1 import streams_pb2, textures_pb2
 
-MOST_KNOWN = 192  # maps that are kept, about 0.3 MB each at 2048 texels
+MOST_KNOWN = 384  # maps that are kept, each under two keys, about 0.3 MB at 2048 texels
 TILE = 256  # texels a side of the squares that views are told in, at most and where they do not say it
 
 
@@ -39,6 +40,7 @@ class StreamedMap:
         del self.described.chunks[:]
         for level in self.described.levels:
             level.ClearField("deflated_sha256")
+        self._deflate, self._visibility = deflate, VISIBILITY.get(made.kind, 1.0)
         self._deflated = [level.deflated_sha256 if deflate else "" for level in made.levels]
         sides = [max(level.height, level.width) for level in made.levels]
         self.finest = next((k for k, side in enumerate(sides) if not largest or side <= largest), len(sides) - 1)
@@ -48,12 +50,32 @@ class StreamedMap:
         self._sides = [level.chunk_side or made.chunk_side for level in made.levels]  # 0: indices of before had one
         table = [(level.height, level.width, side) for level, side in zip(made.levels, self._sides, strict=True)]
         self._table = np.array(table, np.int64).T
-        visibility = VISIBILITY.get(made.kind, 1.0)
-        pieces = [_piece(chunk, self._sides, visibility, self._length(chunk)) for chunk in self._chunks]
+        pieces = [self._piece(chunk) for chunk in self._chunks]
         self.pieces = Plan(made.kind, pieces, sum(chunk.sha256 != "" for chunk in self._chunks))
         self._heads: list[bytes | None] = [None] * len(pieces)
         self._format = format_named(made.format)
         self._objects = objects
+
+    def is_part_of(self, made: textures_pb2.TextureMap) -> bool:
+        """Whether it is that map when fewer of its levels were there."""
+        return [(level.height, level.width) for level in self.described.levels] == [
+            (level.height, level.width) for level in made.levels
+        ] and all(was.sha256 in ("", now.sha256) for was, now in zip(self.described.levels, made.levels, strict=True))
+
+    def grown(self, made: textures_pb2.TextureMap) -> StreamedMap:
+        """The map of which this is a part. What is there of it already is not made again."""
+        found, before = copy.copy(self), self.pieces.ready
+        found.described = textures_pb2.TextureMap()
+        found.described.CopyFrom(self.described)
+        for level, now in zip(found.described.levels, made.levels, strict=True):
+            level.sha256 = now.sha256
+        found._deflated = [level.deflated_sha256 if self._deflate else "" for level in made.levels]
+        found._chunks = made.chunks[: len(self._chunks)]  # the coarsest come first
+        found._ends, found._heads = _ends_in_level(found._chunks), self._heads.copy()
+        ready = before + sum(chunk.sha256 != "" for chunk in found._chunks[before:])
+        new = [found._piece(chunk) for chunk in found._chunks[before:ready]]
+        found.pieces = self.pieces.grown((*self.pieces[:before], *new, *self.pieces[ready:]), ready)
+        return found
 
     @property
     def whole(self) -> bool:
@@ -100,9 +122,14 @@ class StreamedMap:
             np.where(in_tail, tiles.pixels[tile], pixels), tiles.x[tile], tiles.y[tile],
         )  # fmt: skip
 
-    def _length(self, chunk: textures_pb2.TextureChunk) -> int:
-        """Bytes on the line."""
-        return self._deflated_size(chunk) or chunk.size
+    def _piece(self, chunk: textures_pb2.TextureChunk) -> Piece:
+        level, row, column = place_of(chunk, self._sides)
+        place = Place(chunk.level, chunk.levels, chunk.y, chunk.x, chunk.height, chunk.width)
+        return Piece(
+            level=level, row=row, column=column, side=self._sides[level],
+            byte_length=self._deflated_size(chunk) or chunk.size, memory=chunk.size, texels=place.texels,
+            error=chunk.error * self._visibility, entropy=chunk.entropy, content=chunk.sha256,
+        )  # fmt: skip
 
     def _deflated_size(self, chunk: textures_pb2.TextureChunk) -> int:
         """Bytes, 0 where it is sent as it is."""
@@ -179,15 +206,6 @@ def place_of(chunk: textures_pb2.TextureChunk, sides: Sequence[int]) -> tuple[in
     return chunk.level, chunk.y // sides[chunk.level], chunk.x // sides[chunk.level]
 
 
-def _piece(chunk: textures_pb2.TextureChunk, sides: Sequence[int], visibility: float, length: int) -> Piece:
-    level, row, column = place_of(chunk, sides)
-    place = Place(chunk.level, chunk.levels, chunk.y, chunk.x, chunk.height, chunk.width)
-    return Piece(
-        level=level, row=row, column=column, side=sides[level], byte_length=length, memory=chunk.size,
-        texels=place.texels, error=chunk.error * visibility, entropy=chunk.entropy, content=chunk.sha256,
-    )  # fmt: skip
-
-
 class StreamedMaps:
     """Those that were streamed last: viewers share what is the same for all of them."""
 
@@ -207,9 +225,15 @@ class StreamedMaps:
 
     def _map(self, made: textures_pb2.TextureMap, largest: int, deflate: bool) -> StreamedMap:
         key = made.kind, made.format, str(largest), str(deflate), *(level.sha256 for level in made.levels)
+        begun = *key[:4], made.levels[-1].sha256  # there first
         if key not in self._known:
-            self._known[key] = StreamedMap(made, self._objects, largest, deflate=deflate)
+            part = self._known.get(begun)
+            if part is not None and part.is_part_of(made):
+                found = part.grown(made)
+            else:
+                found = StreamedMap(made, self._objects, largest, deflate=deflate)
+            self._known[key] = self._known[begun] = found
         self._known.move_to_end(key)
-        if len(self._known) > MOST_KNOWN:
+        while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
         return self._known[key]

@@ -186,7 +186,7 @@ class Viewer:
         if message is not None:
             self._settled = False
             return self._chunks(message) if isinstance(message, sched.Send) else self._told(message)
-        if self._settled or self.growing or self._scheduler.waits:
+        if self._settled or not self._announced or self.growing or self._scheduler.waits:
             return None
         self._settled = True
         return _whole(streams_pb2.OpenResponse(settled=streams_pb2.Settled()))
