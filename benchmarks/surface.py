@@ -44,6 +44,7 @@ COST = 0.08  # of the time without
 PICTURE, CLOSE_UP = 1800, 300  # pixels
 SEAM = (230, 30, 20)  # sRGB
 Ints = npt.NDArray[np.int64]
+Seams = tuple[int | None, list[tuple[Ints, Ints]]]
 Labelled = tuple[str, npt.NDArray[np.float32]]
 CELLS, SPLIT = 64, 8  # of the ball: 49,152 triangles in 384 charts
 
@@ -65,7 +66,8 @@ def main() -> int:
     details, pictures, close_ups = list[dict[str, Any]](), [], []
     for path in meshes:
         mesh, row_of_close_ups = load_mesh(path), list[Labelled]()
-        where = seams_in_red(mesh, arguments.size)
+        places = seams_of(mesh, arguments.size)
+        red = seams_in_red(mesh, places, arguments.size)
         for exemplar in find_exemplars(arguments):
             line = []
             for seams in ("leave", "weld"):
@@ -78,8 +80,8 @@ def main() -> int:
                 )
             pictures.append(line)
             left = out_of(arguments, path, exemplar, "leave")
-            beside = [(f"{path.stem} in {exemplar.name}, seams", where), *line]
-            row_of_close_ups += cropped(beside, where_seams_show(mesh, left, arguments.size))
+            beside = [(f"{path.stem} in {exemplar.name}, seams", red), *line]
+            row_of_close_ups += cropped(beside, where_seams_show(mesh, places, left, arguments.size))
         close_ups.append(row_of_close_ups)
     rows = summary(details, arguments.size)
     show(f"seams, {arguments.size} px, {arguments.preset}", rows)
@@ -145,23 +147,23 @@ def rendered(mesh: MeshAsset, index: int | None, made: dict[MapKind, Any]) -> np
     return np.asarray(render, np.float32) / np.float32(255)
 
 
-def where_seams_show(mesh: MeshAsset, out: Path, size: int) -> tuple[slice, slice]:
+def where_seams_show(mesh: MeshAsset, places: Seams, out: Path, size: int) -> tuple[slice, slice]:
     """The square of a render in which most is seen of the steps at the seams of a result: of its albedo, at its points
     of sampling."""
-    _, cells = seams_of(mesh, size)
+    _, cells = places
     albedo = load_material(out).maps[MapKind.ALBEDO].texels
     here, there = (albedo[rows, columns].astype(np.int64) for rows, columns in cells)
-    shown = seams_shown(mesh, size, np.abs(here - there).mean(axis=1))
+    shown = seams_shown(mesh, places, size, np.abs(here - there).mean(axis=1))
     sums = cv2.boxFilter(shown, -1, (CLOSE_UP, CLOSE_UP), normalize=False, borderType=cv2.BORDER_CONSTANT)
     middle = np.array(np.unravel_index(sums.argmax(), sums.shape))
     top, left = np.clip(middle - CLOSE_UP // 2, 0, PICTURE - CLOSE_UP)
     return slice(int(top), int(top) + CLOSE_UP), slice(int(left), int(left) + CLOSE_UP)
 
 
-def seams_shown(mesh: MeshAsset, size: int, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def seams_shown(mesh: MeshAsset, places: Seams, size: int, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """A render of 0 to 1 of `values`, 0 to 255, of each point of sampling, where both sides of its seam are seen: where
     one part of the mesh stands before another, the seam is often behind."""
-    index, cells = seams_of(mesh, size)
+    index, cells = places
     black, sides = rendered(mesh, index, {MapKind.ALBEDO: np.zeros((size, size, 3), np.uint8)}), []
     for rows, columns in cells:
         marked = np.zeros((size, size, 3), np.uint8)
@@ -172,7 +174,7 @@ def seams_shown(mesh: MeshAsset, size: int, values: npt.NDArray[Any]) -> npt.NDA
     return np.asarray(np.minimum(*sides), np.float32)
 
 
-def seams_of(mesh: MeshAsset, size: int) -> tuple[int | None, list[tuple[Ints, Ints]]]:
+def seams_of(mesh: MeshAsset, size: int) -> Seams:
     """The material that is restyled, and (rows, columns) of the texels on either side of its seams."""
     index = chosen_material(mesh, None) if mesh.materials else None
     samples = sample_seams(Topology(mesh.mesh, index), (size, size))
@@ -181,10 +183,10 @@ def seams_of(mesh: MeshAsset, size: int) -> tuple[int | None, list[tuple[Ints, I
     return index, [(each[:, 0], each[:, 1]) for each in cells]
 
 
-def seams_in_red(mesh: MeshAsset, size: int) -> npt.NDArray[np.float32]:
+def seams_in_red(mesh: MeshAsset, places: Seams, size: int) -> npt.NDArray[np.float32]:
     """The mesh in grey, and in red the seams of which both sides are seen."""
-    index, cells = seams_of(mesh, size)
-    shown = seams_shown(mesh, size, np.full(len(cells[0][0]), 255))
+    index, cells = places
+    shown = seams_shown(mesh, places, size, np.full(len(cells[0][0]), 255))
     grey, flat = (np.full((size, size, 3), texel, np.uint8) for texel in (150, (128, 128, 255)))
     rough = np.full((size, size), 200, np.uint8)
     found = rendered(mesh, index, {MapKind.ALBEDO: grey, MapKind.NORMAL: flat, MapKind.ROUGHNESS: rough})

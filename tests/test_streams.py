@@ -143,9 +143,17 @@ def test_an_index_of_before_whose_chunks_have_one_size_is_streamed_as_it_is(tmp_
     made.levels.add(width=1, height=1, sha256="a" * 64)
     for place in layout_of(512, 1024, 256, 256):
         made.chunks.add(
-            level=place.level, levels=place.levels, y=place.y, x=place.x, height=place.height, width=place.width, size=9
+            level=place.level,
+            levels=place.levels,
+            y=place.y,
+            x=place.x,
+            height=place.height,
+            width=place.width,
+            size=9,
+            sha256="b" * 64,
         )
     streamed = StreamedMap(made, ObjectStore(tmp_path), deflate=True)
+    assert streamed.whole
     Scheduler().receive(Added("sofa/albedo", 1, streamed.pieces))
     told = streams_pb2.NewVersion(map=streamed.described, finest_level=streamed.finest, tail_level=streamed.tail)
     theirs = ReceivedTexture(told).chunks

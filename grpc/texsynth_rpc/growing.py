@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from texsynth_rpc.objects import ObjectStore
 from texsynth_rpc.textures import Levels, copy_of, fill, steps
@@ -41,11 +42,7 @@ class Growing:
         while self._steps:
             level, made = self._steps[0]
             texels = made.levels[level].height * made.levels[level].width
-
-            def step(level: int = level, made: textures_pb2.TextureMap = made) -> list[tuple[str, int]]:
-                return fill(made, level, self._sources[made.kind], self._objects)
-
-            self.stored += await turns.take(texels, step)
+            self.stored += await turns.take(texels, partial(fill, made, level, self._sources[made.kind], self._objects))
             del self._steps[0]
             self.texture = copy_of(self._filled)
             if all(made.levels[-1].sha256 for made in self.texture.maps):

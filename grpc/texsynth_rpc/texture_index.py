@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from texsynth_rpc.growing import Growing
-from texsynth_rpc.jobs import JobStore, Record
+from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
 from texsynth_rpc.ledger import Ledger
-from texsynth_rpc.objects import ObjectStore
+from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.textures import Levels, Parts, copy_of, described, encoded, manifest_name, named, warm_up
 from texsynth_rpc.turns import Turns
 from texsynth_rpc.v1 import textures_pb2
@@ -101,13 +101,16 @@ class TextureIndex:
         growing = self._growing[job] = Growing(texture, sources, self._objects)
 
         async def grow() -> None:
-            error = None
+            error: Exception | None = None
             try:
                 await growing.grow(self._turns, self._grown)
                 keep(self._jobs.get(None, job), named(growing.texture), growing.stored)
-            except Exception as raised:
+            except (Damaged, NoSuchJob, OSError) as raised:  # which those who wait for it are told
                 error = raised
                 log.warning("the job's texture did not come whole: %s", raised, extra={"job": job})
+            except Exception as raised:
+                error = raised
+                log.exception("a defect of texsynth: the job's texture did not come whole", extra={"job": job})
             del self._growing[job]
             growing.end(error)
             self._grown()

@@ -128,14 +128,17 @@ class Viewer:
     def would_lose(self, surface: str, maps: Sequence[StreamedMap]) -> bool:
         """Whether this newer version, shown now, would cost the viewer chunks that are likely to be the same: it has
         some whose levels are not ready yet, and of those that are, at least half have not changed."""
-        same = changed = unknown = 0
+        same = changed = waiting = 0
         for key, now in ((f"{surface}/{each.described.kind}", each.pieces) for each in maps):
             was = self._maps[key].pieces if key in self._surfaces.get(surface, ()) else None
             if was is not None and was.is_cut_as(now):
-                for index in self._scheduler.present(key)[1:]:  # the tail shows every change
-                    ready, equal = index < now.ready, was[index].content == now[index].content
-                    same, changed, unknown = same + (ready and equal), changed + (ready > equal), unknown + (not ready)
-        return unknown > 0 and same >= changed
+                for index in self._scheduler.present(key):
+                    if index >= now.ready:
+                        waiting += 1
+                    elif index > 0:  # the tail shows every change
+                        equal = was[index].content == now[index].content
+                        same, changed = same + equal, changed + (not equal)
+        return waiting > 0 and same >= changed
 
     def grow(self, surface: str, maps: Sequence[StreamedMap]) -> None:
         """More of the maps that a surface shows can be sent."""
