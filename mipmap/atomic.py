@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedRandom
@@ -17,7 +18,7 @@ def atomic_file(path: Path) -> Iterator[BufferedRandom]:
     It is made durable (fsync) before it is renamed. On any error it is removed, and what `path` was before stays.
     Raises OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.{os.getpid()}.tmp")
     file = cast(BufferedRandom, temporary.open("w+b", buffering=1 << 18))
     try:
         yield file

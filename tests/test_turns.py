@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -22,14 +19,14 @@ class Works:
 
     def __init__(self) -> None:
         self.turns, self.done, self.at_once = Turns(), list[str](), 0
-        self.may_end = threading.Event()
+        self.may_end = asyncio.Event()
 
     def begin(self, name: str, length: int) -> asyncio.Task[str]:
-        def work() -> str:
+        async def work() -> str:
             self.at_once += 1
             assert self.at_once == 1, "two at a time"
             if name == "first":
-                assert self.may_end.wait(20)
+                await self.may_end.wait()
             self.at_once -= 1
             self.done.append(name)
             if name == "fails":
@@ -89,27 +86,15 @@ def test_who_is_given_up_as_the_turn_comes_passes_it_on() -> None:
 
 def test_short_work_waits_for_nobody() -> None:
     async def work() -> None:
-        turns, may_end = Turns(short=3), threading.Event()
-        long = asyncio.create_task(turns.take(4, lambda: may_end.wait(20)))
-        assert await turns.take(3, lambda: "short") == "short"
+        async def short() -> str:
+            return "short"
+
+        turns, may_end = Turns(short=3), asyncio.Event()
+        long = asyncio.create_task(turns.take(4, may_end.wait))
+        await asyncio.sleep(0)
+        assert await turns.take(3, short) == "short"
         assert not long.done()
         may_end.set()
         assert await long
 
     run(work())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own here")
-def test_work_and_the_threads_that_it_starts_stand_back() -> None:
-    def priorities() -> list[int]:
-        found = [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())]
-        if threading.current_thread() is not threading.main_thread():
-            inner = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
-            inner.start()
-            inner.join()
-        return found
-
-    own = priorities()[0]
-    lower = min(19, own + 10)
-    assert run(Turns().take(1, priorities)) == [lower, lower]
-    assert priorities() == [own]

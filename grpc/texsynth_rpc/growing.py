@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TypeAlias
 
-from texsynth_rpc.objects import ObjectStore
-from texsynth_rpc.textures import Levels, copy_of, fill, steps
+from texsynth_rpc.textures import Levels, copy_of, steps
 from texsynth_rpc.turns import Turns
 from texsynth_rpc.v1 import textures_pb2
+
+Fill: TypeAlias = Callable[[textures_pb2.TextureMap, int, Levels], Awaitable[list[tuple[str, int]]]]
+"""Adds a level to a map, as `textures.filled` does, and returns what was stored for it."""
 
 
 class Growing:
     """`texture` and what is still to come: the levels of the maps that `sources` are for, which are outlines so far."""
 
-    def __init__(self, texture: textures_pb2.Texture, sources: Mapping[str, Levels], objects: ObjectStore) -> None:
-        self._filled, self._sources, self._objects = texture, sources, objects
+    def __init__(self, texture: textures_pb2.Texture, sources: Mapping[str, Levels]) -> None:
+        self._filled, self._sources = texture, sources
         self.texture = copy_of(texture) if sources else texture
         """With what is there: levels and chunks that are not have no digest. Another message after each step."""
         self.stored: list[tuple[str, int]] = []
@@ -37,12 +40,12 @@ class Growing:
         if self._error is not None:
             raise self._error
 
-    async def grow(self, turns: Turns, grown: Callable[[], None]) -> None:
+    async def grow(self, turns: Turns, fill: Fill, grown: Callable[[], None]) -> None:
         """Add what is missing. grown: called after each level. Raises FileNotFoundError, Damaged, OSError."""
         while self._steps:
             level, made = self._steps[0]
             texels = made.levels[level].height * made.levels[level].width
-            self.stored += await turns.take(texels, partial(fill, made, level, self._sources[made.kind], self._objects))
+            self.stored += await turns.take(texels, partial(fill, made, level, self._sources[made.kind]))
             del self._steps[0]
             self.texture = copy_of(self._filled)
             if all(made.levels[-1].sha256 for made in self.texture.maps):

@@ -20,14 +20,19 @@ class Damaged(Exception):
 
 
 class ObjectStore:
-    """`folder`/ab/abcd...: one file an object; `folder`/incoming: uploads that are not complete."""
+    """`folder`/ab/abcd...: one file an object; `folder`/incoming: uploads that are not complete.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    beside: another process has opened it, too; else what a process that ended has left half written is removed.
+    """
+
+    def __init__(self, folder: Path, *, beside: bool = False) -> None:
+        self.folder = folder
         self._incoming = folder / "incoming"
-        # what lies there is of a process that ended; nobody can go on with it
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        self._incoming.mkdir(parents=True)
+        if not beside:
+            shutil.rmtree(self._incoming, ignore_errors=True)
+            self._incoming.mkdir(parents=True)
+            for left in folder.glob("??/.*.tmp"):
+                left.unlink()
         self._checked: dict[str, tuple[int, int]] = {}  # digest: (size, time of the last change) when it was read
         self._damaged: set[str] = set()  # of those that were read
         self._mapped = MappedFiles()
@@ -37,7 +42,7 @@ class ObjectStore:
         """Where an object is or would be. Raises ValueError for what is no digest."""
         if not DIGEST.match(digest):
             raise ValueError(f"{digest!r} is no SHA-256 of 64 lower-case hexadecimal digits")
-        return self._folder / digest[:2] / digest
+        return self.folder / digest[:2] / digest
 
     def size(self, digest: str) -> int | None:
         """Bytes of an object, None if it is not there or was found damaged: then it may be sent again."""
@@ -123,7 +128,7 @@ class ObjectStore:
 
     def digests(self) -> list[str]:
         """All objects."""
-        return sorted(path.name for path in self._folder.glob("??/*") if DIGEST.match(path.name))
+        return sorted(path.name for path in self.folder.glob("??/*") if DIGEST.match(path.name))
 
 
 class Upload:

@@ -190,6 +190,7 @@ class _Service:
             task.cancel()
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         self._stop.set()
+        self._index.stop()
         await self._supervisor.stop()
         await asyncio.wait({working}, timeout=DRAIN)  # meanwhile calls are answered, and new work is refused as such
         if self._page is not None:

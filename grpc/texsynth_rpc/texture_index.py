@@ -12,7 +12,8 @@ from texsynth_rpc.growing import Growing
 from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
 from texsynth_rpc.ledger import Ledger
 from texsynth_rpc.objects import Damaged, ObjectStore
-from texsynth_rpc.textures import Levels, Parts, copy_of, described, encoded, manifest_name, named, warm_up
+from texsynth_rpc.side_process import SideProcess
+from texsynth_rpc.textures import Levels, Parts, copy_of, described, encoded, filled, manifest_name, named, warm_up
 from texsynth_rpc.turns import Turns
 from texsynth_rpc.v1 import textures_pb2
 
@@ -30,11 +31,16 @@ class TextureIndex:
         self._indices: OrderedDict[str, Parts] = OrderedDict()  # by the digest of the index
         self._growing: dict[str, Growing] = {}  # by job
         self._looking, self._turns = asyncio.Lock(), Turns(SMALL)
+        self._side = SideProcess()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def warm_up(self) -> None:
         """What the first texture would wait for: the compilation of what encodes and measures."""
-        await self._turns.take(0, warm_up)
+        await self._side.do(warm_up)
+
+    def stop(self) -> None:
+        """Gives up what is being made; it is made anew when somebody asks again."""
+        self._side.stop()
 
     async def parts(self, job: str) -> Parts:
         """Of a job that has succeeded; the first call for it takes some seconds at 8192 x 8192.
@@ -82,28 +88,28 @@ class TextureIndex:
         """The blocks of a job that has an index."""
         pictures = (await self._loaded(self._jobs.get(None, job).texture)).texture
         if all(made.chunks for made in pictures.maps):
-            return Growing(pictures, {}, self._objects)
+            return Growing(pictures, {})
         if pictures.blocks_sha256:
-            return Growing((await self._loaded(pictures.blocks_sha256)).texture, {}, self._objects)
+            return Growing((await self._loaded(pictures.blocks_sha256)).texture, {})
 
         def keep(record: Record, texture: textures_pb2.Texture, stored: list[tuple[str, int]]) -> None:
             index = copy_of(pictures)
             index.blocks_sha256 = self._store(record, texture, stored)
             self._index(record, index, [])
 
-        return self._begin(job, *encoded(pictures, self._objects), keep)
+        return self._begin(job, *encoded(pictures), keep)
 
     def _begin(
         self, job: str, texture: textures_pb2.Texture, sources: Mapping[str, Levels],
         keep: Callable[[Record, textures_pb2.Texture, list[tuple[str, int]]], None],
     ) -> Growing:  # fmt: skip
         """keep: what is to be done with the whole texture and what was stored for it."""
-        growing = self._growing[job] = Growing(texture, sources, self._objects)
+        growing = self._growing[job] = Growing(texture, sources)
 
         async def grow() -> None:
             error: Exception | None = None
             try:
-                await growing.grow(self._turns, self._grown)
+                await growing.grow(self._turns, self._fill, self._grown)
                 keep(self._jobs.get(None, job), named(growing.texture), growing.stored)
             except (Damaged, NoSuchJob, OSError) as raised:  # which those who wait for it are told
                 error = raised
@@ -118,6 +124,11 @@ class TextureIndex:
         self._tasks.add(task := asyncio.create_task(grow()))
         task.add_done_callback(self._tasks.discard)
         return growing
+
+    async def _fill(self, made: textures_pb2.TextureMap, number: int, source: Levels) -> list[tuple[str, int]]:
+        found, stored = await self._side.do(filled, made.SerializeToString(), number, source, self._objects.folder)
+        made.ParseFromString(found)
+        return stored
 
     def _index(self, job: Record, texture: textures_pb2.Texture, stored: list[tuple[str, int]]) -> None:
         """Makes it the index of the job."""

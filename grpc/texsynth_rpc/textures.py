@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -63,7 +64,7 @@ class Part:
 def described(
     files: Mapping[str, str], manifest: Mapping[str, Any], objects: ObjectStore
 ) -> tuple[textures_pb2.Texture, dict[str, Levels]]:
-    """The texture whose material.json is `manifest`, and where the levels come from that `fill` adds, by kind of map.
+    """The texture whose material.json is `manifest`, and where the levels come from that `filled` adds, by kind of map.
 
     files: the job's, digest by name. Raises FileNotFoundError, Damaged, OSError.
     """
@@ -78,8 +79,8 @@ def described(
     return texture, sources
 
 
-def encoded(pictures: textures_pb2.Texture, objects: ObjectStore) -> tuple[textures_pb2.Texture, dict[str, Levels]]:
-    """The texture `pictures` with its maps that are PNG encoded for a headset, which `fill` does, as `described`.
+def encoded(pictures: textures_pb2.Texture) -> tuple[textures_pb2.Texture, dict[str, Levels]]:
+    """The texture `pictures` with its maps that are PNG encoded for a headset, which `filled` does, as `described`.
 
     Raises NoBlocks.
     """
@@ -91,17 +92,19 @@ def encoded(pictures: textures_pb2.Texture, objects: ObjectStore) -> tuple[textu
         if picture.format != "png" or picture.kind not in SHOWN_AS.formats:
             raise NoBlocks(f"{picture.kind} is {picture.format}, which GPUs do not read; make it for quest3, or as PNG")
         made = texture.maps.add(kind=picture.kind, colour_space=picture.colour_space)
-        sources[picture.kind] = PictureLevels(picture, objects)
+        sources[picture.kind] = PictureLevels(picture)
         _outline(made, sources[picture.kind])
     return texture, sources
 
 
-def fill(made: textures_pb2.TextureMap, number: int, source: Levels, objects: ObjectStore) -> list[tuple[str, int]]:
-    """Add a level to a map that has all coarser ones, or its whole mip tail from the largest level of it on; returns
-    what was stored for it, (digest, bytes) each. Raises FileNotFoundError, Damaged, OSError."""
+def filled(outline: bytes, number: int, source: Levels, folder: Path) -> tuple[bytes, list[tuple[str, int]]]:
+    """A `TextureMap` that has all coarser levels with another one, or with its whole mip tail from the largest level of
+    it on; and what was stored for it in `folder`, (digest, bytes) each. Messages are serialized, to go from one process
+    to another. Raises FileNotFoundError, Damaged, OSError."""
+    made, objects = textures_pb2.TextureMap.FromString(outline), _objects(folder)
     tail = number == made.chunks[0].level
     try:
-        blocks = source.levels(range(number, len(made.levels)) if tail else [number])
+        blocks = source.levels(range(number, len(made.levels)) if tail else [number], objects)
     except FormatError as error:
         raise Damaged(str(error)) from error
     stored = list[tuple[str, int]]()
@@ -122,11 +125,17 @@ def fill(made: textures_pb2.TextureMap, number: int, source: Levels, objects: Ob
     if data := b"".join(small for _, small in parts):
         made.levels[number].deflated_sha256 = objects.put(data)
         stored.append((made.levels[number].deflated_sha256, len(data)))
-    return stored
+    return made.SerializeToString(), stored
+
+
+@lru_cache(maxsize=1)
+def _objects(folder: Path) -> ObjectStore:
+    """Those of the service, seen from another process."""
+    return ObjectStore(folder, beside=True)
 
 
 def warm_up() -> None:
-    """Compiles and loads what `fill` takes for pictures."""
+    """Compiles and loads what `filled` takes for pictures."""
     sizes = level_sizes(64, 64)
     for kind, texel_format in ((kind, SHOWN_AS.texel_format(kind)) for kind in SHOWN_AS.formats):
         grey = np.full((64, 64, CHANNELS[FILTERING[kind]]), 128, np.uint8)
@@ -139,7 +148,7 @@ def warm_up() -> None:
 
 
 def steps(texture: textures_pb2.Texture, sources: Mapping[str, Levels]) -> list[tuple[int, textures_pb2.TextureMap]]:
-    """What `fill` is to be called with, the fewest texels first: (level, map) each."""
+    """What `filled` is to be called with, the fewest texels first: (level, map) each."""
     found = [(k, made) for made in texture.maps if made.kind in sources for k in range(made.chunks[0].level + 1)]
     return sorted(found, key=lambda step: step[1].levels[step[0]].height * step[1].levels[step[0]].width)
 
@@ -166,18 +175,18 @@ class FileLevels:
     """
 
     def __init__(self, digest: str, container: str, objects: ObjectStore) -> None:
-        self._digest, self._container, self._objects = digest, container, objects
-        read = self._read()
+        self._digest, self._container = digest, container
+        read = self._read(objects)
         self.texel_format, self.height, self.width = read.texel_format, read.height, read.width
 
-    def levels(self, numbers: Iterable[int]) -> list[bytes]:
+    def levels(self, numbers: Iterable[int], objects: ObjectStore) -> list[bytes]:
         """The blocks of each, row by row. Raises FormatError, FileNotFoundError, Damaged, OSError."""
-        read = self._read()
+        read = self._read(objects)
         return [read.level(number) for number in numbers]
 
-    def _read(self) -> Ktx2Texture | DdsTexture:
+    def _read(self, objects: ObjectStore) -> Ktx2Texture | DdsTexture:
         try:
-            return READERS[self._container](self._objects.check(self._digest))
+            return READERS[self._container](objects.check(self._digest))
         except FormatError as error:
             raise Damaged(str(error)) from error
 
@@ -185,14 +194,14 @@ class FileLevels:
 class PictureLevels:
     """The levels of a map that are PNG files of ours, encoded when they are asked for."""
 
-    def __init__(self, picture: textures_pb2.TextureMap, objects: ObjectStore) -> None:
-        self._files, self._objects = picture.levels, objects
+    def __init__(self, picture: textures_pb2.TextureMap) -> None:
+        self._files = [level.sha256 for level in picture.levels]
         self.texel_format = SHOWN_AS.texel_format(picture.kind)
         self.height, self.width = picture.levels[0].height, picture.levels[0].width
 
-    def levels(self, numbers: Iterable[int]) -> list[bytes]:
+    def levels(self, numbers: Iterable[int], objects: ObjectStore) -> list[bytes]:
         """The blocks of each, row by row. Raises FormatError, FileNotFoundError, Damaged."""
-        files = (self._objects.check(self._files[number].sha256).read_bytes() for number in numbers)
+        files = (objects.check(self._files[number]).read_bytes() for number in numbers)
         return [encode_level(parse_png(data)[0], self.texel_format) for data in files]
 
 

@@ -20,6 +20,13 @@ PATIENCE = 60.0  # seconds without a sign of life
 LONGEST_LINE = 1 << 20
 
 
+def environment_for(own: Mapping[str, str]) -> dict[str, str]:
+    """Variables of a process of this package, with some of its own."""
+    root = str(Path(__file__).parent.parent)
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    return {**os.environ, "PYTHONPATH": path, **own}
+
+
 class WorkerProcess:
     """One `texsynth_rpc.worker`. name: for the log. environment: its own variables. died: called when it has ended."""
 
@@ -41,11 +48,9 @@ class WorkerProcess:
         if self.alive:
             return True
         await self.end()
-        root = str(Path(__file__).parent.parent)
-        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "texsynth_rpc.worker", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path} | self._environment, limit=LONGEST_LINE, start_new_session=True,
+            env=environment_for(self._environment), limit=LONGEST_LINE, start_new_session=True,
         )  # fmt: skip
         self._news, self._heard = asyncio.Queue(), time.monotonic()
         self._reading = asyncio.create_task(self._read(self._process))
