@@ -133,21 +133,56 @@ def test_a_stopped_one_says_so_to_who_waits_and_to_who_comes(things: Any, side: 
     run(work())
 
 
-def test_it_does_not_outlive_who_started_it() -> None:
-    script = """
-import asyncio, os
+def test_it_rests_for_a_while_and_at_most_half_of_the_time(side: SideProcess) -> None:
+    def state() -> str:
+        return stat_of(process)
+
+    async def work() -> None:
+        nonlocal process
+        side.rest(0.2)  # there is none
+        process = await side.do(os.getpid)
+        began = time.monotonic()
+        side.rest(0.5)
+        while state() != "T":
+            await asyncio.sleep(0.01)
+        assert await side.do(len, "abc") == 3
+        assert time.monotonic() - began > 0.4
+        side.rest(0.5)  # too soon
+        assert await side.do(len, "abc") == 3
+        assert state() != "T"
+
+    process = 0
+    run(work())
+
+
+@pytest.mark.parametrize("rest", ["", "side.rest(60)"])
+def test_it_does_not_outlive_who_started_it(rest: str) -> None:
+    script = f"""
+import asyncio, os, time
 from texsynth_rpc.side_process import SideProcess
-print(asyncio.run(SideProcess().do(os.getpid)), flush=True)
-os.kill(os.getpid(), 9)
+async def main():
+    side = SideProcess()
+    print(await side.do(os.getpid), flush=True)
+    {rest}
+    time.sleep(0.2)
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
 """
     told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60)
     assert told.returncode == -signal.SIGKILL, told.stderr
-    left = Path("/proc") / told.stdout.strip()
     for _ in range(500):
-        if not left.exists() or "Z" in (left / "stat").read_text().split(")")[1].split()[0]:
+        if stat_of(int(told.stdout)) in "Z":
             return
         time.sleep(0.02)
     raise AssertionError("it still runs")
+
+
+def stat_of(process: int) -> str:
+    """Its state as ps shows it, "" for none."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_many_at_once_each_get_their_own(things: Any, side: SideProcess) -> None:

@@ -35,6 +35,11 @@ class Growing:
         """Whether all of its maps are or will be."""
         return all(made.chunks for made in self.texture.maps)
 
+    @property
+    def ends(self) -> bool:
+        """Whether nothing more comes."""
+        return self._ended.is_set()
+
     def check(self) -> None:
         """Raises what went wrong."""
         if self._error is not None:

@@ -82,7 +82,12 @@ class ObjectStore:
         if target is not None:
             with atomic_file(target) as file:
                 file.write(data)
+            self.written(digest)
         return digest
+
+    def written(self, digest: str) -> None:
+        """Counts as checked: its bytes were hashed as they were written. Raises FileNotFoundError."""
+        self._checked[digest] = _seen(self.path(digest))
 
     def _vacant(self, digest: str) -> Path | None:
         """Where an object is to be written, with its folder; None if it is there as it should be."""
@@ -102,8 +107,7 @@ class ObjectStore:
         Raises FileNotFoundError, and Damaged.
         """
         path = self.path(digest)
-        status = path.stat()
-        seen = status.st_size, status.st_mtime_ns
+        seen = _seen(path)
         if self._checked.get(digest) != seen:
             if hash_of(path) != digest:
                 self._damaged.add(digest)
@@ -129,6 +133,12 @@ class ObjectStore:
     def digests(self) -> list[str]:
         """All objects."""
         return sorted(path.name for path in self.folder.glob("??/*") if DIGEST.match(path.name))
+
+
+def _seen(path: Path) -> tuple[int, int]:
+    """What changes when a file does."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 class Upload:

@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,6 +45,7 @@ class SideProcess:
         self._connection: Connection[Any, Any] | None = None
         self._waiting: dict[int, Future[Any]] = {}
         self._numbers, self._lock, self._stopped = count(), threading.Lock(), False
+        self._rested = -math.inf
 
     async def do(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """`work(*arguments)` there, a function of a module and what can be pickled. Raises what it raises; OSError
@@ -53,6 +57,22 @@ class SideProcess:
             except Died:
                 log.warning("the process that calculates beside the service died; it is started anew")
         raise OSError(f"the process that does {work.__name__} died {ATTEMPTS} times; is memory short?")
+
+    def rest(self, seconds: float) -> None:
+        """Let what it does stand still, on the running loop; at most half of the time: told again sooner than
+        2 * `seconds` after it was told, it goes on. A lower priority is not enough where what runs on one thread of a
+        core slows the other."""
+        now = time.monotonic()
+        if now - self._rested > 2 * seconds and self._signal(signal.SIGSTOP):
+            self._rested = now
+            asyncio.get_running_loop().call_later(seconds, self._signal, signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> bool:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return False
+        process.send_signal(number)
+        return True
 
     def stop(self) -> None:
         """Ends the process; who waits for it is told that it died, and it is not started anew."""
@@ -79,9 +99,10 @@ class SideProcess:
     def _start(self) -> Connection[Any, Any]:
         ours, theirs = Pipe()
         with theirs:
+            # a group in the session of the service: if the service dies while it rests, it is woken, and ends
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "texsynth_rpc.side_process", str(theirs.fileno())], stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()], env=environment_for({}), start_new_session=True,
+                pass_fds=[theirs.fileno()], env=environment_for({}), process_group=0,
             )  # fmt: skip
         threading.Thread(target=self._listen, args=(ours, self._process), name="beside", daemon=True).start()
         return ours

@@ -38,13 +38,16 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
         self._scenes, self._results, self._index = scenes, results, index
         self._maps_of = StreamedMaps(objects)
         self._gate, self._meters, self._bell, self._stopping = gate, meters, bell, stopping
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
         """See streams.proto."""
         scene, surface = await _name(context, "scene", request.scene), await _name(context, "surface", request.surface)
-        texture = (await self._results.blocks(request.job, context)).texture  # of which more comes while it is streamed
-        with contextlib.suppress(Damaged, FileNotFoundError):  # which those who look are told
-            await self._maps(texture, 0, deflate=True)  # else the first viewer waits until its files are read
+        blocks = await self._results.blocks(request.job, context)  # of which more comes while it is streamed
+        await self._describe(blocks.texture)
+        if not blocks.ends:
+            self._tasks.add(task := asyncio.create_task(self._describe_all(blocks)))
+            task.add_done_callback(self._tasks.discard)
         shown = self._scenes.show(self._gate.tenant(context), scene, surface, request.job)
         return streams_pb2.ShowResponse(surface=_message(shown))
 
@@ -65,6 +68,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
 
     async def Open(self, requests: AsyncIterator[streams_pb2.OpenRequest], context: Context) -> AsyncIterator[bytes]:
         """See streams.proto. Responses come serialised."""
+        self._index.stand_back()
         viewer = await self._viewer(requests, context)
         tenant, wake, ends = self._gate.tenant(context), asyncio.Event(), list[Exception | None]()
         tasks = [
@@ -90,6 +94,19 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _describe(self, texture: textures_pb2.Texture) -> None:
+        """Else the first viewer waits until its files are read."""
+        with contextlib.suppress(Damaged, FileNotFoundError):  # which those who look are told
+            await self._maps(texture, 0, deflate=True)
+
+    async def _describe_all(self, blocks: Growing) -> None:
+        """What comes of a texture, as it comes."""
+        with self._bell.listening(GROWN) as news:
+            while not blocks.ends:
+                await news.wait()
+                news.clear()
+                await self._describe(blocks.texture)
 
     async def _viewer(self, requests: AsyncIterator[streams_pb2.OpenRequest], context: Context) -> Viewer:
         try:

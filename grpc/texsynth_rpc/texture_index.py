@@ -20,6 +20,7 @@ from texsynth_rpc.v1 import textures_pb2
 log = logging.getLogger(__name__)
 
 SMALL = 1 << 20  # texels of a level that waits for no other texture's: some tenths of a second
+OPENING = 0.25  # seconds in which a stream connects, is told of a scene and gets its mip tails
 MOST_INDICES = 16  # that are kept in memory, some hundred kB each
 
 
@@ -37,6 +38,10 @@ class TextureIndex:
     async def warm_up(self) -> None:
         """What the first texture would wait for: the compilation of what encodes and measures."""
         await self._side.do(warm_up)
+
+    def stand_back(self) -> None:
+        """A stream opens: what is being made rests until its first textures have gone out."""
+        self._side.rest(OPENING)
 
     def stop(self) -> None:
         """Gives up what is being made; it is made anew when somebody asks again."""
@@ -128,6 +133,8 @@ class TextureIndex:
     async def _fill(self, made: textures_pb2.TextureMap, number: int, source: Levels) -> list[tuple[str, int]]:
         found, stored = await self._side.do(filled, made.SerializeToString(), number, source, self._objects.folder)
         made.ParseFromString(found)
+        for digest, _ in stored:  # else who looks next would wait until they are read again
+            self._objects.written(digest)
         return stored
 
     def _index(self, job: Record, texture: textures_pb2.Texture, stored: list[tuple[str, int]]) -> None:
