@@ -217,9 +217,9 @@ class StreamedMaps:
     def of(self, texture: textures_pb2.Texture, largest: int, deflate: bool) -> list[StreamedMap]:
         """All maps of a texture, whose files were read and found right. Raises Damaged, FileNotFoundError."""
         for level in (level for made in texture.maps for level in made.levels if level.sha256):
-            self._objects.check(level.sha256)
-            if deflate and level.deflated_sha256:
-                self._objects.check(level.deflated_sha256)
+            for digest in (level.sha256, level.deflated_sha256 if deflate else ""):
+                if digest and not self._objects.is_as_checked(digest):
+                    self._objects.check(digest)
         with self._lock:
             return [self._map(made, largest, deflate) for made in texture.maps]
 

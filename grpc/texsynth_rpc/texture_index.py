@@ -8,12 +8,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+from texsynth.publish import MANIFEST
 from texsynth_rpc.growing import Growing
 from texsynth_rpc.jobs import JobStore, NoSuchJob, Record
 from texsynth_rpc.ledger import Ledger
 from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.side_process import SideProcess
-from texsynth_rpc.textures import Levels, Parts, copy_of, described, encoded, filled, manifest_name, named, warm_up
+from texsynth_rpc.textures import Levels, NoTexture, Parts, copy_of, described, encoded, filled, named, warm_up
 from texsynth_rpc.turns import Turns
 from texsynth_rpc.v1 import textures_pb2
 
@@ -82,7 +83,7 @@ class TextureIndex:
         if record.texture:
             return None
         files = {name: digest for name, digest, _ in self._jobs.files(job)}
-        manifest = json.loads((await asyncio.to_thread(self._objects.check, manifest_name(files))).read_bytes())
+        manifest = json.loads((await asyncio.to_thread(self._objects.check, _manifest(files))).read_bytes())
         texture, sources = await asyncio.to_thread(described, files, manifest, self._objects)
         if not sources:
             self._index(record, named(texture), [])
@@ -162,3 +163,10 @@ class TextureIndex:
         if len(self._indices) > MOST_INDICES:
             self._indices.popitem(last=False)
         return self._indices[digest]
+
+
+def _manifest(files: Mapping[str, str]) -> str:
+    """Digest of material.json. Raises NoTexture."""
+    if MANIFEST not in files:
+        raise NoTexture("the job made no texture; ask for one that restyled, synthesized or made mips")
+    return files[MANIFEST]

@@ -29,7 +29,6 @@ from mipmap.ktx2 import Ktx2Texture, read_ktx2
 from mipmap.material_chain import FILTERING
 from mipmap.png import parse_png
 from mipmap.targets import TARGETS
-from texsynth.publish import MANIFEST
 from texsynth_rpc.objects import Damaged, ObjectStore
 from texsynth_rpc.v1 import textures_pb2
 
@@ -281,10 +280,3 @@ def _spans(
     level = levels[chunk.level]
     for offset, length in _rows(chunk, level.width, texel_format):
         yield level.sha256, offset, length
-
-
-def manifest_name(files: Mapping[str, str]) -> str:
-    """Digest of material.json. Raises NoTexture."""
-    if MANIFEST not in files:
-        raise NoTexture("the job made no texture; ask for one that restyled, synthesized or made mips")
-    return files[MANIFEST]
