@@ -11,6 +11,7 @@ from google.rpc import code_pb2
 
 from texsynth_rpc.bell import Bell
 from texsynth_rpc.failures import Context, bad_request, not_found, refuse
+from texsynth_rpc.fairness import Shares
 from texsynth_rpc.gate import Gate
 from texsynth_rpc.growing import Growing
 from texsynth_rpc.jobs import NoSuchJob
@@ -39,6 +40,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
         self._maps_of = StreamedMaps(objects)
         self._gate, self._meters, self._bell, self._stopping = gate, meters, bell, stopping
         self._tasks: set[asyncio.Task[None]] = set()
+        self._shares = Shares()
 
     async def Show(self, request: streams_pb2.ShowRequest, context: Context) -> streams_pb2.ShowResponse:
         """See streams.proto."""
@@ -76,12 +78,17 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
             for work in (_listen(requests, viewer, wake), self._follow(tenant, viewer, wake), self._stopped())
         ]
         self._meters.streams.inc()
+        share = self._shares.open()
         try:
             while not ends:
                 wake.clear()
                 while (outgoing := viewer.next()) is not None:
                     yield outgoing.message
                     self._meters.sent.inc(outgoing.of_chunks)
+                    if outgoing.of_chunks:
+                        share.add(outgoing.of_chunks)
+                        if share.is_ahead:
+                            await asyncio.sleep(0)
                     if ends:
                         break
                 if not ends:
@@ -91,6 +98,7 @@ class Streams(streams_pb2_grpc.StreamServiceServicer):
             await damaged(error, context)
         finally:
             self._meters.streams.dec()
+            self._shares.close(share)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
