@@ -33,7 +33,7 @@ class ObjectStore:
             self._incoming.mkdir(parents=True)
             for left in folder.glob("??/.*.tmp"):
                 left.unlink()
-        self._checked: dict[str, tuple[int, int]] = {}  # digest: (size, time of the last change) when it was read or written
+        self._checked: dict[str, tuple[int, int]] = {}  # digest: (size, time of change) as read or written
         self._damaged: set[str] = set()  # of those that were read
         self._mapped = MappedFiles()
         self._uploads = 0
