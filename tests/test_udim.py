@@ -161,9 +161,9 @@ def test_patterns_go_on_from_tile_to_tile(tmp_path: Path) -> None:
         for folder in ("1001", "1002")
     )
     where_they_meet, inside = np.abs(left[:, -1] - right[:, 0]).mean(), np.abs(np.diff(left, axis=1)).mean()
-    outer_edges = np.abs(right[:, -1] - left[:, 0]).mean()  # which do not meet
+    elsewhere = np.abs(left[:, -1, None] - right[:, 16::16]).mean()  # columns that do not meet
     assert where_they_meet < 1.4 * inside
-    assert outer_edges > 1.5 * inside
+    assert elsewhere > 1.5 * inside
 
 
 @pytest.mark.parametrize("container", ["png", "exr", "ktx2"])
