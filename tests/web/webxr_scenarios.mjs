@@ -20,7 +20,8 @@ const PACE = 200; // ms from frame to frame, as on a slow display: drawn as fast
 const PATIENCE = 240_000; // ms: where processors are slow and others use them, too
 const IDLE = 2000; // ms, while nothing is to be seen but a job's progress, and the job needs the processors
 
-const visit = async (page, url, wanted = scene, more = "") => page.goto(`${url}xr.html?scene=${wanted}${more}`);
+const QUICK = "&upload=20"; // ms of uploads a frame, of which there are few
+const visit = async (page, url, wanted = scene, more = QUICK) => page.goto(`${url}xr.html?scene=${wanted}${more}`);
 const shot = (page, name) => page.screenshot({ path: join(settings.out, `${name}.png`) });
 
 /** Bytes on the GPU, of all that comes; whether every map shows something; and whether all is there. */
@@ -178,7 +179,7 @@ const scenarios = {
   },
 
   async "with little memory textures are smaller, and their storage stays within it"(page) {
-    await visit(page, settings.url, scene, "&memory=1");
+    await visit(page, settings.url, scene, `&memory=1${QUICK}`);
     await until(page, "whole", isWhole);
     const { held, allocated } = await page.evaluate(() => window.texsynth.surfaces.memory());
     figures.memory = { held, allocated };
