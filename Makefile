@@ -46,7 +46,7 @@ types: .venv/.installed-test
 	$(BIN)/mypy
 
 pytest: .venv/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 page:
 	npm ci --prefix plugin_bridge/web --no-audit --no-fund

@@ -21,10 +21,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Files that take half a minute or more by themselves, the longest first: begun last, they would leave one process
-# without work (`make test` gives whole files to its two processes, in this order).
+# without work (`make test` gives whole files to its processes, in this order).
 LONG = (
-    "webxr", "upkeep", "service", "web", "bake", "bake_cluster", "client", "textures", "resume", "blend",
-    "failing_storage", "failures",
+    "webxr", "service", "streams", "web", "bake", "upkeep", "bake_cluster", "sheet", "client", "restyle", "weld",
+    "blend", "textures", "resume", "cli", "faithful", "failing_storage", "lattice", "measure", "failures",
 )  # fmt: skip
 
 
