@@ -51,6 +51,8 @@ def main() -> int:
     parser.add_argument("--preset", choices=("draft", "standard", "high"), default="standard")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="the renders once more, as this JPEG")
     arguments = parser.parse_args()
+    if arguments.picture is not None:
+        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
     exemplar = generated("brick", Path("out/benchmarks/exemplars"))
     details, pictures = list[dict[str, Any]](), []
     for path in sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES):

@@ -58,6 +58,8 @@ def main() -> int:
     parser.add_argument("--no-balls", action="store_true", help="only the meshes of the folder")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="the close-ups once more, as this JPEG")
     arguments = parser.parse_args()
+    if arguments.picture is not None:
+        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
     meshes = sorted(path for path in arguments.meshes.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     if not meshes:
         raise SystemExit(f"{arguments.meshes}: holds no {MESH_NAMES}")

@@ -45,7 +45,8 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where the picture goes, too")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks/webxr"))
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (arguments.out, arguments.pictures)):
+        folder.mkdir(parents=True, exist_ok=True)
     with serving(arguments.out / "data") as (address, url), Client(address, patience=600) as client:
         if "uploads" in arguments.parts:
             show_large(client, arguments.out, arguments.size)
