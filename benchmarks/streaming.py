@@ -75,7 +75,8 @@ def main() -> int:
     paths, rates = load_paths(), tuple(arguments.rates)
     if arguments.paths:
         paths = tuple(path for path in paths if path.name in arguments.paths.split(","))
-    for folder in filter(None, (arguments.out, arguments.pictures)):
+    folders = [folder for folder in (arguments.out, arguments.pictures) if folder]
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     service = Service(arguments.out / "data", "--keep-days", "0")
     try:
@@ -99,7 +100,6 @@ def main() -> int:
     runs = judged(logs, paths, scene, textures)
     rows = [*quality_rows(runs), *line_rows(logs, rates, turns), *service_rows(crowd, cuts)]
     show(f"streaming, {len(paths)} paths, {len(rates)} links", rows)
-    folders = [*filter(None, (arguments.out, arguments.pictures))]
     for rate in rates:
         plot({(p, o): c for (p, r, o), c in runs.items() if r == rate}, rate, folders)
     sheet(logs, paths[-1], rates[0], scene, textures, arguments.out)

@@ -35,15 +35,15 @@ const state = (page) => page.evaluate((wanted) => {
     isShown: drawn === surfaces.all.size && drawn === wanted && slots.every(({ shown }) => shown), isSettled: counts.isSettled && surfaces.uploads.waiting === 0, bytes: counts.total,
   };
 }, [mesh, flat].length);
-async function until(page, what, reached, timeout = PATIENCE) {
-  const end = Date.now() + timeout;
+async function until(page, what, reached) {
+  const end = Date.now() + PATIENCE;
   let now;
   while (Date.now() < end) {
     now = await state(page);
     if (reached(now)) return now;
     await page.waitForTimeout(100);
   }
-  throw new Error(`${what}: not within ${timeout / 1000} s, but ${JSON.stringify(now)}; ${await page.textContent("aside")}`);
+  throw new Error(`${what}: not within ${PATIENCE / 1000} s, but ${JSON.stringify(now)}; ${await page.textContent("aside")}`);
 }
 const isWhole = (now) => now.isShown && now.isSettled;
 const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)))));
