@@ -84,7 +84,7 @@ async function uploads(isSeen) {
       note(start, duration, detail);
     };
     uploads.atOnce = (...given) => trace("texsynth-early", () => atOnce(...given));
-    uploads.frame = (finished) => {
+    uploads.frame = (budget, finished) => {
       const begin = performance.now();
       bytes = 0;
       trace("texsynth-frame", () => frame(finished));

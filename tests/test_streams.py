@@ -87,7 +87,7 @@ def mips(client: Client, material: Path, target: str, format: str = "") -> str:
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(work, 120))
+    return asyncio.run(asyncio.wait_for(work, 600))
 
 
 async def until(stream: TextureStream, kind: str, then: Callable[[Any], None] = lambda _: None) -> None:
@@ -682,9 +682,9 @@ def test_pictures_are_encoded_once_when_a_scene_shows_them(shop: Shop, tmp_path:
 
 @pytest.fixture(scope="module")
 def large(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
-    """A job of pictures that take some seconds to encode; those of another number have no block in common."""
+    """A job of pictures that take a second or more to encode; those of another number have no block in common."""
     folder = tmp_path_factory.mktemp("large")
-    made = generate("gravel", 2048, 11)
+    made = generate("gravel", 1024, 11)
 
     def make(number: int) -> str:
         shifted = {kind: replace(each, texels=np.roll(each.texels, 13 * number, 0)) for kind, each in made.maps.items()}

@@ -32,9 +32,10 @@ from mipmap.ktx2 import parse_ktx2
 from texsynth.sample_asset import write_sample_asset
 from texsynth.train.procedural import generate, write
 
-SCENE = "room"
+SCENE, STUDIO = "room", "studio"
 MESH, FLAT = "urn", "wall"
-QUEST = {"size": 1024, "preset": "draft", "target": "quest3"}
+QUEST = {"preset": "draft", "target": "quest3"}
+SMALL = 256  # texels a side of what is restyled in the viewer
 MAPS = ("albedo", "normal", "roughness")
 ENOUGH = 1 << 30  # bytes of credit
 WINDOW = 512 * 1024  # bytes that the service sends without an acknowledgement
@@ -80,14 +81,20 @@ def jobs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     stone = {"files": files(server, folder / "stone"), "name": "stone"}
     asset = {"files": [{"name": "a.glb", "sha256": server.upload((folder / "asset" / "asset.glb").read_bytes())}]}
     other = {"files": files(server, folder / "brick"), "name": "other"}
-    made = {
-        MESH: done(server, MESH, {"restyle": {"asset": asset, "exemplar": stone, "options": QUEST}}),
-        FLAT: done(server, FLAT, {"synthesize": {"exemplar": stone, "options": QUEST | {"size": 512}}}),
-    }
+
+    def pair(scene: str, mesh: int, flat: int) -> dict[str, Any]:
+        task = {"asset": asset, "exemplar": stone, "options": QUEST | {"size": mesh}}
+        made = {
+            MESH: done(server, f"{scene} {MESH}", {"restyle": task}),
+            FLAT: done(server, f"{scene} {FLAT}", {"synthesize": {"exemplar": stone, "options": QUEST | {"size": flat}}}),
+        }
+        for surface, job in made.items():
+            show(server, surface, job["id"], scene)
+        return made
+
     done(server, "other", {"synthesize": {"exemplar": other, "options": {"size": 64, "preset": "draft"}}})
-    for surface, job in made.items():
-        show(server, surface, job["id"])
-    return made
+    pair(STUDIO, SMALL, SMALL)
+    return pair(SCENE, 1024, 512)
 
 
 GATE = """v -1 0 0\nv 0 0 0\nv 0 1 0\nv -1 1 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 0.5 0\nvt 0.5 1\nvt 0 1\nvt 1 0\nvt 1 1
@@ -359,7 +366,7 @@ def walked(
     with serving(folder / "guarded", "--tokens", str(folder / "tokens.json")) as guarded:
         settings = {
             "chromium": browser.chromium(), "url": server.url, "guarded": guarded.url, "token": token, "scene": SCENE,
-            "mesh": MESH, "flat": FLAT, "maps": MAPS, "out": str(folder),
+            "studio": STUDIO, "mesh": MESH, "flat": FLAT, "maps": MAPS, "out": str(folder),
         }  # fmt: skip
         (folder / "settings.json").write_text(json.dumps(settings))
         done = subprocess.run(
@@ -384,10 +391,10 @@ def test_a_region_painted_with_the_grip_changes_and_what_is_around_it_stays_to_t
     painted = server.ask("GET", f"/files/{told['region']}")[1]
     mask = cv2.imdecode(np.frombuffer(painted, np.uint8), cv2.IMREAD_GRAYSCALE)
     before, after = (
-        np.frombuffer(base64.b64decode(told[when][kind]["texels"]), np.uint8).reshape(QUEST["size"], QUEST["size"], 4)
+        np.frombuffer(base64.b64decode(told[when][kind]["texels"]), np.uint8).reshape(SMALL, SMALL, 4)
         for when in ("before", "after")
     )
-    inside = cv2.resize(mask, (QUEST["size"], QUEST["size"])) >= 128
+    inside = cv2.resize(mask, (SMALL, SMALL)) >= 128
     near = cv2.dilate(inside.astype(np.uint8), np.ones((13, 13), np.uint8)) > 0  # a block of 6 texels holds both
     changed = (before != after).any(axis=2)
     assert 0.001 < inside.mean() < 0.5

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-NICE = 10  # added to that of the process: streams and calls go before it
+NICE = 5  # added to that of the process: streams and calls go before it
 ATTEMPTS = 3  # at something during which the process died, which may have been due to something else
 
 

@@ -1,6 +1,6 @@
 // What people do with the viewer, xr.html, in Chromium under playwright, with iwer in place of a Quest 3.
 //
-// node webxr_scenarios.mjs SETTINGS: a JSON file {chromium, url, guarded, token, scene, mesh, flat, maps, out}.
+// node webxr_scenarios.mjs SETTINGS: a JSON file {chromium, url, guarded, token, scene, studio, mesh, flat, maps, out}.
 // Prints {scenarios: {name: "" or what went wrong}, figures}. In every scenario an error on the console, an exception or
 // a violation of the page's policy is wrong too. Pictures and texels go to the folder `out`.
 import assert from "node:assert/strict";
@@ -12,7 +12,7 @@ import { asQuest } from "./quest.mjs";
 import { texels } from "./texels.mjs";
 
 const settings = JSON.parse(await readFile(process.argv[2], "utf8"));
-const { scene, mesh, flat } = settings; // a scene of two surfaces
+const { scene, studio, mesh, flat } = settings; // two scenes of two surfaces each; small ones in the studio
 const SLOW = 300_000; // bytes a second, of the 3.3 MB that the scene has
 const WINDOW = 512 << 10;
 const figures = {};
@@ -103,13 +103,23 @@ const paced = (page) => page.addInitScript((pace) => {
   window.cancelAnimationFrame = (id) => waiting.delete(id);
 }, PACE);
 
+/** Keeps what each frame uploaded, for `uploads`. */
+const noted = (page) => page.addInitScript(() => {
+  window.uploads = [];
+  new PerformanceObserver((list) => window.uploads.push(...list.getEntriesByName("texsynth-upload").map(({ detail }) => detail))).observe({ type: "measure" });
+});
+const uploads = (page) => page.evaluate(() => window.uploads);
+
 const scenarios = {
   async "the whole texture is there at once, coarse, and sharpens"(page) {
+    await noted(page);
     const line = await open(settings.url);
     try {
       line.rate = SLOW;
-      await visit(page, line.url);
+      await visit(page, line.url, scene, "");
       figures.desktop = await sharpens(page, line, "desktop");
+      const budgets = (await uploads(page)).map(({ budget }) => budget);
+      assert.ok(Math.max(...budgets) >= 0.09 * PACE && budgets.every((each) => each >= 1.5 && each <= 50), `a slow frame has time: ${budgets}`);
     } finally {
       await line.close();
     }
@@ -150,6 +160,24 @@ const scenarios = {
     }
   },
 
+  async "in a headset uploads have no more time because frames are slow"(page) {
+    await asQuest(page);
+    await noted(page);
+    const line = await open(settings.url);
+    try {
+      line.rate = 1;
+      await visit(page, line.url, scene, "&size=64");
+      await page.click("#enter-vr");
+      await page.waitForFunction(() => window.texsynth.renderer.xr.isPresenting);
+      line.rate = Infinity;
+      await until(page, "whole", isWhole);
+      const budgets = (await uploads(page)).map(({ budget }) => budget);
+      assert.ok(budgets.length > 0 && budgets.every((each) => each === 1.5), `${budgets}`);
+    } finally {
+      await line.close();
+    }
+  },
+
   async "texels on the GPU are those that were published"(page) {
     await visit(page, settings.url);
     await until(page, "whole", isWhole);
@@ -162,19 +190,16 @@ const scenarios = {
 
   async "without time for uploads one row of blocks goes up in a frame, and all of them in the end"(page) {
     await page.setViewportSize({ width: 400, height: 300 }); // small frames are quick ones
-    await page.addInitScript(() => {
-      window.uploads = [];
-      new PerformanceObserver((list) => window.uploads.push(...list.getEntriesByName("texsynth-upload").map(({ detail }) => detail))).observe({ type: "measure" });
-    });
+    await noted(page);
     await visit(page, settings.url, scene, "&size=64&upload=0.000001");
     await until(page, "whole", isWhole);
     await drawn(page);
     const { held } = await page.evaluate(() => window.texsynth.surfaces.memory());
-    const uploads = await page.evaluate(() => window.uploads);
-    figures.slow = { frames: uploads.length, bytes: uploads.reduce((sum, { bytes }) => sum + bytes, 0), held };
-    assert.ok(uploads.every(({ parts }) => parts <= 1), JSON.stringify(uploads));
+    const frames = await uploads(page);
+    figures.slow = { frames: frames.length, bytes: frames.reduce((sum, { bytes }) => sum + bytes, 0), held };
+    assert.ok(frames.every(({ parts }) => parts <= 1), JSON.stringify(frames));
     const widest = (64 / 4) * 16; // bytes of a row of 4 x 4 blocks
-    assert.ok(uploads.every(({ bytes, early }) => early > 0 || bytes <= widest), JSON.stringify(uploads));
+    assert.ok(frames.every(({ bytes, early }) => early > 0 || bytes <= widest), JSON.stringify(frames));
     assert.equal(figures.slow.bytes, held);
   },
 
@@ -313,7 +338,7 @@ const scenarios = {
     await paced(other);
     await other.setViewportSize({ width: 320, height: 200 });
     for (const each of [page, other]) {
-      await visit(each, settings.url);
+      await visit(each, settings.url, studio);
       await until(each, "whole", isWhole);
     }
     const shows = (each) => each.evaluate((name) => Number(window.texsynth.surfaces.all.get(name).slots.get("albedo").version), flat);
@@ -339,7 +364,7 @@ const scenarios = {
 
   async "a region painted with the grip is restyled, and all around it stays to the bit"(page) {
     await asQuest(page);
-    await visit(page, settings.url);
+    await visit(page, settings.url, studio);
     await until(page, "whole", isWhole);
     const version = () => page.evaluate((name) => Number(window.texsynth.surfaces.all.get(name).slots.get("albedo").version), mesh);
     const read = async () => Object.fromEntries(await Promise.all(settings.maps.map(async (kind) => [kind, await page.evaluate(texels, { surface: mesh, kind, level: 0 })])));

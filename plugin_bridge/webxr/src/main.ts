@@ -21,7 +21,7 @@ import { Pointing } from "./pointing";
 import { Stage } from "./stage";
 import { Stream } from "./stream";
 import { Surfaces } from "./surfaces";
-import { BUDGET } from "./uploads";
+import { budgetOf } from "./uploads";
 import "./xr.css";
 
 const WINDOW = 512 << 10; // bytes on the way at most
@@ -53,7 +53,7 @@ const tell = (message: string): void => void (says.textContent = message);
 
 const stream = new Stream(heard);
 const surfaces = new Surfaces(
-  renderer, gpuFormats(gl), Number(asked.get("upload")) || BUDGET,
+  renderer, gpuFormats(gl),
   (bytes, data) => stream.send({ kind: "uploaded", bytes, data }, data ? [data.buffer] : []), // its memory is collected there, not in a frame
   (surface) => stage.update(surface));
 const stage = new Stage(renderer, surfaces, tell);
@@ -167,9 +167,13 @@ function look(frame: XRFrame | null): void {
   stream.send({ kind: "gaze", ...now });
 }
 
-renderer.setAnimationLoop((_, frame) => {
+const upload = Number(asked.get("upload"));
+let last = 0; // milliseconds: when the last frame began
+
+renderer.setAnimationLoop((time, frame) => {
   counts.frames++;
-  surfaces.frame();
+  surfaces.frame(upload || budgetOf(time - last, hasRoom()));
+  last = time;
   pointing.frame();
   const { from, width, height } = viewed();
   feedback.frame(stage.scene, stage.seen(), from, width, height);

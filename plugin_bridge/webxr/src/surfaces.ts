@@ -13,16 +13,14 @@ export interface SurfaceTextures { job: string; slots: Map<string, Slot> }
 
 export class Surfaces {
   readonly all = new Map<string, SurfaceTextures>();
-  readonly uploads: Uploads;
+  readonly uploads = new Uploads();
 
-  /** formats: by name, of this GPU. budget: milliseconds of uploads a frame. uploaded: so many bytes have their place,
-   * and data, where it is given, is needed no more. changed: a surface shows other textures. */
+  /** formats: by name, of this GPU. uploaded: so many bytes have their place, and data, where it is given, is needed no
+   * more. changed: a surface shows other textures. */
   constructor(
-    private readonly renderer: WebGLRenderer, private readonly formats: Map<string, GLenum>, budget: number,
+    private readonly renderer: WebGLRenderer, private readonly formats: Map<string, GLenum>,
     private readonly uploaded: (bytes: number, data?: Uint8Array<ArrayBuffer>) => void, private readonly changed: (surface: string) => void,
-  ) {
-    this.uploads = new Uploads(budget);
-  }
+  ) {}
 
   version({ surface, map, job, version, shape, kept }: Version): void {
     const textures = this.all.get(surface) ?? { job, slots: new Map<string, Slot>() };
@@ -76,10 +74,10 @@ export class Surfaces {
     for (const [surface, { slots }] of [...this.all]) for (const map of [...slots.keys()]) this.forgotten(`${surface}/${map}`);
   }
 
-  /** Once a frame: uploads what there is time for. */
-  frame(): void {
+  /** Once a frame: uploads what there is time for. budget: milliseconds. */
+  frame(budget: number): void {
     const touched = new Set<StreamedTexture>();
-    this.uploads.frame(({ texture, index }) => {
+    this.uploads.frame(budget, ({ texture, index }) => {
       texture.residency.held.add(index);
       touched.add(texture);
     });

@@ -1,8 +1,15 @@
 // Chunks on their way to the GPU, within so many milliseconds a frame; a chunk that is too large for that goes in parts.
 import type { StreamedTexture } from "./texture";
 
-export const BUDGET = 1.5; // milliseconds a frame that are planned: the clock has steps of 0.1, and 2 are the most allowed
+const BUDGET = 1.5; // milliseconds a frame that are planned: the clock has steps of 0.1, and 2 are the most allowed
+const SHARE = 0.1; // of a frame on a screen, where no head waits for it: one that takes long anyway can take more
+const MOST = 50; // milliseconds: a page that was out of sight has had one frame of minutes
 const SHORTEST = 0.1; // milliseconds: a step of the clock
+
+/** Milliseconds of uploads in a frame. interval: milliseconds since the last one. */
+export function budgetOf(interval: number, isImmersive: boolean): number {
+  return isImmersive ? BUDGET : Math.min(Math.max(BUDGET, SHARE * interval), MOST);
+}
 
 export interface Upload { texture: StreamedTexture; index: number; data: Uint8Array; done(): void }
 
@@ -12,9 +19,6 @@ export class Uploads {
   private early = { milliseconds: 0, bytes: 0, parts: 0 }; // of what did not wait for the next frame
   /** Milliseconds of the last frames that uploaded. */
   readonly times: number[] = [];
-
-  /** budget: milliseconds a frame; however small it is, a part goes up. */
-  constructor(private readonly budget: number) {}
 
   get waiting(): number {
     return this.queue.length;
@@ -31,8 +35,9 @@ export class Uploads {
     for (const upload of stale) upload.done();
   }
 
-  /** Once a frame. finished: called with each chunk of which all rows are there. */
-  frame(finished: (upload: Upload) => void): void {
+  /** Once a frame. budget: milliseconds, however few they are, a part goes up. finished: called with each chunk of which
+   * all rows are there. */
+  frame(budget: number, finished: (upload: Upload) => void): void {
     const start = performance.now();
     const { milliseconds, bytes: before, parts: earlier } = this.early;
     this.early = { milliseconds: 0, bytes: 0, parts: 0 };
@@ -41,7 +46,7 @@ export class Uploads {
       const next = this.queue[0];
       const rows = next.texture.rows(next.index);
       const bytesPerRow = next.data.length / rows;
-      const left = this.budget - milliseconds - (performance.now() - start);
+      const left = budget - milliseconds - (performance.now() - start);
       const fit = Math.floor((left * this.rate) / bytesPerRow);
       if (fit < 1 && parts > 0) break;
       const count = Math.min(Math.max(fit, 1), rows - next.row);
@@ -56,7 +61,7 @@ export class Uploads {
     }
     const duration = performance.now() - start;
     if (parts > 0) this.learn(bytes, duration);
-    if (parts + earlier > 0) this.note(start, milliseconds + duration, { bytes: bytes + before, parts, early: earlier });
+    if (parts + earlier > 0) this.note(start, milliseconds + duration, { bytes: bytes + before, parts, early: earlier, budget });
   }
 
   /** What cannot wait; the next frame has so much less time. */
@@ -68,7 +73,7 @@ export class Uploads {
     this.early.parts++;
   }
 
-  private note(start: number, duration: number, detail: { bytes: number; parts: number; early: number }): void {
+  private note(start: number, duration: number, detail: { bytes: number; parts: number; early: number; budget: number }): void {
     performance.measure("texsynth-upload", { start, duration, detail });
     this.times.push(duration);
     if (this.times.length > 1000) {
