@@ -87,7 +87,7 @@ async function uploads(isSeen) {
     uploads.frame = (budget, finished) => {
       const begin = performance.now();
       bytes = 0;
-      trace("texsynth-frame", () => frame(finished));
+      trace("texsynth-frame", () => frame(budget, finished));
       window.frames.push([begin, bytes]);
     };
   }, isSeen);

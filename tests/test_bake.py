@@ -135,6 +135,25 @@ def test_an_interrupted_bake_goes_on(shop: Path, tmp_path: Path, number: signal.
     assert not list(out.glob("*/.work"))
 
 
+def test_ctrl_c_in_a_terminal_while_libraries_load_leaves_what_was_not_begun(shop: Path, tmp_path: Path) -> None:
+    manifest = written(shop, '[[bake]]\nexemplars = ["materials/*"]\nsize = 64\npreset = "draft"\n', "early.toml")
+    command = [sys.executable, "-m", "texsynth", "bake", str(manifest), "-o", str(tmp_path), "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, process_group=0)
+    assert process.stderr is not None
+    with process.stderr:
+        for line in process.stderr:
+            if json.loads(line).get("stage") == "check":
+                break
+        time.sleep(0.5)  # by then the process is started that loads them
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+    assert process.wait() == 130
+    assert "Traceback" not in said
+    assert [json.loads(line)["event"] for line in said.splitlines()].count("error") == 0
+    assert set(states(tmp_path).values()) == {"left"}
+
+
 def test_csv_has_a_line_an_entry(shop: Path) -> None:
     manifest = written(
         shop,

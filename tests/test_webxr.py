@@ -86,7 +86,9 @@ def jobs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         task = {"asset": asset, "exemplar": stone, "options": QUEST | {"size": mesh}}
         made = {
             MESH: done(server, f"{scene} {MESH}", {"restyle": task}),
-            FLAT: done(server, f"{scene} {FLAT}", {"synthesize": {"exemplar": stone, "options": QUEST | {"size": flat}}}),
+            FLAT: done(
+                server, f"{scene} {FLAT}", {"synthesize": {"exemplar": stone, "options": QUEST | {"size": flat}}}
+            ),
         }
         for surface, job in made.items():
             show(server, surface, job["id"], scene)

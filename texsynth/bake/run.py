@@ -14,13 +14,10 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from texsynth import __version__
 from texsynth.bake.manifest import Entry
 from texsynth.bake.record import make_record, read_record, write_record
 from texsynth.bake.remote import MESH_COMPANIONS, Shelf, fetched, is_url
+from texsynth.bake.tether import Tethered
 from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError, from_os_error
 from texsynth.measure import measure, seam_steps
 from texsynth.options import RESTYLE_ONLY, Options
@@ -193,35 +191,26 @@ def _process(
     entry: Entry, folder: Path, key: str, threads: int | None, stopped: Stopped, heard: Heard
 ) -> tuple[int, str]:
     """Exit status of the command line for this entry, and its error. What was begun for this key is gone on with."""
-    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
     begun = folder / BEGUN
     resume = ["--resume"] if begun.is_file() and begun.read_text() == key else []
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(begun, key.encode())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "texsynth.bake.tether", *command_line(entry, folder), "--json", *resume],
-        env=os.environ | limits, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
+    process = Tethered(entry.name, [*command_line(entry, folder), "--json", *resume], threads)
     error, told = "", False
-    assert process.stderr is not None and process.stdin is not None
-    with process.stdin, process.stderr:
-        for line in process.stderr:
-            try:
-                news = json.loads(line)
-            except ValueError:
-                error = line.strip() or error
-                continue
-            if news.get("event") == "progress":
-                heard(entry, news["stage"], news["fraction"])
-            elif news.get("event") == "error":
-                error = news["message"]
-            if stopped() and not told:
-                told = True
-                with suppress(BrokenPipeError):  # it has just ended
-                    process.stdin.write("\n")
-                    process.stdin.flush()
-        status = process.wait()
+    for line in process.messages():
+        try:
+            news = json.loads(line)
+        except ValueError:
+            error = line.strip() or error
+            continue
+        if news.get("event") == "progress":
+            heard(entry, news["stage"], news["fraction"])
+        elif news.get("event") == "error":
+            error = news["message"]
+        if stopped() and not told:
+            told = True
+            process.stop()
+    status = process.wait()
     if status == 0:
         begun.unlink(missing_ok=True)
     return status, error or (f"its process ended with status {status}" if status else "")
