@@ -81,8 +81,9 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["texsynth", *words]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came before it had a session of its own
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_listen, args=(tie.fileno(),), daemon=True).start()
     sys.exit(main(words))
 
