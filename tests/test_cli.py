@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,16 +77,16 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Help and usage
 
 
-def test_help_answers_in_a_blink_and_names_every_command() -> None:
-    durations = []
-    for _ in range(3):
-        began = time.monotonic()
-        done = python_m_texsynth("--help")
-        durations.append(time.monotonic() - began)
+def test_help_names_every_command_and_loads_nothing_that_takes_long() -> None:
+    done = python_m_texsynth("--help")
     assert done.returncode == 0
     for command in ("restyle", "synthesize", "measure", "verify", "view", "doctor", "procedural", "sample-asset"):
         assert f" {command} " in done.stdout
-    assert min(durations) < 1.0, "0.2 s on an idle machine"
+    script = "import sys; from texsynth.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=300)
+    slow = {"torch", "numba", "scipy", "cv2", "transformers", "grpc", "ray", "trimesh", "PIL"}
+    assert "typer" in loaded.stderr.split()
+    assert not slow & set(loaded.stderr.split())
 
 
 def test_no_argument_at_all_shows_the_help() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from texsynth_rpc.objects import Damaged
-from texsynth_rpc.side_process import SideProcess
+from texsynth_rpc.side_process import NICE, SideProcess
 
 MODULE = """
 import os, threading, time
@@ -93,7 +93,7 @@ def test_what_is_asked_later_does_not_wait_for_what_lasts(things: Any, side: Sid
 
 def test_it_stands_back_behind_the_service(things: Any, side: SideProcess) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert run(side.do(things.priority)) == min(19, own + 10)
+    assert run(side.do(things.priority)) == min(19, own + NICE)
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
