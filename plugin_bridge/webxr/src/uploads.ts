@@ -35,7 +35,7 @@ export class Uploads {
     for (const upload of stale) upload.done();
   }
 
-  /** Once a frame. budget: milliseconds, however few they are, a part goes up. finished: called with each chunk of which
+  /** Once a frame. budget: milliseconds; however few they are, a part goes up. finished: called with each chunk of which
    * all rows are there. */
   frame(budget: number, finished: (upload: Upload) => void): void {
     const start = performance.now();
