@@ -11,6 +11,9 @@ MINUTES ?= 30
 DEMO := out/demo
 BIN := .venv/bin
 
+# Tests start hundreds of processes, which would all compile what they import.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test types pytest page train soak clean

@@ -78,7 +78,7 @@ fi
 pip=(.venv/bin/python -m pip install --disable-pip-version-check)
 "${pip[@]}" --quiet --upgrade pip || say "pip could not be upgraded; going on with the one that came with Python"
 
-# Of 24,000 modules few are ever imported: they are compiled when they are, and the run below imports most of them.
+# Of 24,000 modules few are ever imported: they are compiled when they are, and what runs below imports most of them.
 pip+=(--no-compile)
 [ -t 1 ] || pip+=(--quiet) # a person sees the downloads, a log does not
 say "installing $what into .venv with $(.venv/bin/python --version), once"
@@ -88,11 +88,14 @@ case $what in
     *test*) bash scripts/install_test_tools.sh ;;
 esac
 
-# A small synthesis compiles the kernels, so that the first run does not have to wait for them.
+# A small synthesis compiles the kernels, so that the first run does not have to wait for them. What Python compiles is
+# kept even where the environment forbids it, as that of containers often does: else each start would compile torch anew.
+unset PYTHONDONTWRITEBYTECODE
 say "compiling the kernels, once"
 warm_up=$(mktemp -d)
 trap 'rm -rf "$warm_up"' EXIT
 {
     .venv/bin/texsynth procedural brick -o "$warm_up/exemplar" --size 128 &&
-        .venv/bin/texsynth synthesize "$warm_up/exemplar" -o "$warm_up/result" --size 64 --preset draft
+        .venv/bin/texsynth synthesize "$warm_up/exemplar" -o "$warm_up/result" --size 64 --preset draft &&
+        .venv/bin/python -c 'import texsynth_rpc.server, texsynth_rpc.worker, texsynth.bake.command, texsynth.cli'
 } > /dev/null 2>&1 || say "the kernels could not be compiled now; the first run will do it"
