@@ -7,6 +7,7 @@ import contextlib
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 
 from texsynth_rpc.jobs import JobStore, NoSuchJob, NotNow, Record
 from texsynth_rpc.ledger import Ledger
@@ -25,14 +26,15 @@ AT_ONCE = 500  # files that are looked at before others have their turn
 
 
 class Caretaker:
-    """keep: seconds for which a job that has ended is kept, 0: for ever."""
+    """keep: seconds for which a job that has ended is kept, 0: for ever. unfinished: tells the files, by digest, that
+    will have an owner when what they belong to is whole."""
 
     def __init__(
         self, jobs: JobStore, ledger: Ledger, objects: ObjectStore, supervisor: Supervisor, scenes: SceneStore,
-        keep: float,
+        keep: float, unfinished: Callable[[], set[str]],
     ) -> None:  # fmt: skip
         self._jobs, self._ledger, self._objects, self._supervisor = jobs, ledger, objects, supervisor
-        self._scenes, self._keep = scenes, keep
+        self._scenes, self._keep, self._unfinished = scenes, keep, unfinished
 
     async def run(self) -> None:
         """Go round until cancelled."""
@@ -73,5 +75,5 @@ class Caretaker:
                 await asyncio.sleep(0)
             with contextlib.suppress(FileNotFoundError):
                 old = time.time() - self._objects.path(digest).stat().st_mtime > UNOWNED
-                if old and not self._ledger.known(digest):
+                if old and not self._ledger.known(digest) and digest not in self._unfinished():
                     self._objects.remove(digest)

@@ -150,14 +150,14 @@ class _Service:
             jobs, ledger, objects, settings.data / "work", workers, settings.worker_jobs, meters
         )
         scenes = SceneStore(database, lambda tenant, scene: bell.ring(scene_key(tenant, scene)))
-        self._caretaker = Caretaker(jobs, ledger, objects, self._supervisor, scenes, settings.keep)
+        self._index = index = TextureIndex(objects, jobs, ledger, lambda: bell.ring(GROWN))
+        self._caretaker = Caretaker(jobs, ledger, objects, self._supervisor, scenes, settings.keep, index.unfinished)
         self._jobs, self._meters, self._gate = jobs, meters, gate
         self._assets = Assets(objects, ledger, gate, quota, meters)
         self._work = Jobs(
             jobs, objects, ledger, self._supervisor, self._caretaker, bell, gate, quota, self._stop.is_set,
             settings.models,
         )  # fmt: skip
-        self._index = index = TextureIndex(objects, jobs, ledger, lambda: bell.ring(GROWN))
         results = Results(jobs, index, gate)
         self._textures = Textures(objects, jobs, results, meters)
         self._streams = Streams(scenes, results, objects, index, gate, meters, bell, self._stop)

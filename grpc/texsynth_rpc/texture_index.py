@@ -48,6 +48,10 @@ class TextureIndex:
         """Gives up what is being made; it is made anew when somebody asks again."""
         self._side.stop()
 
+    def unfinished(self) -> set[str]:
+        """Digests of the files of textures that are not whole: when they are, their jobs own them."""
+        return {digest for growing in self._growing.values() for digest, _ in growing.stored}
+
     async def parts(self, job: str) -> Parts:
         """Of a job that has succeeded; the first call for it takes some seconds at 8192 x 8192.
 
