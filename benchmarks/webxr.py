@@ -3,12 +3,12 @@
     python benchmarks/webxr.py [--size 8192] [--pictures docs/pictures] [--parts pictures,uploads]
 
 A plane with albedo, normal and roughness of 8192 texels for quest3 is streamed over loopback as fast as it goes to
-headless Chromium with iwer's Quest 3, for four minutes or until all is on the GPU. Chromium's own trace tells what each frame
-and its uploads took, by the clock and of the time of the page's main thread: on a machine of few cores the thread waits
-for one in the middle of an upload, and what it waits is no cost of uploads. Chromium draws with SwiftShader on the CPU,
-which decodes a whole level again for every part of it that changes: so the viewer looks away first, and at the plane
-the second time. Then the demo's urn and a wall of 2048 texels come over a slow line, photographed when they are coarse,
-in the middle, and sharp. Needs what `make test` installs; the second time the textures are there.
+headless Chromium with iwer's Quest 3, for four minutes or until all is on the GPU. Chromium's own trace tells what each
+frame and its uploads took, by the clock and of the time of the page's main thread: on a machine of few cores the thread
+waits for one in the middle of an upload, and what it waits is no cost of uploads. Chromium draws with SwiftShader, on
+the CPU, which decodes a whole level again for every part of it that changes: so the viewer looks away first, and at the
+plane the second time. Then the demo's urn and a wall of 2048 texels come over a slow line, photographed when they are
+coarse, in the middle, and sharp. Needs what `make test` installs; the second time the textures are there.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 # A tile's number in the name of an image of a UDIM set, or the word that stands for it.
@@ -16,18 +16,23 @@ _PLY_TEXTURE = re.compile(r"(?im)^comment\s+TextureFile\s+(\S.*?)\s*$")
 MOST_HEADER_BYTES = 1 << 20  # of a .ply
 
 
-def named_by(mesh: Path) -> list[str]:
+def named_by(mesh: Path, listed: Collection[str] | None = None) -> list[str]:
     """The files in or below the folder of `mesh` that it names, relative to that, each once, sorted.
 
     Of a .gltf buffers and images, of an .obj its .mtl and their textures, of a .ply its texture; of a UDIM set all
     tiles. Other meshes hold everything themselves. What is not there or lies outside the folder is left out, and where
     `mesh` cannot be understood nothing is found: the service says what is wrong. Raises OSError for an unreadable one.
+
+    listed: the files that are there, relative to the folder, where they are not beside `mesh` yet; the textures of an
+    .mtl are known when it is. None: those that are.
     """
-    read = {".gltf": _of_gltf, ".obj": _of_obj, ".ply": _of_ply}.get(mesh.suffix.lower())
+    read = READERS.get(mesh.suffix.lower())
     given = set() if read is None else {posixpath.normpath(name) for name in read(mesh)}
-    inside = (name for name in given if name.split("/")[0] not in ("", "..") and ":" not in name)
-    names = {tile for name in inside for tile in _tiles(mesh.parent, name)}
-    return sorted(name for name in names if (mesh.parent / name).is_file())
+    inside = {name for name in given if name.split("/")[0] not in ("", "..") and ":" not in name}
+    if listed is None:
+        names = {tile for name in inside for tile in _tiles(name, _beside(mesh.parent, name))}
+        return sorted(name for name in names if (mesh.parent / name).is_file())
+    return sorted({tile for name in inside for tile in _tiles(name, listed)}.intersection(listed))
 
 
 def _of_gltf(mesh: Path) -> Iterator[str]:
@@ -60,11 +65,22 @@ def _of_ply(mesh: Path) -> Iterator[str]:
     yield from _PLY_TEXTURE.findall(head.decode("utf-8", "replace"))
 
 
-def _tiles(folder: Path, name: str) -> Iterator[str]:
-    """The image `name`, or all images of its UDIM set."""
-    tile, place = _TILE.search(name), (folder / name).parent
-    if tile is None or not place.is_dir():
+READERS = {".gltf": _of_gltf, ".obj": _of_obj, ".ply": _of_ply}
+"""By suffix: of the meshes that name other files."""
+
+
+def _tiles(name: str, listed: Iterable[str]) -> Iterator[str]:
+    """The image `name`, or all images of its UDIM set that are listed."""
+    tile = _TILE.search(name)
+    if tile is None:
         yield name
         return
-    one = re.compile(re.escape(posixpath.basename(name[: tile.start()])) + r"1\d{3}" + re.escape(name[tile.end() :]))
-    yield from (posixpath.join(posixpath.dirname(name), p.name) for p in place.iterdir() if one.fullmatch(p.name))
+    one = re.compile(re.escape(name[: tile.start()]) + r"1\d{3}" + re.escape(name[tile.end() :]))
+    yield from filter(one.fullmatch, listed)
+
+
+def _beside(folder: Path, name: str) -> Iterator[str]:
+    """The files in the folder of the file `name`, relative to `folder` like that."""
+    place = (folder / name).parent
+    if place.is_dir():
+        yield from (posixpath.join(posixpath.dirname(name), path.name) for path in place.iterdir())

@@ -396,14 +396,32 @@ def test_urls_that_lead_nowhere_are_told_in_one_line(
     assert words in json.loads(messages)["message"]
 
 
-def test_a_mesh_is_fetched_with_what_lies_beside_it(bucket: Bucket, tmp_path: Path) -> None:
-    for name in ("chair.gltf", "chair.bin", "wood/albedo.png"):
+def test_a_mesh_is_fetched_with_the_files_that_it_names_and_each_of_them_once(bucket: Bucket, tmp_path: Path) -> None:
+    chair = {"buffers": [{"uri": "chair.bin"}], "images": [{"uri": "wood/albedo.1001.png"}]}
+    meshes = {
+        "chair.gltf": json.dumps(chair), "lamp.obj": "mtllib lamp.mtl\n", "lamp.mtl": "map_Kd wood/albedo.1001.png\n",
+    }  # fmt: skip
+    for name in ("chair.bin", "wood/albedo.1001.png", "wood/albedo.1002.png", "sofa.gltf", "sofa.bin", "wood/sofa.png"):
         bucket.put(f"meshes/{name}", name.encode())
-    bucket.put("meshes2/other.bin", b"not of it")
-    script = "import sys, pathlib, texsynth.bake.remote as r; print(r.fetched(sys.argv[1], pathlib.Path(sys.argv[2])))"
-    command = [sys.executable, "-c", script, "s3://shop/meshes/chair.gltf", str(tmp_path)]
+    for name, text in meshes.items():
+        bucket.put(f"meshes/{name}", text.encode())
+    tiles = {"wood/albedo.1001.png", "wood/albedo.1002.png"}
+    script = """
+import sys, pathlib, texsynth.bake.remote
+for url in sys.argv[2:]:
+    print(texsynth.bake.remote.fetched(url, pathlib.Path(sys.argv[1])))
+"""
+    urls = [f"s3://shop/meshes/{name}" for name in ("chair.gltf", "lamp.obj", "chair.gltf")]
+    command = [sys.executable, "-c", script, str(tmp_path), *urls]
     done = subprocess.run(command, env=bucket.environment, capture_output=True, text=True, check=True)
-    mesh = Path(done.stdout.strip())
-    assert mesh.read_text() == "chair.gltf"
-    beside = {path.relative_to(mesh.parent).as_posix() for path in mesh.parent.rglob("*") if path.is_file()}
-    assert beside == {"chair.gltf", "chair.bin", "wood/albedo.png"}
+    one, two, again = (Path(line) for line in done.stdout.splitlines())
+    assert again == one
+    for mesh, others in ((one, {"chair.bin"}), (two, {"lamp.mtl"})):
+        assert mesh.read_text() == meshes[mesh.name]
+        found = {path.relative_to(mesh.parent).as_posix() for path in mesh.parent.rglob("*") if path.is_file()}
+        assert found == {mesh.name} | others | tiles
+        assert {(mesh.parent / tile).read_text() for tile in tiles} == tiles
+    assert all((one.parent / tile).samefile(two.parent / tile) for tile in tiles)
+    bucket.put("meshes/wood/albedo.1002.png", b"changed")
+    done = subprocess.run(command, env=bucket.environment, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.splitlines()[0]).with_name("wood").joinpath("albedo.1002.png").read_bytes() == b"changed"

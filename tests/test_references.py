@@ -71,7 +71,13 @@ def test_all_tiles_of_a_udim_set_go_along(tmp_path: Path, name: str) -> None:
         "maps/wall.png",
     )
     mesh = gltf(tmp_path, "mesh.bin", f"maps/{name}")
-    assert named_by(mesh) == ["maps/wall.1001.png", "maps/wall.1002.png", "maps/wall.1011.png", "mesh.bin"]
+    found = ["maps/wall.1001.png", "maps/wall.1002.png", "maps/wall.1011.png", "mesh.bin"]
+    assert named_by(mesh) == found
+    (tmp_path / "alone").mkdir()
+    alone = mesh.rename(tmp_path / "alone" / mesh.name)
+    listed = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert named_by(alone, listed) == found
+    assert named_by(alone) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"images": 3}', b'{"images": [3]}', b"[" * 100_000, b"\xff\xfe"])

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from plugin_bridge.references import READERS, named_by
 from texsynth.bake.record import RECORD, parse_record
 from texsynth.errors import ErrorKind, TexsynthError, bad_input, from_os_error
 from texsynth.publish import MANIFEST
 
-MESH_COMPANIONS = (".gltf", ".obj", ".ply")  # these refer to files beside them
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LAST = (MANIFEST, RECORD)
 
@@ -52,35 +54,62 @@ def find(pattern: str) -> list[str]:
 
 
 def fetched(url: str, cache: Path) -> Path:
-    """A local copy of a file (of a .gltf, .obj or .ply: with all that lies beside it) or folder, under the same name.
+    """A local copy of a file (of a .gltf, .obj or .ply: with the files that it names, as they lie around it) or folder,
+    under the same name.
 
-    cache: the copy goes to a folder in it that is named after the URL and the stamps, so it is fetched once and never
-    stale. Raises TexsynthError.
+    cache: the copy goes to a folder in it that is named after the URL and the stamps, and each file is kept there by
+    its own, so it is fetched once, however many meshes name it, and never stale. Raises TexsynthError.
     """
     with _reaching(url.rstrip("/")) as (files, path):
-        root = path.rpartition("/")[0] if PurePosixPath(path).suffix.lower() in MESH_COMPANIONS else path
+        names_others = PurePosixPath(path).suffix.lower() in READERS
+        root = path.rpartition("/")[0] if names_others else path
+        name = path[len(root) :].lstrip("/")  # "": all of `root`
         stamps = _stamps(files, root)
-        if not stamps:
+        if not stamps or (name and name not in stamps):
             raise bad_input(url, "does not exist", "name a file or a folder that is there")
-        if any(".." in PurePosixPath(name).parts for name in stamps):
+        if any(".." in PurePosixPath(each).parts for each in stamps):
             raise bad_input(url, "has a name with '..'", "rename it")
-        digest = hashlib.sha256(json.dumps([url, stamps], sort_keys=True).encode()).hexdigest()
-        folder = cache / digest
-        if not folder.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as part:
-                to = Path(part) / "copy" / PurePosixPath(root).name
-                to.parent.mkdir()
-                for name in stamps:
-                    (to / name).parent.mkdir(parents=True, exist_ok=True)
-                names = [f"{root}/{name}" if name else root for name in stamps]
-                files.get(names, [str(to / name) for name in stamps])
-                try:
-                    to.parent.rename(folder)
-                except OSError:
-                    if not folder.exists():  # else another process was quicker
-                        raise
-        return folder / PurePosixPath(root).name / path[len(root) :].lstrip("/")
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as part:
+            to = Path(part) / "copy" / PurePosixPath(root).name
+            wanted, there = {name} if name else set(stamps), set[str]()
+            while coming := wanted - there:
+                _bring(files, root, {each: stamps[each] for each in sorted(coming)}, to, cache)
+                there |= coming
+                if name:
+                    wanted |= set(named_by(to / name, stamps))
+            used = {each: stamps[each] for each in there}
+            folder = cache / hashlib.sha256(json.dumps([url, used], sort_keys=True).encode()).hexdigest()
+            try:
+                to.parent.rename(folder)
+            except OSError:
+                if not folder.exists():  # else it was there, or another process was quicker
+                    raise
+        return folder / PurePosixPath(root).name / name
+
+
+def _bring(files: Any, root: str, stamps: dict[str, str], to: Path, cache: Path) -> None:
+    """Put files below `root`, by their paths from there, below `to`; what `cache` lacks is fetched into it."""
+    kept, missing = dict[str, Path](), dict[str, Path]()
+    for name, stamp in stamps.items():
+        place = f"{root}/{name}" if name else root
+        words = json.dumps([files.unstrip_protocol(place), stamp])
+        kept[name] = cache / "files" / hashlib.sha256(words.encode()).hexdigest()
+        if not kept[name].exists():
+            missing[place] = kept[name]
+    (cache / "files").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as part:
+        parts = [Path(part) / path.name for path in missing.values()]
+        if parts:
+            files.get(list(missing), [str(each) for each in parts])
+        for each, path in zip(parts, missing.values(), strict=True):
+            each.replace(path)
+    for name, path in kept.items():
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, to / name)
+        except OSError:  # not every file system can
+            shutil.copyfile(path, to / name)
 
 
 class Shelf:

@@ -24,10 +24,11 @@ from typing import Any
 
 import cv2
 
+from plugin_bridge.references import named_by
 from texsynth import __version__
 from texsynth.bake.manifest import Entry
 from texsynth.bake.record import make_record, read_record, write_record
-from texsynth.bake.remote import MESH_COMPANIONS, Shelf, fetched, is_url
+from texsynth.bake.remote import Shelf, fetched, is_url
 from texsynth.bake.tether import Tethered
 from texsynth.errors import EXIT_STATUS, ErrorKind, TexsynthError, from_os_error
 from texsynth.measure import measure, seam_steps
@@ -174,11 +175,10 @@ def _key(entry: Entry) -> str:
 
 
 def _content(path: Path) -> bytes:
-    files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
-    elif path.suffix.lower() in MESH_COMPANIONS:
-        files = sorted(p for p in path.parent.rglob("*") if p.is_file())
+    else:
+        files = [path, *(path.parent / name for name in named_by(path))]
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(path if path.is_dir() else path.parent)).encode() + b"\0")
