@@ -11,11 +11,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mipmap.compiled import in_threads
 from texsynth.surface.mesh import Mesh
 from texsynth.surface.raster import UvRaster
 from texsynth.surface.uv_topology import Topology, charts
 
 Floats = NDArray[np.float32]
+AT_ONCE = 64  # rows that a thread fills before the next
 _FLAT = 1e-6  # a sum of unit normals, or the sine between normal and tangent, below it points nowhere
 
 
@@ -102,18 +104,24 @@ class GBufferRaster:
 
     def rows(self, first: int, last: int) -> GBuffer:
         """The texels of the rows first..last - 1, row 0 = top row (v = 0)."""
-        found = self._raster.rows(first, last)
-        shape = found.triangle.shape
-        chart = np.full(shape, -1, np.int32)
+        shape = last - first, self._raster.size
+        triangle, chart = (np.full(shape, -1, np.int32) for _ in range(2))
         position, normal, stretch = (np.zeros((*shape, n), np.float32) for n in (3, 3, 2))
         tangent = np.zeros((*shape, 4), np.float32)
         mesh, facts = self._mesh, self._facts
-        if len(facts.chart):
+
+        def fill(here: slice) -> None:
+            found = self._raster.rows(first + here.start, first + here.stop)
+            triangle[here] = found.triangle
             _fill(
                 found.triangle, found.weights, self._places, mesh.triangles, mesh.positions, mesh.normals,
-                facts.chart, facts.tangent, facts.stretch, facts.face, chart, position, normal, tangent, stretch,
+                facts.chart, facts.tangent, facts.stretch, facts.face,
+                chart[here], position[here], normal[here], tangent[here], stretch[here],
             )  # fmt: skip
-        return GBuffer(found.triangle, chart, position, normal, tangent, stretch)
+
+        if len(facts.chart):
+            in_threads(fill, [slice(row, min(row + AT_ONCE, shape[0])) for row in range(0, shape[0], AT_ONCE)])
+        return GBuffer(triangle, chart, position, normal, tangent, stretch)
 
 
 @njit(cache=True, nogil=True)

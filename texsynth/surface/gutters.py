@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mipmap.compiled import in_threads
 from texsynth.material import MapKind
 from texsynth.surface.ghosts import (
     Ghosts,
@@ -70,15 +71,19 @@ class Gutters:
         mesh, material = topology.mesh, topology.material
         belongs = uv_mask(mesh, size, material, gutter_width(size))
         self.charts: NDArray[np.uint8] | None = None if belongs.all() else belongs.view(np.uint8)
-        self._borders: dict[int, _Border] = {}
-        level, owned = 0, belongs
-        while self._size >> level > 1:
-            level += 1
+        levels = [belongs]
+        while len(levels[-1]) > 1:
+            rows = levels[-1][::2] | levels[-1][1::2]
+            levels.append(rows[:, ::2] | rows[:, 1::2])
+        _ = topology.chains  # not once in each thread
+
+        def border(level: int) -> _Border:
             side = size >> level
-            owned = np.asarray(owned.reshape(side, 2, side, 2).any(axis=(1, 3)))
-            if side <= LARGEST:
-                covered = uv_mask(mesh, side, material, gutter=0)
-                self._borders[level] = _border(seam_strips(topology, side), covered, owned, level)
+            covered = uv_mask(mesh, side, material, gutter=0)
+            return _border(seam_strips(topology, side), covered, levels[level], level)
+
+        held = [level for level in range(1, len(levels)) if size >> level <= LARGEST]
+        self._borders: dict[int, _Border] = dict(zip(held, in_threads(border, held), strict=True))
 
     def refilled(self, kind: MapKind, chain: Iterator[Level]) -> Iterator[Level]:
         """The chain of one map, (level, first row, rows), with its borders filled. Levels of at most `LARGEST` texels
