@@ -241,6 +241,32 @@ def test_a_process_that_dies_is_tried_once_more(shop: Path, tmp_path: Path, monk
     assert summary[0]["state"] == "made", summary
 
 
+def test_a_mesh_is_baked_again_when_a_file_that_it_names_changes_and_not_for_others(shop: Path, tmp_path: Path) -> None:
+    folder = shop / "tables"
+    folder.mkdir()
+    (folder / "table.obj").write_text(
+        "mtllib table.mtl\nusemtl wood\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
+        "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nf 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
+    )
+    (folder / "table.mtl").write_text("newmtl wood\nmap_Kd wood.png\n")
+    wood, other = folder / "wood.png", folder / "other.png"
+    for path, kind in ((wood, "gravel"), (other, "cloth")):
+        path.write_bytes((shop / "materials" / kind / "albedo.png").read_bytes())
+    text = '[[bake]]\nassets = ["tables/*.obj"]\nexemplars = ["materials/cloth"]\nsize = 64\npreset = "draft"\n'
+    manifest = written(shop, text, "tables.toml")
+
+    def state() -> str:
+        done = bake(manifest, tmp_path)
+        assert done.returncode == 0, done.stderr
+        return states(tmp_path)["table_cloth"]
+
+    assert state() == "made"
+    other.write_bytes(b"something else")
+    assert state() == "kept"
+    wood.write_bytes((shop / "materials" / "cloth" / "albedo.png").read_bytes())
+    assert state() == "made"
+
+
 def test_an_unfinished_entry_whose_options_change_begins_anew(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
